@@ -1,0 +1,116 @@
+# `make demo` and `make test` each work as the first command after a clone: they make .venv once,
+# and bring it up to date when pyproject.toml or constraints.txt changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := dev,demo,pandas,narwhals
+PYTHON ?= python3.11 python3.12 python3.13 python3
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PIP_ROOT_USER_ACTION := ignore
+PIP_INSTALL := -m pip install -qq
+
+.PHONY: help demo test lint docs unit bench constraints clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Run the demonstration
+	@$(BIN)/umbel demo
+
+test: lint docs unit ## Everything that CI checks
+	@echo "make test: all checks passed"
+
+lint: $(READY) ## Style, format, types and layers
+	@echo "== ruff";        $(BIN)/ruff check --quiet .
+	echo "== ruff format";  $(BIN)/ruff format --quiet --check .
+	echo "== mypy";         $(BIN)/mypy
+	echo "== lint-imports"; $(BIN)/lint-imports --no-logo
+
+docs: $(READY) ## Build the manual into site/; a warning fails the build
+	@echo "== docs"
+	$(BIN)/properdocs build --strict --clean --config-file mkdocs.yml
+
+unit: $(READY) ## Tests: unit, conformance, doctests, code blocks, examples, wheel
+	@echo "== pytest"
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
+	@mkdir -p build/bench
+	found=0
+	for script in benchmarks/bench_*.py; do
+	    [ -e "$$script" ] || continue
+	    found=1
+	    name=$$(basename "$$script" .py)
+	    echo "== $$name"
+	    $(BIN)/python -m "benchmarks.$$name" --json "build/bench/$$name.json"
+	done
+	[ "$$found" = 1 ] || { echo "No benchmarks/bench_*.py found." >&2; exit 1; }
+
+# With the oldest Python that is supported, where it is here: Debian 12's is 3.11.2, and some
+# packages ask for 3.11.5.
+constraints: PYTHON := /usr/bin/python3.11 $(PYTHON)
+constraints: ## Write constraints.txt anew, with the newest versions that pyproject.toml allows
+	@fresh=build/constraints-venv
+	$(find-python)
+	"$$python" -m venv --clear "$$fresh"
+	"$$fresh/bin/python" $(PIP_INSTALL) --upgrade pip
+	"$$fresh/bin/python" $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	{
+	    echo "# Exact versions for development and CI: all that umbel[$(EXTRAS)] brings."
+	    echo "# Written by \`make constraints\` with $$("$$python" --version); do not edit by hand."
+	    { "$$fresh/bin/python" -m pip freeze --exclude-editable | grep -v '^torch=='; echo 'torch==2.13.0'; } | LC_ALL=C sort -f
+	} > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf "$$fresh"
+	echo "constraints.txt: $$(grep -c == constraints.txt) versions"
+
+clean: ## Remove everything that make has made
+	@rm -rf $(VENV) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Sets the shell variable `python` to a Python that can make a virtual environment. Debian ships
+# venv's ensurepip apart: as root it is installed, otherwise the command to do so is shown.
+define find-python
+python=
+for candidate in $(PYTHON); do
+    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$$candidate
+        break
+    fi
+done
+if [ -z "$$python" ]; then
+    echo "umbel needs Python 3.11 or newer; none of these is: $(PYTHON)" >&2
+    exit 1
+fi
+if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+    if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "Python's venv is incomplete. On Debian or Ubuntu: sudo apt-get install $$package" >&2
+        exit 1
+    fi
+    echo "Installing $$package"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "$$package" >/dev/null
+fi
+endef
+
+$(READY): pyproject.toml constraints.txt
+	@$(find-python)
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	    echo "Making $(VENV) with $$("$$python" --version)"
+	    "$$python" -m venv --clear $(VENV)
+	fi
+	echo "Installing umbel and its tools into $(VENV); the first time takes a minute or two"
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $@
