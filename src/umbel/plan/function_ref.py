@@ -1,0 +1,119 @@
+"""References to Python functions: a plan names code, it does not contain it."""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from umbel.plan.errors import PlanError
+
+
+@dataclass(frozen=True)
+class PythonFunction:
+    """A Python function as a plan knows it.
+
+    Attributes:
+        name: qualified name, for people.
+        digest: of its code, defaults and captured values; equal digests mean the same function.
+        file, line: where it was written, if known.
+        broadcast: names of keyword arguments that receive broadcast datasets.
+        deterministic: it may be run again, or skipped, without changing the result.
+        code: the function itself; absent after a plan was read from JSON.
+    """
+
+    name: str
+    digest: str
+    file: str = field(default="", compare=False, repr=False)
+    line: int = field(default=0, compare=False, repr=False)
+    broadcast: tuple[str, ...] = ()
+    deterministic: bool = True
+    code: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, code: Callable[..., Any], broadcast: tuple[str, ...] = ()) -> PythonFunction:
+        """Describe a callable.
+
+        >>> PythonFunction.of(str.upper).name
+        'str.upper'
+        """
+        if not callable(code):
+            raise PlanError(f"expected a function, not {type(code).__name__} {code!r}")
+        name = getattr(code, "__qualname__", type(code).__qualname__)
+        module = getattr(code, "__module__", None) or getattr(
+            getattr(code, "__objclass__", None), "__module__", ""
+        )
+        inner = getattr(code, "__code__", None)
+        file, line = (inner.co_filename, inner.co_firstlineno) if inner is not None else ("", 0)
+        digest = hashlib.sha256()
+        _feed(digest, code, f"{module}.{name}")
+        return cls(name, digest.hexdigest()[:32], file, line, broadcast, code=code)
+
+    def callable(self) -> Callable[..., Any]:
+        """Give the function itself.
+
+        Raises:
+            PlanError: the plan was read from JSON and its code was not handed over.
+        """
+        if self.code is None:
+            raise PlanError(
+                f"the code of Python function {self.name!r} ({self.digest}) is not at hand",
+                hint="a plan file holds no code; pass it beside: "
+                "plan_from_json(text, functions=[...])",
+            )
+        return self.code
+
+    def __str__(self) -> str:
+        if self.name.rpartition(".")[2] == "<lambda>" and self.line:
+            return f"lambda (line {self.line})"
+        return self.name
+
+
+def _feed(digest: Any, value: Any, fallback: str) -> None:
+    """Feed what distinguishes one function from another into a digest."""
+    code = getattr(value, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        owner = getattr(value, "__self__", None)
+        identity = "" if owner is None or isinstance(owner, types.ModuleType) else repr(owner)
+        digest.update(f"{fallback}|{type(value).__name__}|{identity}".encode())
+        return
+    digest.update(str(getattr(value, "__module__", "")).encode())
+    _feed_code(digest, code)
+    _feed_constant(digest, getattr(value, "__defaults__", None))
+    _feed_constant(digest, getattr(value, "__kwdefaults__", None))
+    for cell in getattr(value, "__closure__", None) or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # a cell not filled yet, as in a recursive local function
+            digest.update(b"empty")
+            continue
+        if isinstance(content, types.FunctionType) and content is not value:
+            _feed(digest, content, content.__qualname__)
+        else:
+            _feed_constant(digest, content)
+
+
+def _feed_constant(digest: Any, value: Any) -> None:
+    """Feed a value by content where that is safe, by identity (this process only) where not."""
+    if isinstance(value, frozenset):
+        digest.update(repr(sorted(map(repr, value))).encode())
+    elif isinstance(value, tuple):
+        digest.update(f"tuple:{len(value)}".encode())
+        for item in value:
+            _feed_constant(digest, item)
+    elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        digest.update(f"{type(value).__name__}:{value!r}".encode())
+    else:
+        digest.update(f"{type(value).__qualname__}@{id(value)}".encode())
+
+
+def _feed_code(digest: Any, code: types.CodeType) -> None:
+    digest.update(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _feed_code(digest, constant)
+        else:
+            _feed_constant(digest, constant)

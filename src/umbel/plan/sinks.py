@@ -1,0 +1,87 @@
+"""Sinks: where a `Write` puts rows, as plain descriptions. Writing is the executor's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+from typing import Literal as OneOf
+
+import pyarrow as pa
+
+from umbel.plan.errors import TypeClashError
+from umbel.plan.types import is_object, type_name
+
+
+@dataclass(frozen=True)
+class Sink:
+    """One file of some format.
+
+    Attributes:
+        path: where the file goes. It appears there whole, or not at all.
+        exists: what to do if it is there already: replace it, or fail before anything runs.
+    """
+
+    path: str
+    exists: OneOf["replace", "fail"] = "replace"
+    kind: ClassVar[str] = ""
+
+    def check(self, schema: pa.Schema, element: str) -> None:
+        """Raise `TypeClashError` if the format cannot hold the rows."""
+        for item in schema:
+            if is_object(item.type):
+                raise TypeClashError(
+                    f"{self.kind} cannot hold Python objects",
+                    hint="give the Dataset columns first: .to_frame(schema)",
+                )
+
+    def describe(self) -> str:
+        """Name the sink for people."""
+        return f"{self.kind} {self.path}"
+
+
+@dataclass(frozen=True)
+class TextSink(Sink):
+    """One line per element; elements that are not text are written as `str` gives them."""
+
+    kind: ClassVar[str] = "text"
+
+    def check(self, schema: pa.Schema, element: str) -> None:
+        """Any element can be written as text."""
+
+
+@dataclass(frozen=True)
+class CsvSink(Sink):
+    """Comma-separated values with a header. Null is an empty field, empty text is quoted."""
+
+    kind: ClassVar[str] = "csv"
+
+    def check(self, schema: pa.Schema, element: str) -> None:
+        super().check(schema, element)
+        for item in schema:
+            if pa.types.is_nested(item.type) or pa.types.is_binary(item.type):
+                raise TypeClashError(
+                    f"csv cannot hold column {item.name!r} of type {type_name(item.type)}",
+                    hint="write Parquet, or turn it into text first",
+                )
+
+
+@dataclass(frozen=True)
+class JsonLinesSink(Sink):
+    """One JSON object a line. NaN and infinities have no JSON form and fail the write."""
+
+    kind: ClassVar[str] = "json"
+
+
+@dataclass(frozen=True)
+class ParquetSink(Sink):
+    """Apache Parquet."""
+
+    compression: OneOf["zstd", "snappy", "none"] = "zstd"
+    kind: ClassVar[str] = "parquet"
+
+
+@dataclass(frozen=True)
+class IpcSink(Sink):
+    """An Arrow IPC file, also known as Feather version 2."""
+
+    kind: ClassVar[str] = "ipc"
