@@ -1,0 +1,139 @@
+"""CSV files row by row: their headers, and the first row that is wrong.
+
+Slow and exact, for what an engine's reader does not tell: which row, which column, which text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from umbel.catalog.readers import invalid_text, line_blocks, wrong_value
+from umbel.plan.casting import cast_value
+from umbel.plan.errors import EvaluationError, SourceError
+from umbel.plan.sources import CsvSource
+from umbel.plan.types import is_string
+
+
+def header_of(source: CsvSource, path: str) -> list[str]:
+    """Read the first record of a file: the names of its columns, if it has a header.
+
+    Raises:
+        SourceError: the file is empty, or two columns have one name, or one has none.
+    """
+    first = next(records(source, path), None)
+    if first is None:
+        raise SourceError(
+            f"{path}: the file is empty: it has no columns", hint="leave it out of the paths"
+        )
+    names = first[1]
+    if source.header:
+        seen: set[str] = set()
+        for place, name in enumerate(names, 1):
+            if not name:
+                raise SourceError(
+                    f"{path}: column {place} has no name in the header",
+                    hint="name it in the file, or read it without its header: header=False",
+                )
+            if name in seen:
+                raise SourceError(
+                    f"{path}: two columns are called {name!r} in the header",
+                    hint="rename one of them in the file",
+                )
+            seen.add(name)
+    return names
+
+
+def records(source: CsvSource, path: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a file, each with the number of the line that it begins in.
+
+    Raises:
+        SourceError: text that is not UTF-8, or a quote that is out of place or never closed.
+    """
+    reader = csv.reader(
+        _lines(path),
+        delimiter=source.delimiter,
+        quotechar=source.quote or None,
+        quoting=csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE,
+        strict=True,
+    )
+    line = 1
+    with _long_fields():
+        while True:
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                what = str(error)
+                if "unexpected end" in what:
+                    what = f"a quote {source.quote} is opened and never closed"
+                elif "expected after" in what:
+                    what = f"text follows a closing quote {source.quote}"
+                raise SourceError(
+                    f"{path}, line {line}: {what}",
+                    hint="correct the line; a quote inside of quotes is written twice",
+                ) from error
+            if record is None:
+                return
+            yield line, record
+            line = reader.line_num + 1
+
+
+def find_csv_error(source: CsvSource, path: str) -> SourceError | None:
+    """Find the first row of a file that its source's columns do not describe."""
+    fields = [f for f in source.schema if f.name not in source.partitions]
+    row = 0
+    try:
+        for line, record in records(source, path):
+            if not record:
+                if len(fields) != 1:
+                    continue
+                record = [""]  # noqa: PLW2901  (an empty line is the one field, empty)
+            if source.header and row == 0 and line == 1:
+                row = 1
+                continue
+            number = row if source.header else row + 1
+            row += 1
+            if len(record) != len(fields):
+                return SourceError(
+                    f"{path}, row {number} (line {line}): {len(record)} fields, "
+                    f"but there are {len(fields)} columns",
+                    hint=f"correct the line: {source.delimiter.join(record)[:80]}",
+                )
+            for text, field in zip(record, fields, strict=True):
+                if is_string(field.type) or text in source.null_values:
+                    continue
+                try:
+                    cast_value(text, pa.string(), field.type, strict=True)
+                except EvaluationError:
+                    return wrong_value(path, number, field, text)
+    except SourceError as error:
+        return error
+    return None
+
+
+def _lines(path: str) -> Iterator[str]:
+    line = 1
+    for block in line_blocks(path):
+        try:
+            text = block.decode()
+        except UnicodeDecodeError:
+            raise invalid_text(path, block, line) from None
+        for piece in text.split("\n")[:-1]:
+            line += 1
+            yield piece + "\n"
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lift the limit that Python's csv sets on a field, for all of the process, for a while."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+__all__ = ["find_csv_error", "header_of", "records"]

@@ -1,0 +1,115 @@
+"""What is wrong with a source's files, after an engine failed on them.
+
+Engines say little of where a file is wrong. Here the files are read again, row by row, up to the
+first row that is: slow, but done only once a run has failed.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from umbel.catalog.csv_rows import find_csv_error, header_of
+from umbel.catalog.files import FileEntry, resolve
+from umbel.catalog.infer import ipc_schema, parquet_schema
+from umbel.catalog.json_rows import find_json_error
+from umbel.catalog.readers import ipc_batches, parquet_batches, text_batches
+from umbel.plan.errors import CancelledError, SourceError
+from umbel.plan.sources import (
+    CsvSource,
+    FileSource,
+    IpcSource,
+    JsonLinesSource,
+    ParquetSource,
+    Source,
+    TextSource,
+)
+from umbel.plan.types import type_name
+
+
+def diagnose(source: Source, error: BaseException | None = None) -> SourceError | None:
+    r"""Find what is wrong with a source's files.
+
+    Args:
+        source: what an engine failed to read.
+        error: what it failed with; kept as the cause. Memory and cancellation are no fault of
+            a file's.
+
+    Returns:
+        An error that names the file and, where there is one, the row, the column, the text and
+        the type wanted, and what to do; None if the files can be read.
+
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "a.csv")
+    ...     _ = path.write_text("x,y\n1,2\n1\n")
+    ...     columns = pa.schema([("x", pa.int64()), ("y", pa.int64())])
+    ...     print(diagnose(CsvSource(columns, (str(path),))).message.replace(folder, ""))
+    /a.csv, row 2 (line 3): 1 fields, but there are 2 columns
+    """
+    if not isinstance(source, FileSource) or isinstance(error, MemoryError | CancelledError):
+        return None
+    try:
+        for entry in resolve(source):
+            found = _diagnose_file(source, entry)
+            if found is not None:
+                return _because(found, error)
+    except SourceError as found:
+        return _because(found, error)
+    return None
+
+
+def _because(found: SourceError, error: BaseException | None) -> SourceError:
+    if error is not None and error is not found:
+        found.__cause__ = error
+    return found
+
+
+def _diagnose_file(source: FileSource, entry: FileEntry) -> SourceError | None:
+    stored = pa.schema([f for f in source.schema if f.name not in source.partitions])
+    match source:
+        case TextSource():
+            for _ in text_batches(entry.path):
+                pass
+        case CsvSource():
+            header = header_of(source, entry.path)
+            if source.header and header != stored.names:
+                return _changed(entry.path, f"its columns are {', '.join(header)}")
+            return find_csv_error(source, entry.path)
+        case JsonLinesSource():
+            return find_json_error(entry.path, stored)
+        case ParquetSource():
+            wrong = _other_schema(entry.path, parquet_schema(entry.path), stored)
+            if wrong is not None:
+                return wrong
+            for batch in parquet_batches(source, entry, stored.names):
+                batch.validate()
+        case IpcSource():
+            wrong = _other_schema(entry.path, ipc_schema(entry.path), stored)
+            if wrong is not None:
+                return wrong
+            for batch in ipc_batches(entry.path, stored.names):
+                batch.validate()
+    return None
+
+
+def _other_schema(path: str, found: pa.Schema, wanted: pa.Schema) -> SourceError | None:
+    for field in wanted:
+        if field.name not in found.names:
+            return _changed(path, f"it has no column {field.name!r}")
+        dtype = found.field(field.name).type
+        if dtype != field.type:
+            return _changed(
+                path,
+                f"column {field.name!r} is {type_name(dtype)}, not {type_name(field.type)}",
+            )
+    return None
+
+
+def _changed(path: str, what: str) -> SourceError:
+    return SourceError(
+        f"{path}: {what}: the file was changed after the plan was made",
+        hint="make the source anew",
+    )
+
+
+__all__ = ["diagnose"]

@@ -1,0 +1,220 @@
+"""JSON lines one by one: the types that a sample shows, and the first line that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.catalog.readers import cast_json, invalid_text, json_type, line_blocks
+from umbel.catalog.samples import type_of_text
+from umbel.plan.errors import EvaluationError, SourceError, TypeClashError
+from umbel.plan.types import (
+    BOOL,
+    DATE,
+    FLOAT64,
+    INT64,
+    STRING,
+    common_type,
+    is_list,
+    is_numeric,
+    is_string,
+    type_name,
+)
+
+
+def sample_types(path: str, limit: int, known: frozenset[str]) -> dict[str, pa.DataType]:
+    """Find the types of the keys in the first `limit` bytes of a file.
+
+    Args:
+        path: the file.
+        limit: bytes of text to look at, whole lines.
+        known: keys whose types are given, and which are not looked at.
+
+    Raises:
+        SourceError: a line is no JSON object, or a key's values have different types.
+    """
+    types: dict[str, pa.DataType] = {}
+    seen = 0
+    for number, line in lines(path):
+        seen += len(line)
+        for name, value in parse(path, number, line).items():
+            if name in known:
+                continue
+            before = types.get(name, pa.null())
+            try:
+                types[name] = unify(before, type_of_value(value))
+            except TypeClashError as error:
+                raise SourceError(
+                    f"{path}, line {number}: {name!r} is {_shown(value)}, "
+                    f"but {type_name(before)} in the lines before",
+                    hint="correct the file; values of one key have one type",
+                ) from error
+        if seen >= limit:
+            break
+    return types
+
+
+def lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that are not blank, with their numbers."""
+    number = 0
+    for block in line_blocks(path):
+        for line in block.split(b"\n")[:-1]:
+            number += 1
+            if line.strip():
+                yield number, line
+
+
+def parse(path: str, number: int, line: bytes) -> dict[str, Any]:
+    """Read the object of a line.
+
+    Raises:
+        SourceError: the line is no JSON object.
+    """
+    try:
+        value = json.loads(line.decode(), object_pairs_hook=_unique)
+    except UnicodeDecodeError:
+        raise invalid_text(path, line, number) from None
+    except (ValueError, RecursionError) as error:
+        raise SourceError(
+            f"{path}, line {number}: not JSON: {error}",
+            hint=f"correct the line: {line[:80].decode(errors='replace')}",
+        ) from None
+    if not isinstance(value, dict):
+        raise SourceError(
+            f"{path}, line {number}: {_shown(value)} where an object is needed",
+            hint='one object stands on each line: {"name": value, …}; a list of objects must be '
+            "written one a line",
+        )
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return made
+
+
+def type_of_value(value: Any) -> pa.DataType:
+    """Find the type of a value that JSON holds.
+
+    >>> type_of_value([1, 2.5])
+    ListType(list<item: double>)
+    """
+    match value:
+        case None:
+            return pa.null()
+        case bool():
+            return BOOL
+        case int():
+            return INT64 if -(2**63) <= value < 2**63 else FLOAT64
+        case float():
+            return FLOAT64
+        case str():
+            return type_of_text(value)
+        case list():
+            item = pa.null()
+            for part in value:
+                item = unify(item, type_of_value(part))
+            return pa.list_(item)
+    return pa.struct([pa.field(name, type_of_value(part)) for name, part in value.items()])
+
+
+def unify(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    """Find the type that holds the values of two types that JSON values have.
+
+    Raises:
+        TypeClashError: there is none, as for a number and a text.
+
+    >>> unify(pa.date32(), pa.string())
+    DataType(string)
+    """
+    if left == right or pa.types.is_null(right):
+        return left
+    if pa.types.is_null(left):
+        return right
+    if _is_text(left) and _is_text(right):
+        try:
+            return common_type(left, right)
+        except TypeClashError:
+            return STRING
+    if is_list(left) and is_list(right):
+        return pa.list_(unify(left.value_type, right.value_type))
+    if pa.types.is_struct(left) and pa.types.is_struct(right):
+        types = {f.name: f.type for f in left}
+        for f in right:
+            types[f.name] = unify(types.get(f.name, pa.null()), f.type)
+        return pa.struct([pa.field(name, dtype) for name, dtype in types.items()])
+    if is_numeric(left) and is_numeric(right):
+        return common_type(left, right)
+    raise TypeClashError(f"{type_name(left)} and {type_name(right)} have no common type")
+
+
+def settled(dtype: pa.DataType) -> pa.DataType:
+    """Give a type without nulls in it: what only nulls were seen of is text.
+
+    >>> settled(pa.list_(pa.null()))
+    ListType(list<item: string>)
+    """
+    if pa.types.is_null(dtype):
+        return STRING
+    if is_list(dtype):
+        return pa.list_(settled(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([pa.field(f.name, settled(f.type)) for f in dtype])
+    return dtype
+
+
+def find_json_error(path: str, stored: pa.Schema) -> SourceError | None:
+    """Find the first line of a file that is no object, or holds a value of another type."""
+    import pyarrow.json as pyarrow_json
+
+    physical = pa.schema([pa.field(f.name, json_type(f.type)) for f in stored])
+    try:
+        for number, line in lines(path):
+            values = parse(path, number, line)
+            for field, form in zip(stored, physical, strict=True):
+                value = values.get(field.name)
+                if value is None or _holds(form.type, value):
+                    continue
+                options = pyarrow_json.ParseOptions(
+                    explicit_schema=pa.schema([form]), unexpected_field_behavior="ignore"
+                )
+                try:
+                    read = pyarrow_json.read_json(pa.py_buffer(line + b"\n"), parse_options=options)
+                    cast_json(read.column(0).combine_chunks(), field.type)
+                except (pa.ArrowException, EvaluationError):
+                    return SourceError(
+                        f"{path}, line {number}: {field.name!r} is {_shown(value)}, "
+                        f"which is no {type_name(field.type)}",
+                        hint="correct the file, or give the column another type: "
+                        f"schema={{{field.name!r}: …}}",
+                    )
+    except SourceError as error:
+        return error
+    return None
+
+
+def _holds(dtype: pa.DataType, value: Any) -> bool:
+    """Whether a value is certainly one of the type; if not, Arrow is asked."""
+    if isinstance(value, bool):
+        return bool(pa.types.is_boolean(dtype))
+    if isinstance(value, int):
+        return bool(dtype == INT64 and -(2**63) <= value < 2**63)
+    return False
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return is_string(dtype) or dtype == DATE or bool(pa.types.is_timestamp(dtype))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+__all__ = ["find_json_error", "lines", "parse", "sample_types", "settled", "type_of_value", "unify"]

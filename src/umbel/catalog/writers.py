@@ -1,0 +1,363 @@
+"""Writing files, whole or not at all.
+
+A file is written beside its place under a hidden name, flushed to the disk, and renamed; when
+writing fails or is cancelled it is removed, and what was there before stays. Folders that are
+missing are made, and removed again on failure.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from umbel.catalog.files import compression_of
+from umbel.catalog.formats import csv_header, csv_rows, json_rows
+from umbel.plan.errors import RunError, UmbelError
+from umbel.plan.operators import Element
+from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink, TextSink
+from umbel.plan.types import is_list, is_object
+
+#: Rows that are formatted at once.
+BATCH = 2**16
+
+#: Rows and bytes of a Parquet row group: enough to pack well, few enough to share among cores.
+GROUP_ROWS, GROUP_BYTES = 2**17, 2**26
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What was written.
+
+    Attributes:
+        path: the file, as the sink names it.
+        rows: rows or elements in it.
+    """
+
+    path: str
+    rows: int
+
+
+def write(
+    sink: Sink,
+    data: pa.Table | pa.RecordBatchReader | Iterable[Any],
+    schema: pa.Schema,
+    element: Element,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> WriteReport:
+    r"""Write data to a file, which appears whole or not at all.
+
+    Args:
+        sink: the file and its format; text, CSV and JSON are compressed if the path ends with
+            .gz, .zst or .bz2.
+        data: an Arrow table, reader or batches, or Python elements in the form of `element`.
+        schema: the columns of the data.
+        element: the form of its elements; what lines of text are made of.
+        check_cancelled: called between batches; raises to stop.
+
+    Raises:
+        RunError: the file exists though it must not, cannot be written, or cannot hold a value.
+
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sink = TextSink(folder + "/new/words.txt")
+    ...     report = write(sink, ["a", 1], pa.schema([]), Element.OBJECT)
+    ...     report.rows, pathlib.Path(sink.path).read_text()
+    (2, 'a\n1\n')
+    """
+    rows = 0
+    with _replacing(sink) as file:
+        batches = _checked(_batches(data, schema, element), check_cancelled)
+        match sink:
+            case TextSink():
+                rows = _write_text(file, data, schema, element, check_cancelled)
+            case CsvSink():
+                file.write(csv_header(schema.names))
+                for batch in batches:
+                    file.write(csv_rows(batch))
+                    rows += batch.num_rows
+            case JsonLinesSink():
+                for batch in batches:
+                    file.write(json_rows(batch, rows + 1))
+                    rows += batch.num_rows
+            case ParquetSink():
+                rows = _write_parquet(file, sink, batches, schema)
+            case IpcSink():
+                with pa.ipc.new_file(file, schema) as writer:
+                    for batch in batches:
+                        writer.write_batch(batch)
+                        rows += batch.num_rows
+            case _:
+                raise RunError(f"there is no writer for {sink.kind} files")
+    return WriteReport(sink.path, rows)
+
+
+def check_sink(sink: Sink) -> None:
+    """Raise `RunError` if a sink's file cannot go where it should; cheap, for before a run.
+
+    >>> check_sink(TextSink("/dev/null/x"))
+    Traceback (most recent call last):
+    umbel.plan.errors.RunError: /dev/null/x: /dev/null is no folder
+    ...
+    """
+    path = Path(sink.path)
+    if path.is_dir():
+        raise RunError(f"{sink.path}: a folder is there", hint="give the name of a file in it")
+    if sink.exists == "fail" and path.exists():
+        raise _exists(sink)
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise RunError(f"{sink.path}: {parent} is no folder", hint="choose another path")
+            if not os.access(parent, os.W_OK):
+                raise RunError(f"{sink.path}: no permission to write to folder {parent}")
+            return
+
+
+def _exists(sink: Sink) -> RunError:
+    return RunError(
+        f"{sink.path}: the file is there already",
+        hint="choose another path, or replace it: exists='replace'",
+    )
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _replacing(sink: Sink) -> Iterator[Any]:
+    """Open a new file that takes the sink's place when the block ends without an error."""
+    check_sink(sink)
+    target = Path(sink.path).resolve()  # through a link, what it leads to is replaced
+    made = [parent for parent in target.parents if not parent.exists()]
+    temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(8)}.partial"
+    done = False
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file, _compressing(sink, file) as stream:
+            yield stream
+        with temporary.open("rb+") as written:  # compressing closed the other
+            os.fsync(written.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        _move(sink, temporary, target)
+        done = True
+        _sync_folder(target.parent)
+    except UmbelError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        what = getattr(error, "strerror", None) or str(error).split("\n", 1)[0]
+        raise RunError(
+            f"{sink.path}: cannot be written: {what}", hint="what was there before is unchanged"
+        ) from error
+    finally:
+        if not done:
+            temporary.unlink(missing_ok=True)
+            for folder in made:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+def _move(sink: Sink, temporary: Path, target: Path) -> None:
+    if sink.exists == "replace":
+        temporary.replace(target)
+        return
+    try:
+        os.link(temporary, target)  # fails if the file came to be meanwhile, as a rename does not
+    except FileExistsError:
+        raise _exists(sink) from None
+    except OSError:  # a file system without links
+        if target.exists():
+            raise _exists(sink) from None
+        temporary.replace(target)
+    else:
+        temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a crash, where folders can be flushed."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _compressing(sink: Sink, file: BinaryIO) -> Iterator[Any]:
+    compression = compression_of(sink.path)
+    if compression is None or not isinstance(sink, TextSink | CsvSink | JsonLinesSink):
+        yield file
+        return
+    with pa.CompressedOutputStream(pa.PythonFile(file, "wb"), compression) as stream:
+        yield stream
+        stream.flush()
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def _checked(
+    batches: Iterator[pa.RecordBatch], check: Callable[[], None]
+) -> Iterator[pa.RecordBatch]:
+    check()
+    for batch in batches:
+        yield batch
+        check()
+
+
+def _batches(data: Any, schema: pa.Schema, element: Element) -> Iterator[pa.RecordBatch]:
+    """Give data as batches of the schema, of at most `BATCH` rows."""
+    if isinstance(data, pa.Table):
+        data = data.to_batches(max_chunksize=BATCH)
+    items = iter(data)
+    first = next(items, None)
+    if first is None:
+        return
+    if not isinstance(first, pa.RecordBatch):
+        items = _of_elements(_chain(first, items), schema, element)
+        first = next(items)
+    for batch in _chain(first, items):
+        for start in range(0, batch.num_rows, BATCH):
+            yield _conform(batch.slice(start, BATCH), schema)
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.schema.equals(schema):
+        return batch
+    columns = [
+        batch.column(f.name) if batch.column(f.name).type == f.type
+        else batch.column(f.name).cast(f.type)
+        for f in schema
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _of_elements(
+    elements: Iterator[Any], schema: pa.Schema, element: Element
+) -> Iterator[pa.RecordBatch]:
+    while piece := list(islice(elements, BATCH)):
+        columns: Any = [piece] if element is Element.VALUE else zip(*piece, strict=True)
+        arrays = [
+            pa.array([_plain(v, f.type) for v in column] if _has_tuples(f.type) else column, f.type)
+            for f, column in zip(schema, columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _has_tuples(dtype: pa.DataType) -> bool:
+    return is_list(dtype) or bool(pa.types.is_struct(dtype))
+
+
+def _plain(value: Any, dtype: pa.DataType) -> Any:
+    """Turn tuples into what Arrow takes for a struct."""
+    if value is None:
+        return None
+    if is_list(dtype):
+        return [_plain(item, dtype.value_type) for item in value]
+    if pa.types.is_struct(dtype):
+        fields = list(dtype)
+        items = [value[f.name] for f in fields] if isinstance(value, dict) else value
+        return {f.name: _plain(v, f.type) for f, v in zip(fields, items, strict=True)}
+    return value
+
+
+def _write_parquet(
+    file: Any, sink: ParquetSink, batches: Iterator[pa.RecordBatch], schema: pa.Schema
+) -> int:
+    import pyarrow.parquet as parquet
+
+    total = rows = size = 0
+    group: list[pa.RecordBatch] = []
+    with parquet.ParquetWriter(file, schema, compression=sink.compression) as writer:
+        for batch in batches:
+            group.append(batch)
+            rows, size, total = rows + batch.num_rows, size + batch.nbytes, total + batch.num_rows
+            if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(group, schema), row_group_size=GROUP_ROWS)
+                group, rows, size = [], 0, 0
+        if group:
+            writer.write_table(pa.Table.from_batches(group, schema), row_group_size=GROUP_ROWS)
+    return total
+
+
+def _write_text(
+    file: Any, data: Any, schema: pa.Schema, element: Element, check: Callable[[], None]
+) -> int:
+    rows = 0
+    elements = _elements(data, schema, element)
+    check()
+    while piece := list(islice(elements, BATCH)):
+        lines = [item if isinstance(item, str) else str(item) for item in piece]
+        try:
+            file.write(("\n".join(lines) + "\n").encode())
+        except UnicodeEncodeError as error:
+            raise RunError(
+                f"an element holds {error.object[error.start]!r}, which has no form in UTF-8",
+                hint="replace it first: .map(lambda text: text.encode(errors='replace').decode())",
+            ) from error
+        rows += len(piece)
+        check()
+    return rows
+
+
+def _elements(data: Any, schema: pa.Schema, element: Element) -> Iterator[Any]:
+    """Give data as Python elements."""
+    if isinstance(data, pa.Table):
+        data = data.to_batches(max_chunksize=BATCH)
+    make = _record_maker(schema) if element is Element.RECORD else None
+    for item in data:
+        if not isinstance(item, pa.RecordBatch):
+            yield item
+            continue
+        columns = [_python_values(column) for column in item.columns]
+        if element is Element.VALUE:
+            yield from columns[0]
+        elif make is not None:
+            yield from map(make, zip(*columns, strict=True))
+        else:
+            yield from zip(*columns, strict=True)
+
+
+def _record_maker(schema: pa.Schema) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
+    record: Any = namedtuple("Row", schema.names, rename=True)  # type: ignore[misc]
+    make: Callable[[Iterable[Any]], tuple[Any, ...]] = record._make
+    return make
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    if not _has_tuples(column.type) or is_object(column.type):
+        return values
+    return [_tuples(value, column.type) for value in values]
+
+
+def _tuples(value: Any, dtype: pa.DataType) -> Any:
+    """Turn structs whose fields are `item_0`, `item_1`, … into tuples."""
+    if value is None:
+        return None
+    if is_list(dtype):
+        return [_tuples(item, dtype.value_type) for item in value]
+    if pa.types.is_struct(dtype):
+        made = {f.name: _tuples(value[f.name], f.type) for f in dtype}
+        is_tuple = list(made) == [f"item_{i}" for i in range(len(made))]
+        return tuple(made.values()) if is_tuple else made
+    return value
+
+
+__all__ = ["WriteReport", "check_sink", "write"]
