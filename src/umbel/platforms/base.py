@@ -1,0 +1,145 @@
+"""What the optimizer and the executor ask of a platform, and what they hand to it.
+
+A platform is one configured instance of an engine. It says which operators it can run, in which
+channels it takes and gives data, and what that costs; it compiles a whole stage at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from umbel.plan.operators import Element, Operator
+from umbel.platforms.costs import CostProfile, Linear
+
+#: Channels that several engines share. A channel is named by a string; its data is:
+#: "arrow": a `pyarrow.Table` with the columns and canonical types of the operator's schema;
+#: "python": a collection (has `__iter__` and `__len__`, can be iterated again) of elements, whose
+#: form is the operator's `element`. Rows of `Element.ROW` are plain tuples in this channel.
+ARROW = "arrow"
+PYTHON = "python"
+
+
+class RunContext(Protocol):
+    """What a running stage may ask of the executor."""
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for temporary files; removed after the run."""
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that one stage should keep in memory before it spills."""
+
+    def check_cancelled(self) -> None:
+        """Raise `CancelledError` if the run was cancelled. Call it between batches."""
+
+    def on_cancel(self, interrupt: Callable[[], None]) -> None:
+        """Register what stops the engine from another thread; called at most once."""
+
+    def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
+        """Report how many rows an operator gave, and how long it took if known."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A maximal part of a plan with one placement.
+
+    Attributes:
+        root: the operator whose output the stage gives; leaves are scans and placeholders.
+        inputs: for each placeholder's label the channel in which its data comes.
+        output: the channel in which the stage gives its output.
+    """
+
+    root: Operator
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    output: str = ARROW
+
+
+class CompiledStage(Protocol):
+    """A stage in an engine's own terms."""
+
+    @property
+    def text(self) -> str:
+        """The SQL statement, query plan or the like, for people to read."""
+
+    def run(self, inputs: Mapping[str, Any], context: RunContext) -> Any:
+        """Run it; give the output in the stage's output channel.
+
+        Args:
+            inputs: data by placeholder label, each in the channel that the stage names.
+            context: the run's services.
+
+        Raises:
+            Exception: whatever the engine raises; the executor adds which operators, line,
+                engine and site it concerns.
+        """
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """An edge of the channel graph.
+
+    Attributes:
+        source, target: channel names.
+        cost: seconds, over the rows and bytes that cross.
+        convert: data of `source` to data of `target`, given the schema and form of element.
+    """
+
+    source: str
+    target: str
+    cost: Linear
+    convert: Callable[[Any, pa.Schema, Element], Any]
+
+
+class Platform(Protocol):
+    """One configured instance of an engine."""
+
+    @property
+    def name(self) -> str:
+        """Unique in a session; what `.on(...)` names."""
+
+    @property
+    def engine(self) -> str:
+        """The engine's name; several platforms may share it."""
+
+    @property
+    def version(self) -> str:
+        """The engine's version, without importing it if that can be helped."""
+
+    @property
+    def costs(self) -> CostProfile:
+        """The cost profile."""
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Channels that a stage can take as input, the cheapest first."""
+
+    @property
+    def writes(self) -> Sequence[str]:
+        """Channels in which a stage can give its output, the cheapest first."""
+
+    @property
+    def conversions(self) -> Sequence[Conversion]:
+        """Edges of the channel graph that this platform brings."""
+
+    def refuse(self, operator: Operator) -> str | None:
+        """Say why the platform cannot run an operator over its inputs; None if it can.
+
+        Must be cheap, must not import the engine, and must not let pass what `compile` or the
+        engine then rejects for want of a feature.
+        """
+
+    def started(self) -> bool:
+        """Whether the engine is up in this process, so that it costs nothing to start."""
+
+    def compile(self, stage: Stage) -> CompiledStage:
+        """Translate a stage whose operators were all let pass by `refuse`."""
+
+
+class MissingEngineError(Exception):
+    """An engine that is known but not installed; the message says how to install it."""

@@ -1,0 +1,71 @@
+"""What an engine's work costs, as data: linear functions that each engine's folder ships.
+
+Seconds are those of the machine that `costs.toml` names; a calibration replaces them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Seconds = fixed + per_row * rows + per_byte * bytes.
+
+    >>> Linear(fixed=0.5, per_row=1e-6)(rows=1_000_000, size=0)
+    1.5
+    """
+
+    fixed: float = 0.0
+    per_row: float = 0.0
+    per_byte: float = 0.0
+
+    def __call__(self, rows: float, size: float) -> float:
+        return self.fixed + self.per_row * rows + self.per_byte * size
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Linear:
+        """Read from a table of a TOML file."""
+        return cls(**{key: float(value) for key, value in data.items()})
+
+
+@dataclass(frozen=True)
+class CostProfile:
+    """What one engine's work costs in seconds.
+
+    Attributes:
+        start: importing and starting the engine, once.
+        stage: compiling and launching one stage.
+        operators: per operator name, over the rows and bytes of its inputs (of its output for
+            sources, under the name `Scan.<kind>`).
+        output: what an operator's output adds, over its rows and bytes, by operator name.
+        expression: seconds per row for each function call or cast in an expression.
+        functions: the same for functions that cost more or less than that.
+        dollars_per_second: price of the machine while the engine works.
+    """
+
+    start: float = 0.0
+    stage: float = 0.0
+    operators: Mapping[str, Linear] = field(default_factory=dict)
+    output: Mapping[str, Linear] = field(default_factory=dict)
+    expression: float = 0.0
+    functions: Mapping[str, float] = field(default_factory=dict)
+    dollars_per_second: float = 0.0
+
+    @classmethod
+    def load(cls, path: Path) -> CostProfile:
+        """Read a `costs.toml`."""
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            start=data["start"],
+            stage=data["stage"],
+            operators={k: Linear.of(v) for k, v in data["operators"].items()},
+            output={k: Linear.of(v) for k, v in data.get("output", {}).items()},
+            expression=data["expression"],
+            functions=data.get("functions", {}),
+            dollars_per_second=data.get("dollars_per_second", 0.0),
+        )

@@ -1,0 +1,42 @@
+"""What DuckDB says of its expressions to the SQL compiler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import expressions as exp
+
+from umbel.plan.functions.forms import Forms, TypedCall
+from umbel.platforms.duckdb import casts, types, udfs
+from umbel.platforms.duckdb.functions import forms
+
+
+class DuckDBDialect:
+    """Implements `umbel.sql.expressions.Dialect`.
+
+    >>> DIALECT.literal(1, pa.int64()).sql("duckdb")
+    'CAST(1 AS BIGINT)'
+    """
+
+    @property
+    def forms(self) -> Forms[exp.Expr]:
+        """DuckDB's table of functions."""
+        return forms()
+
+    def cast(
+        self, operand: exp.Expr, source: pa.DataType, target: pa.DataType, *, strict: bool
+    ) -> exp.Expr:
+        """Convert between types as the plan means it."""
+        return casts.cast(operand, source, target, strict=strict)
+
+    def literal(self, value: Any, dtype: pa.DataType) -> exp.Expr:
+        """Write a constant of exactly this type."""
+        return types.literal(value, dtype)
+
+    def reference(self, call: TypedCall[exp.Expr]) -> exp.Expr:
+        """Call the catalogue's Python reference of a function from inside DuckDB."""
+        return udfs.call_reference(call.row.name, call.types, call.dtype, call.arguments)
+
+
+DIALECT = DuckDBDialect()

@@ -1,0 +1,39 @@
+"""SQL text as a way to write forms: names in it stand for the arguments."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlglot import expressions as exp
+from sqlglot import parse_one
+
+#: What needs no parentheses inside another expression.
+_ATOMS = (exp.Column, exp.Literal, exp.Func, exp.Paren, exp.Null, exp.Boolean)
+
+
+@lru_cache(maxsize=512)
+def _parsed(text: str) -> exp.Expr:
+    return parse_one(text, dialect="duckdb")
+
+
+def snippet(text: str, **arguments: exp.Expr) -> exp.Expr:
+    """Parse SQL and put expressions in the place of the names in it.
+
+    >>> snippet("x || 'b'", x=exp.column("a")).sql("duckdb")
+    "(a || 'b')"
+    """
+    tree = _parsed(text).copy()
+    for column in list(tree.find_all(exp.Column)):
+        argument = arguments.get(column.name)
+        if argument is not None:
+            new = atom(argument.copy())
+            if column is tree:
+                return new
+            column.replace(new)
+    return atom(tree)
+
+
+def atom(node: exp.Expr) -> exp.Expr:
+    """Put an expression in parentheses if it would fall apart inside another one."""
+    is_atom = isinstance(node, _ATOMS) and not isinstance(node, exp.Binary)
+    return node if is_atom else exp.Paren(this=node)

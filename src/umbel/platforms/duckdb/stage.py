@@ -1,0 +1,119 @@
+"""A stage in DuckDB's terms: one statement, and how it runs on a cursor of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from umbel.platforms.base import ARROW, RunContext, Stage
+from umbel.platforms.duckdb.database import Database, DuckDBTable, fetch, select_for_arrow
+from umbel.platforms.duckdb.dialect import DIALECT
+from umbel.platforms.duckdb.scans import DuckDBSources, input_name
+from umbel.platforms.duckdb.udfs import PythonFunction, functions_used
+from umbel.sql.compiler import compile_plan
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A translation: the text, its leaves, and the Python functions that it calls."""
+
+    text: str
+    sources: DuckDBSources
+    functions: list[PythonFunction]
+
+
+class DuckDBStage:
+    """One statement over registered inputs."""
+
+    def __init__(self, stage: Stage, database: Database) -> None:
+        self._stage = stage
+        self._database = database
+        self._statement = self._translate(streams_only=False)
+
+    @property
+    def text(self) -> str:
+        """The statement."""
+        return self._statement.text
+
+    def _translate(self, *, streams_only: bool) -> _Statement:
+        sources = DuckDBSources(DIALECT, self._describe, streams_only)
+        query = compile_plan(self._stage.root, DIALECT, sources)
+        return _Statement(query.sql("duckdb", pretty=True), sources, functions_used(query))
+
+    def _describe(self, relation: str) -> dict[str, str]:
+        cursor = self._database.cursor()
+        rows = cursor.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()  # noqa: S608
+        return {name: dtype for name, dtype, *_ in rows}
+
+    def run(self, inputs: Mapping[str, Any], context: RunContext) -> Any:
+        """Run the statement; give an Arrow table or a table kept in the database."""
+        context.check_cancelled()
+        cursors: list[Any] = []
+
+        def interrupt() -> None:
+            for cursor in cursors:
+                cursor.interrupt()
+
+        context.on_cancel(interrupt)
+        try:
+            return self._run(self._statement, inputs, context, cursors)
+        except duckdb.InvalidInputException as error:
+            if not (self._statement.sources.read_as_csv and _is_csv_error(error)):
+                raise
+            # A stream takes what is valid, and says which line of which file is not.
+            again = self._translate(streams_only=True)
+            return self._run(again, inputs, context, cursors)
+        finally:
+            for cursor in cursors:
+                cursor.close()
+
+    def _run(
+        self,
+        statement: _Statement,
+        inputs: Mapping[str, Any],
+        context: RunContext,
+        cursors: list[Any],
+    ) -> Any:
+        started = time.perf_counter()
+        cursor = self._database.cursor(context.memory_limit)
+        cursors.append(cursor)
+        sources, root = statement.sources, self._stage.root
+        sources.failures.clear()
+        self._database.define(statement.functions)
+        for label, data in inputs.items():
+            _bind_input(cursor, label, data)
+        for bind in sources.bindings.values():
+            bind(cursor, context)
+        result: pa.Table | DuckDBTable
+        try:
+            if self._stage.output == ARROW:
+                result = fetch(cursor, select_for_arrow(statement.text, root.schema), root.schema)
+            else:
+                result = self._database.keep(cursor, statement.text)
+        except duckdb.Error as error:
+            context.check_cancelled()
+            if sources.failures:
+                raise sources.failures[0] from error
+            raise
+        context.measure(root, result.num_rows, time.perf_counter() - started)
+        return result
+
+
+def _is_csv_error(error: duckdb.Error) -> bool:
+    """Whether `read_csv` rejected a file."""
+    return isinstance(error, duckdb.InvalidInputException) and "CSV" in str(error)
+
+
+def _bind_input(cursor: Any, label: str, data: Any) -> None:
+    name = input_name(label)
+    if isinstance(data, DuckDBTable):
+        inner = data.name.replace('"', '""')
+        escaped = name.replace('"', '""')
+        cursor.execute(f'CREATE OR REPLACE TEMP VIEW "{escaped}" AS SELECT * FROM "{inner}"')  # noqa: S608
+    else:
+        cursor.register(name, data)

@@ -1,0 +1,96 @@
+"""Forms on Polars of the catalogue's comparisons and boolean logic."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from umbel.plan.casting import cast_value
+from umbel.plan.expressions import Literal
+from umbel.plan.functions.comparison import compared_type, exactly_common
+from umbel.plan.functions.forms import Absent, Form, TypedCall
+from umbel.platforms.polars.casts import cast
+from umbel.platforms.polars.fallback import from_arrow
+from umbel.platforms.polars.types import literal
+
+Call = TypedCall[pl.Expr]
+Compare = Callable[[pl.Expr, pl.Expr], pl.Expr]
+
+_NULL = pl.lit(None, dtype=pl.Boolean)
+
+
+def pair(call: Call, first: int, second: int) -> tuple[pl.Expr, pl.Expr]:
+    """Bring two arguments to the type in which they are compared."""
+    types = call.types[first], call.types[second]
+    target = compared_type(call.row.name, *types)
+    left, right = call.arguments[first], call.arguments[second]
+    return cast(left, types[0], target), cast(right, types[1], target)
+
+
+def exact(call: Call) -> bool:
+    """Whether the first argument and each of the others have a type that holds both exactly."""
+    return all(exactly_common(call.types[0], other) for other in call.types[1:])
+
+
+def _comparison(compare: Compare) -> Form[pl.Expr]:
+    def build(call: Call) -> pl.Expr:
+        return compare(*pair(call, 0, 1)) if exact(call) else call.fallback()
+
+    return Form(build)
+
+
+def _between(call: Call) -> pl.Expr:
+    if not exact(call):
+        return call.fallback()
+    return operator.ge(*pair(call, 0, 1)) & operator.le(*pair(call, 0, 2))
+
+
+def _is_in(call: Call) -> pl.Expr:
+    """One look-up per type for the constants, and an `or` of comparisons for the others."""
+    if not exact(call):
+        return call.fallback()
+    constants: dict[pa.DataType, list[Any]] = {}
+    tests: list[pl.Expr] = []
+    for position, node in enumerate(call.nodes[1:], start=1):
+        target = compared_type("is_in", call.types[0], call.types[position])
+        if not isinstance(node, Literal):
+            tests.append(operator.eq(*pair(call, 0, position)))
+        elif node.value is None:
+            tests.append(_NULL)
+        else:
+            value = cast_value(node.value, node.dtype, target, strict=True)
+            constants.setdefault(target, []).append(value)
+    for target, values in constants.items():
+        known = from_arrow(pa.array(values, type=target), target)
+        tests.append(cast(call.arguments[0], call.types[0], target).is_in(pl.lit(known).implode()))
+    return reduce(operator.or_, tests)
+
+
+def _booleans(call: Call) -> list[pl.Expr]:
+    return [
+        literal(None, pa.bool_()) if pa.types.is_null(dtype) else expr
+        for expr, dtype in zip(call.arguments, call.types, strict=True)
+    ]
+
+
+FORMS: dict[str, Form[Any] | Absent] = {
+    "equal": _comparison(operator.eq),
+    "not_equal": _comparison(operator.ne),
+    "less": _comparison(operator.lt),
+    "less_equal": _comparison(operator.le),
+    "greater": _comparison(operator.gt),
+    "greater_equal": _comparison(operator.ge),
+    "between": Form(_between),
+    "is_in": Form(_is_in),
+    "is_distinct_from": _comparison(lambda left, right: left.ne_missing(right)),
+    "is_not_distinct_from": _comparison(lambda left, right: left.eq_missing(right)),
+    "and": Form(lambda call: reduce(operator.and_, _booleans(call))),
+    "or": Form(lambda call: reduce(operator.or_, _booleans(call))),
+    "not": Form(lambda call: ~_booleans(call)[0]),
+    "xor": Form(lambda call: operator.xor(*_booleans(call))),
+}

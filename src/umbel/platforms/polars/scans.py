@@ -1,0 +1,185 @@
+"""Where a Polars query finds the rows of scans, values and placeholders.
+
+Parquet files and lines of text are read by Polars itself. What its readers take differently from
+the plan comes as a stream of Arrow batches: CSV (Polars fills short rows and takes quoted nulls
+for nulls), JSON lines, Arrow IPC, and text files with a byte order mark or a lone carriage return
+at their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from polars.io.plugins import register_io_source
+
+from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.plan.errors import PlanError
+from umbel.plan.operators import Placeholder, Scan, Values
+from umbel.plan.sources import FileSource, MemorySource, ParquetSource, TextSource
+from umbel.platforms.conform import conform
+from umbel.platforms.polars.casts import cast
+from umbel.platforms.polars.types import polars_type
+from umbel.platforms.streams import raw_schema, scanned_columns, stream
+
+
+@dataclass
+class PolarsSources:
+    """The leaves of one query.
+
+    Attributes:
+        inputs: data by placeholder label: Arrow tables or Polars frames.
+        check: raises when the run is cancelled; called between batches of a stream.
+    """
+
+    inputs: dict[str, Any]
+    check: Callable[[], None]
+
+    def leaf(self, operator: Scan | Values | Placeholder) -> pl.LazyFrame:
+        """Give the rows of a leaf."""
+        match operator:
+            case Placeholder(label=label):
+                return lazy(self.inputs[label], operator.schema)
+            case Values(table=table):
+                return lazy(table, operator.schema)
+            case Scan(source=MemorySource() as source):
+                if source.data is None:
+                    raise PlanError(
+                        f"the data of {source.describe()} is not at hand",
+                        hint="a plan file holds no data; run it in the session that made it",
+                    )
+                return lazy(conform(source.data, source.schema), source.schema)
+            case Scan(source=ParquetSource() as source):
+                return _parquet(source, resolve(source))
+            case Scan(source=TextSource() as source) if not source.partitions:
+                return self._text(source, resolve(source))
+            case Scan(source=FileSource() as source):
+                return self._stream(operator, source, resolve(source))
+        raise TypeError(f"no Polars rows for {operator.describe()}")
+
+    def _text(self, source: TextSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
+        name = source.schema.names[0]
+        plain = [entry for entry in files if reads_as_lines(entry.path)]
+        odd = [entry for entry in files if not reads_as_lines(entry.path)]
+        frames = []
+        if plain:
+            paths = [entry.path for entry in plain]
+            frames.append(pl.scan_lines(paths, name=name, glob=False))
+        if odd:
+            frames.append(_io_source(source, [name], odd, self.check))
+        return pl.concat(frames) if len(frames) > 1 else frames[0]
+
+    def _stream(self, scan: Scan, source: FileSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
+        wanted = scanned_columns(scan)
+        raw = raw_schema(source)
+        frame = _io_source(source, wanted, files, self.check)
+        casts = [
+            cast(pl.col(name), raw.field(name).type, dtype, strict=True).alias(name)
+            for name, dtype in ((name, source.schema.field(name).type) for name in wanted)
+            if raw.field(name).type != dtype
+        ]
+        return frame.with_columns(casts) if casts else frame
+
+
+def lazy(data: Any, schema: pa.Schema) -> pl.LazyFrame:
+    """Give the lazy form of an Arrow table or of a Polars frame."""
+    return (data if isinstance(data, pl.DataFrame) else to_polars(data)).lazy()
+
+
+def to_polars(table: pa.Table) -> pl.DataFrame:
+    """Turn an Arrow table into a Polars frame.
+
+    >>> to_polars(pa.table({"a": [1, 2]})).height
+    2
+    """
+    frame = pl.from_arrow(table)
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError(f"Polars made a {type(frame).__name__} of a table")
+    return frame
+
+
+#: First bytes of files that `scan_lines` does not take as they are: it keeps a byte order mark, and
+#: unpacks what looks like gzip or zstd whatever the file is called.
+_ODD_STARTS = (b"\xef\xbb\xbf", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+
+
+def reads_as_lines(path: str) -> bool:
+    r"""Whether `scan_lines` sees the lines of a file as the plan does: it drops a last `\r`."""
+    if compression_of(path) is not None:
+        return False
+    with Path(path).open("rb") as file:
+        if file.read(4).startswith(_ODD_STARTS):
+            return False
+        file.seek(max(0, file.seek(0, 2) - 1))
+        return file.read() != b"\r"
+
+
+def _parquet(source: ParquetSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
+    stored = [name for name in source.schema.names if name not in source.partitions]
+    frames = [
+        pl.scan_parquet(
+            [entry.path for entry in group], glob=False, hive_partitioning=False
+        ).with_columns(
+            [
+                pl.lit(value, dtype=polars_type(source.schema.field(name).type)).alias(name)
+                for name, value in values.items()
+            ]
+        )
+        for values, group in _by_folder(files)
+    ]
+    frame = pl.concat(frames) if len(frames) > 1 else frames[0]
+    found = frame.collect_schema()
+    fixes = [
+        _as_type(name, source.schema.field(name).type, found[name])
+        for name in stored
+        if found[name] != polars_type(source.schema.field(name).type)
+    ]
+    return frame.with_columns(fixes) if fixes else frame
+
+
+def _as_type(name: str, dtype: pa.DataType, found: pl.DataType) -> pl.Expr:
+    """Give a column of a file the type that the plan knows it by."""
+    return pl.col(name).cast(polars_type(dtype), strict=True)
+
+
+def _by_folder(files: Sequence[FileEntry]) -> Iterator[tuple[dict[str, Any], list[FileEntry]]]:
+    """Group files by the values of their folders."""
+    groups: dict[tuple[tuple[str, Any], ...], list[FileEntry]] = {}
+    for entry in files:
+        groups.setdefault(tuple(entry.partitions.items()), []).append(entry)
+    for values, group in groups.items():
+        yield dict(values), group
+
+
+def _io_source(
+    source: FileSource,
+    columns: Sequence[str],
+    files: Sequence[FileEntry],
+    check: Callable[[], None],
+) -> pl.LazyFrame:
+    """Read a stream of Arrow batches, of the columns that the query turns out to need."""
+    raw = raw_schema(source)
+    schema = {name: polars_type(raw.field(name).type) for name in columns}
+
+    def read(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        wanted = list(columns) if with_columns is None else with_columns
+        left = n_rows
+        for batch in stream(source, wanted or columns[:1], files, check).batches():
+            frame = to_polars(pa.Table.from_batches([batch]))
+            if left is not None:
+                frame = frame.head(left)
+                left -= frame.height
+            yield frame if predicate is None else frame.filter(predicate)
+            if left == 0:
+                return
+
+    return register_io_source(read, schema=schema)

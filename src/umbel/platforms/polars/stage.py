@@ -1,0 +1,81 @@
+"""A stage in Polars' terms: one lazy query, and how it is collected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from umbel.plan.errors import UmbelError
+from umbel.plan.operators import Operator, Placeholder, Window, topological
+from umbel.platforms.base import ARROW, RunContext, Stage
+from umbel.platforms.conform import conform
+from umbel.platforms.polars.compile import compile_plan
+from umbel.platforms.polars.scans import PolarsSources
+from umbel.platforms.polars.types import polars_type
+
+#: Seconds between looks at whether the run was cancelled.
+_FIRST_WAIT, _LONGEST_WAIT = 0.0005, 0.02
+
+
+class PolarsStage:
+    """One lazy query over the stage's inputs."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        # Windows take rows by position, which only the in-memory engine keeps.
+        windows = any(isinstance(op, Window) for op in topological(stage.root))
+        self._engine: Any = "in-memory" if windows else "streaming"
+
+    @property
+    def text(self) -> str:
+        """The query as Polars explains it, over empty inputs."""
+        schemas = _placeholders(self._stage.root)
+        empty = {
+            label: pl.DataFrame(schema={f.name: polars_type(f.type) for f in schema})
+            for label, schema in schemas.items()
+        }
+        sources = PolarsSources(empty, lambda: None)
+        return str(compile_plan(self._stage.root, sources.leaf).explain())
+
+    def run(self, inputs: Mapping[str, Any], context: RunContext) -> Any:
+        """Run the query; give an Arrow table or a Polars frame."""
+        started = time.perf_counter()
+        context.check_cancelled()
+        sources = PolarsSources(dict(inputs), context.check_cancelled)
+        root = self._stage.root
+        query = compile_plan(root, sources.leaf).select(root.schema.names)
+        try:
+            frame = self._collect(query, context)
+        except pl.exceptions.PolarsError:
+            context.check_cancelled()  # a stream that stopped for that comes out as Polars' error
+            raise
+        result = to_arrow(frame, root.schema) if self._stage.output == ARROW else frame
+        context.measure(root, frame.height, time.perf_counter() - started)
+        return result
+
+    def _collect(self, query: pl.LazyFrame, context: RunContext) -> pl.DataFrame:
+        """Collect in the background, so that a cancelled run stops at once."""
+        running = query.collect(engine=self._engine, background=True)
+        wait = _FIRST_WAIT
+        try:
+            while (frame := running.fetch()) is None:
+                context.check_cancelled()
+                time.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+        except UmbelError:
+            running.cancel()
+            raise
+        return frame
+
+
+def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Give a frame as an Arrow table of exactly this schema."""
+    return conform(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), schema)
+
+
+def _placeholders(root: Operator) -> dict[str, pa.Schema]:
+    return {op.label: op.schema for op in topological(root) if isinstance(op, Placeholder)}

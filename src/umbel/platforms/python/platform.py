@@ -1,0 +1,91 @@
+"""The platform `python`, as the optimizer and the executor see it."""
+
+from __future__ import annotations
+
+import platform as interpreter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from umbel.plan.operators import DoWhile, Operator, Repeat, Write
+from umbel.plan.types import is_object
+from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
+from umbel.platforms.costs import CostProfile, Linear
+from umbel.platforms.python.arrow import arrow_to_python, python_to_arrow
+
+#: Seconds of a conversion; measured on the machine that costs.toml names.
+_TO_PYTHON = Linear(fixed=2e-5, per_row=1.5e-7, per_byte=4e-9)
+_TO_ARROW = Linear(fixed=2e-5, per_row=1e-7, per_byte=4e-9)
+
+
+class PythonPlatform:
+    """Runs every operator in this process, on one thread, with plain Python values."""
+
+    def __init__(self, name: str = "python") -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Unique in a session; what `.on(...)` names."""
+        return self._name
+
+    @property
+    def engine(self) -> str:
+        """The engine's name."""
+        return "python"
+
+    @property
+    def version(self) -> str:
+        """The version of the Python interpreter."""
+        return interpreter.python_version()
+
+    @cached_property
+    def costs(self) -> CostProfile:
+        """The cost profile shipped with the engine."""
+        return CostProfile.load(Path(__file__).parent / "costs.toml")
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Channels that a stage can take as input."""
+        return (PYTHON, ARROW)
+
+    @property
+    def writes(self) -> Sequence[str]:
+        """Channels in which a stage can give its output."""
+        return (PYTHON, ARROW)
+
+    @property
+    def conversions(self) -> Sequence[Conversion]:
+        """From Arrow to Python values and back."""
+        return (
+            Conversion(ARROW, PYTHON, _TO_PYTHON, arrow_to_python),
+            Conversion(PYTHON, ARROW, _TO_ARROW, python_to_arrow),
+        )
+
+    def refuse(self, operator: Operator) -> str | None:
+        """Say why an operator cannot run here; None if it can."""
+        if isinstance(operator, Repeat | DoWhile):
+            return "the executor itself runs loops, round by round"
+        if isinstance(operator, Write):
+            return "the executor itself writes files"
+        from umbel.platforms.python.compile import BUILDERS
+
+        if type(operator) not in BUILDERS:
+            return f"it has no implementation of {operator.name}"
+        return None
+
+    def refuse_output(self, operator: Operator, channel: str) -> str | None:
+        """Say why an operator's output has no form in a channel; None if it has one."""
+        if channel == ARROW and any(is_object(field.type) for field in operator.schema):
+            return "Python objects have no form in Arrow"
+        return None
+
+    def started(self) -> bool:
+        """The interpreter is always up."""
+        return True
+
+    def compile(self, stage: Stage) -> CompiledStage:
+        """Translate a stage."""
+        from umbel.platforms.python.compile import PythonStage
+
+        return PythonStage(stage)

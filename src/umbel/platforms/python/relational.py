@@ -1,0 +1,350 @@
+"""Relational operators that need no partner and no group: projections, orders, samples, sets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.plan.errors import UmbelError
+from umbel.plan.expressions import Column
+from umbel.plan.operators import (
+    Distinct,
+    Except,
+    Explode,
+    Filter,
+    Intersect,
+    Limit,
+    Operator,
+    Project,
+    Sample,
+    Sort,
+    Union,
+    Values,
+)
+from umbel.platforms.python.arrow import BATCH_ROWS, rows_of
+from umbel.platforms.python.expressions import Evaluate, cast_evaluated, compile_expression
+from umbel.platforms.python.failures import current, evaluation_error, unhashable
+from umbel.platforms.python.keys import Normalize, column_getter, order_of, row_key
+from umbel.platforms.python.memory import size_of_piece
+from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
+from umbel.platforms.python.spill import DEEPEST, FANOUT, Collection, Partitions, sort_pieces
+from umbel.platforms.python.stream import Step, Stream
+
+
+def evaluating(operator: Operator, make: Callable[[tuple[Any, ...]], Any]) -> Step:
+    """Give the step that makes a list of what `make` gives for each row, with its errors placed."""
+
+    def step(piece: Piece) -> Piece:
+        iterator = iter(piece)
+        try:
+            return list(map(make, iterator))
+        except Exception as error:
+            raise evaluation_error(operator, error, current(iterator, piece)) from error
+
+    return step
+
+
+def build_project(operator: Project, run: Run, inputs: list[Stream]) -> Stream:
+    """One value per column and row."""
+    below = operator.input.schema
+    expressions = [expression for _, expression in operator.columns]
+    rows = inputs[0].rows()
+    if expressions and all(isinstance(expression, Column) for expression in expressions):
+        names = [expression.name for expression in expressions if isinstance(expression, Column)]
+        if names == below.names:
+            return rows.through(operator, lambda piece: piece, as_rows=True)
+        pick = column_getter([below.get_field_index(name) for name in names])
+        return rows.through(operator, lambda piece: list(map(pick, piece)), as_rows=True)
+    parts = [compile_expression(expression, below) for expression in expressions]
+    match parts:
+        case [only]:
+            return rows.through(operator, _single(operator, only), as_rows=True)
+        case [first, second]:
+            pair: Evaluate = lambda row: (first(row), second(row))  # noqa: E731
+            return rows.through(operator, evaluating(operator, pair), as_rows=True)
+    many: Evaluate = lambda row: tuple([part(row) for part in parts])  # noqa: E731
+    return rows.through(operator, evaluating(operator, many), as_rows=True)
+
+
+def _single(operator: Operator, only: Evaluate) -> Step:
+    evaluate = evaluating(operator, only)
+    return lambda piece: list(zip(evaluate(piece), strict=True))
+
+
+def build_filter(operator: Filter, run: Run, inputs: list[Stream]) -> Stream:
+    """The rows for which the predicate is true."""
+    predicate = compile_expression(operator.predicate, operator.input.schema)
+    return inputs[0].rows().through(operator, filtering(operator, predicate), as_rows=True)
+
+
+def filtering(operator: Operator, predicate: Evaluate) -> Step:
+    """Give the step that keeps the rows for which a predicate is true, not false or null."""
+
+    def step(piece: Piece) -> Piece:
+        iterator = iter(piece)
+        try:
+            # A predicate is a boolean or None: Python's truth is the plan's.
+            return list(filter(predicate, iterator))
+        except Exception as error:
+            raise evaluation_error(operator, error, current(iterator, piece)) from error
+
+    return step
+
+
+def build_values(operator: Values, run: Run, inputs: list[Stream]) -> Stream:
+    """The constant rows."""
+
+    def pieces() -> Iterator[Piece]:
+        for batch in operator.table.to_batches(max_chunksize=BATCH_ROWS):
+            yield from run.cut(rows_of(batch))
+
+    return Stream.of(run, operator, pieces(), as_rows=True)
+
+
+def build_explode(operator: Explode, run: Run, inputs: list[Stream]) -> Stream:
+    """One row per item of a list."""
+    index = operator.input.schema.get_field_index(operator.column)
+    nothing: tuple[Any, ...] = (None,) if operator.outer else ()
+
+    def pieces() -> Iterator[Piece]:
+        for piece in inputs[0].rows():
+            made: Piece = []
+            for row in piece:
+                before, after = tuple(row[:index]), tuple(row[index + 1 :])
+                made.extend([(*before, item, *after) for item in row[index] or nothing])
+                if len(made) >= LARGEST_PIECE:
+                    yield from run.cut(made)
+                    made = []
+            yield from run.cut(made)
+
+    return Stream.of(run, operator, pieces(), as_rows=True)
+
+
+def build_sort(operator: Sort, run: Run, inputs: list[Stream]) -> Stream:
+    """The rows in order; rows with equal keys keep the order in which they came."""
+    key = order_of(operator.keys, operator.input.schema)
+
+    def sort(rows: Piece) -> None:
+        try:
+            rows.sort(key=key)
+        except UmbelError:
+            for row in rows:
+                _try_key(operator, key, row)
+            raise
+
+    def pieces() -> Iterator[Piece]:
+        yield from sort_pieces(run, inputs[0].rows(), key, sort=sort)
+
+    return Stream.of(run, operator, pieces(), as_rows=True)
+
+
+def _try_key(operator: Operator, key: Evaluate, row: Any) -> None:
+    try:
+        key(row)
+    except Exception as error:
+        raise evaluation_error(operator, error, row) from error
+
+
+def build_limit(operator: Limit, run: Run, inputs: list[Stream]) -> Stream:
+    """Some rows from some row on; reads no further than that."""
+
+    def pieces() -> Iterator[Piece]:
+        skip, left = operator.offset, operator.count
+        if left == 0:
+            return
+        for piece in inputs[0]:
+            if skip >= len(piece):
+                skip -= len(piece)
+                continue
+            wanted = piece[skip:]
+            skip = 0
+            if left is None:
+                yield wanted
+                continue
+            wanted = wanted[:left]
+            left -= len(wanted)
+            yield wanted
+            if not left:
+                return
+
+    return Stream.of(run, operator, pieces(), as_rows=inputs[0].as_rows)
+
+
+def build_sample(operator: Sample, run: Run, inputs: list[Stream]) -> Stream:
+    """The elements at some positions, drawn once their number is known."""
+
+    def pieces() -> Iterator[Piece]:
+        kept = Collection(run).fill(inputs[0])
+        count = min(operator.count, len(kept))
+        # A seeded draw is meant to be repeatable, not secret.
+        draw = random.Random(operator.seed)  # noqa: S311
+        wanted = iter(sorted(draw.sample(range(len(kept)), count)))
+        position, start = next(wanted, None), 0
+        for batch in kept.batches():
+            chosen: Piece = []
+            while position is not None and position < start + len(batch):
+                chosen.append(batch[position - start])
+                position = next(wanted, None)
+            start += len(batch)
+            yield from run.cut(chosen)
+            if position is None:
+                break
+        kept.remove()
+
+    return Stream.of(run, operator, pieces(), as_rows=inputs[0].as_rows)
+
+
+def unified(stream: Stream, target: pa.Schema, operator: Operator) -> Stream:
+    """Convert rows to the types of a set operation's output, where they differ."""
+    source = stream.schema
+    rows = stream.rows()
+    if source.types == target.types:
+        return rows
+    casts = [
+        cast_evaluated(_item(index), have.type, want.type)
+        for index, (have, want) in enumerate(zip(source, target, strict=True))
+    ]
+
+    def make(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([cast(row) for cast in casts])
+
+    step = evaluating(operator, make)
+    return Stream(stream.run, map(step, rows), target, operator.element, as_rows=True)
+
+
+def _item(index: int) -> Evaluate:
+    return lambda row: row[index]
+
+
+def build_union(operator: Union, run: Run, inputs: list[Stream]) -> Stream:
+    """The rows of all inputs, one input after the other."""
+    members = [unified(stream, operator.schema, operator) for stream in inputs]
+    together: Iterable[Piece] = chain.from_iterable(members)
+    if operator.distinct:
+        together = distinct_pieces(operator, run, together, row_key(operator.schema.types))
+    return Stream.of(run, operator, together, as_rows=True)
+
+
+def build_distinct(operator: Distinct, run: Run, inputs: list[Stream]) -> Stream:
+    """Each distinct row once, as soon as it is met."""
+    key = row_key(operator.schema.types)
+    pieces = distinct_pieces(operator, run, inputs[0].rows(), key)
+    return Stream.of(run, operator, pieces, as_rows=True)
+
+
+def distinct_pieces(
+    operator: Operator,
+    run: Run,
+    pieces: Iterable[Piece],
+    key: Normalize | None,
+    depth: int = 0,
+) -> Iterator[Piece]:
+    """Yield the first row of every key.
+
+    When the keys met take too much memory, they stay as they are, and rows of other keys are
+    divided among files, to be worked on after.
+    """
+    seen: dict[Any, None] = {}
+    later: Partitions | None = None
+    held, key_of = 0, key or _itself
+    for piece in pieces:
+        keys = piece if key is None else list(map(key, piece))
+        fresh: Piece = []
+        iterator = iter(keys)
+        try:
+            for found, row in zip(iterator, piece, strict=True):
+                if found not in seen:
+                    if later is None:
+                        seen[found] = None
+                    fresh.append(row)
+        except TypeError as error:
+            raise _unhashable_row(operator, error, current(iterator, keys)) from error
+        if later is not None:
+            later.add(fresh, key_of)
+            continue
+        held += size_of_piece(fresh)
+        if held > run.budget and depth < DEEPEST:
+            later = Partitions(run, depth)
+        yield fresh
+    if later is not None:
+        seen.clear()
+        for part in later.drain():
+            yield from distinct_pieces(operator, run, run.pieces(part), key, depth + 1)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _unhashable_row(operator: Operator, error: TypeError, row: Any) -> Exception:
+    for value in row:
+        try:
+            hash(value)
+        except TypeError:
+            return unhashable(operator, value, "value")
+    return error
+
+
+def build_intersect(operator: Intersect, run: Run, inputs: list[Stream]) -> Stream:
+    """The distinct rows in both inputs."""
+    return _compared(operator, run, inputs, wanted=True)
+
+
+def build_except(operator: Except, run: Run, inputs: list[Stream]) -> Stream:
+    """The distinct rows of the left input that are not in the right one."""
+    return _compared(operator, run, inputs, wanted=False)
+
+
+def _compared(
+    operator: Intersect | Except, run: Run, inputs: list[Stream], *, wanted: bool
+) -> Stream:
+    key = row_key(operator.schema.types)
+    key_of = key or _itself
+
+    def compare(left: Iterable[Piece], right: Iterable[Piece], depth: int) -> Iterator[Piece]:
+        there: set[Any] = set()
+        for piece in right:
+            _update(operator, there, piece if key is None else list(map(key, piece)))
+
+        def chosen() -> Iterator[Piece]:
+            for piece in left:
+                try:
+                    yield [row for row in piece if (key_of(row) in there) is wanted]
+                except TypeError as error:
+                    _update(operator, set(), piece if key is None else list(map(key, piece)))
+                    raise error
+
+        yield from distinct_pieces(operator, run, chosen(), key, depth)
+
+    def pieces() -> Iterator[Piece]:
+        left, right = (unified(stream, operator.schema, operator) for stream in inputs)
+        # The right input is kept, each distinct row once.
+        kept = Collection(run).fill(distinct_pieces(operator, run, right, key))
+        if not kept.spilled:
+            yield from compare(left, run.pieces(kept), 0)
+            return
+        count = min(256, max(FANOUT, 2 * kept.size // run.budget))
+        sides = (Partitions(run, count=count), Partitions(run, count=count))
+        sources: tuple[Iterable[Piece], ...] = (left, run.pieces(kept))
+        for partitions, source in zip(sides, sources, strict=True):
+            for piece in source:
+                _update(operator, set(), piece if key is None else list(map(key, piece)))
+                partitions.add(piece, key_of)
+        for left_part, right_part in zip(sides[0].parts, sides[1].parts, strict=True):
+            yield from compare(run.pieces(left_part), run.pieces(right_part), 1)
+            left_part.remove()
+            right_part.remove()
+
+    return Stream.of(run, operator, pieces(), as_rows=True)
+
+
+def _update(operator: Operator, found: set[Any], keys: Piece) -> None:
+    iterator = iter(keys)
+    try:
+        found.update(iterator)
+    except TypeError as error:
+        raise _unhashable_row(operator, error, current(iterator, keys)) from error

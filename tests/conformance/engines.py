@@ -1,0 +1,92 @@
+"""Running plans on one engine at a time, as the executor would run a single stage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.catalog.diagnose import diagnose
+from umbel.plan.errors import CancelledError
+from umbel.plan.operators import Operator, Scan, Values, topological
+from umbel.plan.sources import MemorySource
+from umbel.platforms.base import ARROW, Platform, Stage
+
+ENGINES = ("python", "polars", "duckdb")
+
+
+class Context:
+    """The run's services; `cancel_after` checks it is cancelled."""
+
+    def __init__(self, cancel_after: int | None = None, memory_limit: int = 1 << 31) -> None:
+        self.scratch = Path(tempfile.gettempdir())
+        self.memory_limit = memory_limit
+        self.measured: dict[str, int] = {}
+        self.interrupt: Callable[[], None] | None = None
+        self._left = cancel_after
+
+    def check_cancelled(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise CancelledError("the run was cancelled")
+
+    def on_cancel(self, interrupt: Callable[[], None]) -> None:
+        assert self.interrupt is None, "on_cancel may be called once"
+        self.interrupt = interrupt
+
+    def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
+        self.measured[operator.name] = rows
+
+
+@cache
+def platform(engine: str) -> Platform:
+    """The platform of an engine, one for all tests."""
+    module = __import__(f"umbel.platforms.{engine}", fromlist=["engine"])
+    made: Platform = module.engine()
+    return made
+
+
+def refusal(engine: str, plan: Operator) -> str | None:
+    """Why an engine cannot run a plan as one stage; None if it can."""
+    reasons = (platform(engine).refuse(operator) for operator in topological(plan))
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def run(
+    engine: str, plan: Operator, inputs: Mapping[str, Any] | None = None, output: str = ARROW
+) -> Any:
+    """Run a plan on one engine, which must not refuse it.
+
+    As under the executor, a failure that a file is to blame for becomes an error that says so.
+    """
+    reason = refusal(engine, plan)
+    assert reason is None, f"{engine} refuses the plan: {reason}"
+    stage = Stage(plan, dict.fromkeys(inputs or {}, ARROW), output)
+    try:
+        return platform(engine).compile(stage).run(inputs or {}, Context())
+    except Exception as error:
+        for operator in topological(plan):
+            found = diagnose(operator.source, error) if isinstance(operator, Scan) else None
+            if found is not None:
+                raise found from error
+        raise
+
+
+def table(**columns: Any) -> Values:
+    """A constant table; lists get the type that Arrow finds, arrays keep theirs."""
+    return Values(table=pa.table(columns))
+
+
+def memory(**columns: Any) -> Scan:
+    """A table in memory."""
+    data = pa.table(columns)
+    return Scan(source=MemorySource(schema=data.schema, token="test", data=data))
+
+
+#: The schema of lines of text.
+LINES = pa.schema([pa.field("value", pa.string(), nullable=False)])

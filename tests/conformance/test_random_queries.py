@@ -1,0 +1,67 @@
+"""Random queries give the same answer on every engine and on random mixed placements."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conformance.compare import assert_same_rows
+from tests.conformance.random_queries import queries
+from umbel.executor import run
+from umbel.plan.operators import Operator, Sort, rebuild
+from umbel.plan.text import plan_to_text
+from umbel.platforms.registry import Registry
+
+REGISTRY = Registry.discover()
+relaxed = settings(
+    deadline=None,
+    max_examples=120,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def pinned(root: Operator, choose: random.Random | str) -> Operator:
+    """Pin each operator to an engine that does not refuse it: one engine, or a random one."""
+
+    def pin(operator: Operator) -> Operator:
+        able = [p.name for p in REGISTRY if p.refuse(operator) is None]
+        if isinstance(choose, str):
+            return operator.pinned(choose) if choose in able else operator.pinned("python")
+        return operator.pinned(choose.choice(able))
+
+    return rebuild(root, pin)
+
+
+def check(root: Operator, placed: Operator) -> None:
+    expected = run(pinned(root, "python"), platforms=REGISTRY).table
+    actual = run(placed, platforms=REGISTRY).table
+    assert actual.schema.types == root.schema.types
+    assert_same_rows(
+        actual, expected, ordered=isinstance(root, Sort), context=plan_to_text(placed, where)
+    )
+
+
+def where(operator: Operator) -> str:
+    return f"@{operator.pin}"
+
+
+@pytest.mark.parametrize("engine", [p.name for p in REGISTRY if p.name != "python"])
+@relaxed
+@given(root=queries())
+def test_on_one_engine(engine: str, root: Operator) -> None:
+    check(root, pinned(root, engine))
+
+
+@relaxed
+@given(root=queries(), seed=st.integers(0, 2**32))
+def test_on_mixed_placements(root: Operator, seed: int) -> None:
+    check(root, pinned(root, random.Random(seed)))
+
+
+@relaxed
+@given(root=queries())
+def test_as_the_optimizer_chooses(root: Operator) -> None:
+    check(root, root)

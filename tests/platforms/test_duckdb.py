@@ -1,0 +1,110 @@
+"""What only DuckDB has: tables kept in its database, and what its names and types cannot hold."""
+
+from __future__ import annotations
+
+import gc
+
+import pyarrow as pa
+import pytest
+
+from tests.conformance.engines import Context, memory, refusal
+from umbel.plan.expressions import AggregateCall, Column, SortKey
+from umbel.plan.operators import Aggregate, Placeholder, Sample
+from umbel.platforms.base import Stage
+from umbel.platforms.duckdb import engine
+from umbel.platforms.duckdb.platform import DuckDBPlatform
+from umbel.platforms.duckdb.scans import DuckDBSources, duckdb_type
+
+
+def tables(platform: DuckDBPlatform) -> list[str]:
+    cursor = platform.database().cursor()
+    return [name for (name,) in cursor.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+
+
+def keep(platform: DuckDBPlatform) -> object:
+    return platform.compile(Stage(memory(a=[1, 2]), output=platform.channel)).run({}, Context())
+
+
+def test_a_kept_table_goes_with_its_last_reference():
+    platform = engine()
+    kept = keep(platform)
+    assert len(tables(platform)) == 1
+    del kept
+    gc.collect()
+    assert tables(platform) == []
+
+
+def test_a_kept_table_can_be_released():
+    platform = engine()
+    kept = keep(platform)
+    kept.release()
+    kept.release()
+    assert tables(platform) == []
+
+
+def test_two_platforms_are_two_databases_with_a_channel_each():
+    one, two = engine(), engine("second")
+    kept = keep(one)
+    assert (one.channel, two.channel) == ("duckdb", "second")
+    assert tables(two) == []
+    plan = Placeholder(label="p", columns=pa.schema([("a", pa.int64())]))
+    assert one.compile(Stage(plan, {"p": "duckdb"})).run({"p": kept}, Context()).num_rows == 2
+
+
+def test_nothing_is_fetched_from_the_network():
+    cursor = engine().database().cursor()
+    for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
+        value = cursor.execute(f"SELECT current_setting('{setting}')").fetchone()
+        assert value == (False,), setting
+
+
+def test_the_memory_limit_of_the_run_is_set():
+    platform = engine()
+    platform.compile(Stage(memory(a=[1]))).run({}, Context(memory_limit=512 * 2**20))
+    limit = platform.database().cursor().execute("SELECT current_setting('memory_limit')")
+    assert limit.fetchone() == ("512.0 MiB",)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reason"),
+    [
+        (pa.timestamp("ns", "UTC"), "zone"),
+        (pa.duration("ns"), "microseconds"),
+        (pa.list_(pa.duration("us")), "inside lists"),
+    ],
+    ids=str,
+)
+def test_types_that_it_cannot_hold_are_refused(dtype, reason):
+    assert reason in (refusal("duckdb", memory(a=pa.array([None], dtype))) or "")
+
+
+def test_a_sample_is_refused():
+    assert "random number" in (refusal("duckdb", Sample(input=memory(a=[1]), count=1)) or "")
+
+
+def test_a_distinct_aggregate_in_another_order_is_refused():
+    call = AggregateCall("list", (Column("a"),), distinct=True, order_by=(SortKey(Column("b")),))
+    plan = Aggregate(input=memory(a=[1], b=[2]), aggregates=(("l", call),))
+    assert "distinct" in (refusal("duckdb", plan) or "")
+
+
+def test_names_of_types_are_those_that_describe_shows():
+    types = [
+        pa.int8(), pa.uint64(), pa.float32(), pa.string(), pa.binary(), pa.date32(),
+        pa.time64("us"), pa.timestamp("s"), pa.timestamp("us", "UTC"), pa.duration("us"),
+        pa.decimal128(12, 3), pa.list_(pa.list_(pa.bool_())),
+        pa.struct([("x", pa.int8()), ("order by", pa.string()), ("Y", pa.string())]),
+    ]  # fmt: skip
+    data = pa.table({f"c{i}": pa.array([None], dtype) for i, dtype in enumerate(types)})
+    cursor = engine().database().cursor()
+    cursor.register("data", data)
+    described = [row[1] for row in cursor.execute("DESCRIBE SELECT * FROM data").fetchall()]
+    assert described == [duckdb_type(dtype) for dtype in types]
+
+
+def test_sources_bind_each_leaf_once():
+    sources = DuckDBSources(dialect=None, describe=lambda relation: {})  # type: ignore[arg-type]
+    leaf = memory(a=[1])
+    assert sources.relation(leaf).sql() == '"memory_0"'
+    assert sources.relation(memory(b=[1])).sql() == '"memory_1"'
+    assert list(sources.bindings) == ["memory_0", "memory_1"]
