@@ -1,0 +1,272 @@
+"""Says how a plan would run and why: placement, estimates, and what lost against it.
+
+One `Explanation` has several forms: text for terminals, JSON for programs, Mermaid for Markdown,
+and SVG for notebooks and pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from umbel.optimizer.cost import Budget
+from umbel.optimizer.diagram import Box, draw
+from umbel.optimizer.driver import DRIVER
+from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
+from umbel.optimizer.planner import optimize
+from umbel.plan.errors import PlacementError, UmbelError
+from umbel.plan.operators import Operator
+from umbel.platforms.registry import Registry
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another choice of platforms, and what it would have cost; None if it is impossible.
+
+    Attributes:
+        platforms: the names that it is limited to.
+        seconds: estimated; None if some operator cannot run there.
+        reason: why it lost.
+    """
+
+    platforms: tuple[str, ...]
+    seconds: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a plan would run, and why so.
+
+    Attributes:
+        plan: the chosen execution plan.
+        alternatives: what else was considered, the best first.
+        rules: the rewrite rules that changed the plan.
+    """
+
+    plan: ExecutionPlan
+    alternatives: tuple[Alternative, ...]
+    rules: tuple[str, ...]
+
+    def text(self) -> str:
+        """Give the explanation as text."""
+        plan = self.plan
+        lines = [
+            (
+                f"runs on {', '.join(n for n in plan.platforms if n != DRIVER) or 'umbel itself'}; "
+                f"estimated {_seconds(plan.cost.seconds)}, ${plan.cost.dollars:.4g}"
+            )
+        ]
+        if self.rules:
+            lines.append(f"rewritten by {', '.join(self.rules)}")
+        for stage in plan.stages:
+            lines.extend(_stage_lines(stage, 0))
+        lines.append("")
+        lines.append("considered instead:" if self.alternatives else "nothing else was possible")
+        for other in self.alternatives:
+            cost = "impossible" if other.seconds is None else _seconds(other.seconds)
+            lines.append(f"  only {' + '.join(other.platforms):<16} {cost:>10}  {other.reason}")
+        if plan.pruned:
+            lines.append("the search was cut short; a better placement may exist")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the explanation as plain data."""
+        return {
+            "seconds": self.plan.cost.seconds,
+            "dollars": self.plan.cost.dollars,
+            "moved_bytes": {f"{a} -> {b}": n for (a, b), n in self.plan.cost.moved.items()},
+            "platforms": self.plan.platforms,
+            "rules": list(self.rules),
+            "stages": [_stage_data(stage) for stage in self.plan.stages],
+            "alternatives": [
+                {"platforms": list(a.platforms), "seconds": a.seconds, "reason": a.reason}
+                for a in self.alternatives
+            ],
+            "refusals": [
+                {"operator": r.operator.name, "platform": r.platform, "reason": r.reason}
+                for r in self.plan.refusals
+            ],
+        }
+
+    def to_json(self) -> str:
+        """Give the explanation as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_mermaid(self) -> str:
+        """Give the stages as a Mermaid flowchart, for Markdown."""
+        lines = ["flowchart TD"]
+        for stage in self.plan.stages:
+            body = "<br/>".join(_escape(line) for line in _box_lines(stage))
+            lines.append(f'  s{stage.index}["{body}"]')
+        for source, target, channel in _edges(self.plan):
+            lines.append(f"  s{source} -- {channel} --> s{target}")
+        return "\n".join(lines)
+
+    def to_svg(self) -> str:
+        """Give the stages as a drawing."""
+        boxes = [
+            Box(str(stage.index), tuple(_box_lines(stage)), stage.platform.name)
+            for stage in self.plan.stages
+        ]
+        return draw(boxes, [(str(a), str(b), channel) for a, b, channel in _edges(self.plan)])
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+
+def explain(root: Operator, platforms: Registry, *, budget: Budget | None = None) -> Explanation:
+    """Plan without running, and say what else was considered.
+
+    Raises:
+        PlacementError: no platform can run some operator, or no plan fits the budget.
+    """
+    rules: list[str] = []
+    last = root
+
+    def observe(rule: str, plan: Operator) -> None:
+        nonlocal last
+        if plan != last and rule not in rules:
+            rules.append(rule)
+        last = plan
+
+    chosen = optimize(root, platforms, budget=budget, observer=observe)
+    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms)), tuple(rules))
+
+
+def _alternatives(root: Operator, chosen: ExecutionPlan, platforms: Registry) -> list[Alternative]:
+    """Plan again on each single platform, and without each platform that was chosen."""
+    names = [platform.name for platform in platforms]
+    used = [name for name in chosen.platforms if name != DRIVER]
+    tries: set[tuple[str, ...]] = {(name,) for name in names}
+    tries |= {tuple(n for n in names if n != without) for without in used}
+    found = []
+    for names_tried in sorted(tries):
+        if not names_tried or (set(used) <= set(names_tried) and len(names_tried) > 1):
+            continue
+        if set(names_tried) == set(used):
+            continue
+        found.append(_alternative(root, chosen, platforms, names_tried))
+    return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
+
+
+def _alternative(
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, names: tuple[str, ...]
+) -> Alternative:
+    try:
+        plan = optimize(root, platforms.only(*names))
+    except PlacementError as error:
+        return Alternative(names, None, _shorten(f"{error.message}; {error.hint}"))
+    except UmbelError as error:
+        return Alternative(names, None, _shorten(error.message))
+    ratio = plan.cost.seconds / max(chosen.cost.seconds, 1e-9)
+    return Alternative(names, plan.cost.seconds, f"{ratio:.2f}× the estimate; {_parts(plan)}")
+
+
+def _parts(plan: ExecutionPlan) -> str:
+    """The dearest part of a plan that lost."""
+    starts = sum(
+        p.costs.start
+        for p in {s.platform.name: s.platform for s in plan.stages}.values()
+        if not p.started()
+    )
+    dearest = max((o for s in plan.stages for o in s.operators), key=lambda o: o.cost.seconds)
+    start = f"starting engines {_seconds(starts)}, " if starts else ""
+    return f"{start}{dearest.operator.name} {_seconds(dearest.cost.seconds)}"
+
+
+def _shorten(text: str, length: int = 160) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"
+
+
+def _seconds(seconds: float) -> str:
+    """Show a time in the unit that fits it.
+
+    >>> _seconds(0.0042)
+    '4.2 ms'
+    """
+    if seconds < 1:
+        return f"{seconds * 1e3:.2g} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+    return f"{seconds:.3g} s"
+
+
+def _stage_lines(stage: PlannedStage, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    where = "umbel itself" if stage.platform.name == DRIVER else stage.platform.name
+    reads = ", ".join(f"stage {index} as {channel}" for index, channel in stage.sources.values())
+    yield ""
+    yield (
+        f"{pad}stage {stage.index} on {where}, {_seconds(stage.cost.seconds)}"
+        f"{f', reads {reads}' if reads else ''}"
+    )
+    for planned in stage.operators:
+        operator = planned.operator
+        rows = planned.estimate.rows
+        between = (
+            f"{rows.low:,.0f}" if rows.low == rows.high else f"{rows.low:,.0f}…{rows.high:,.0f}"
+        )
+        detail = _shorten(operator.describe(), 70)
+        line = f"  ({operator.origin.line})" if operator.origin is not None else ""
+        yield f"{pad}  {operator.name:<13} {detail:<72} {between:>20} rows{line}"
+    for conversion in stage.conversions:
+        yield f"{pad}  then {conversion.source} → {conversion.target}"
+    for label, body in zip(("body", "condition"), stage.bodies, strict=False):
+        yield f"{pad}  {label} of the loop:"
+        for inner in body.stages:
+            yield from _stage_lines(inner, depth + 2)
+
+
+def _stage_data(stage: PlannedStage) -> dict[str, Any]:
+    return {
+        "index": stage.index,
+        "platform": stage.platform.name,
+        "seconds": stage.cost.seconds,
+        "dollars": stage.cost.dollars,
+        "reads": [{"stage": i, "channel": channel} for i, channel in stage.sources.values()],
+        "conversions": [f"{c.source} -> {c.target}" for c in stage.conversions],
+        "operators": [
+            {
+                "name": planned.operator.name,
+                "detail": planned.operator.describe(),
+                "line": planned.operator.origin.line if planned.operator.origin else None,
+                "rows": [planned.estimate.rows.low, planned.estimate.rows.high],
+                "confidence": planned.estimate.rows.confidence,
+                "seconds": planned.cost.seconds,
+            }
+            for planned in stage.operators
+        ],
+        "bodies": [[_stage_data(inner) for inner in body.stages] for body in stage.bodies],
+    }
+
+
+def _box_lines(stage: PlannedStage) -> list[str]:
+    where = "umbel" if stage.platform.name == DRIVER else stage.platform.name
+    lines = [f"stage {stage.index} · {where} · {_seconds(stage.cost.seconds)}"]
+    for planned in stage.operators:
+        detail = _shorten(planned.operator.describe(), 44)
+        lines.append(f"{planned.operator.name} {detail}".rstrip())
+    lines.append(f"≈ {stage.root.estimate.expected:,.0f} rows")
+    return lines
+
+
+def _edges(plan: ExecutionPlan) -> list[tuple[int, int, str]]:
+    return [
+        (source, stage.index, channel)
+        for stage in plan.stages
+        for source, channel in stage.sources.values()
+    ]
+
+
+def _escape(text: str) -> str:
+    return (
+        text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+    )

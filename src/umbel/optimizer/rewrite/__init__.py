@@ -1,0 +1,78 @@
+"""Rewrite rules: one module per rule, one function of the same name, run in a fixed order.
+
+A rule takes a plan and gives an equal one: the same rows under the same schema. After each rule
+the schema is compared with the one before, and a rule that changed it is an internal error that
+names the rule; only `lift` may give elements a type that they did not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from umbel.optimizer.rewrite.aggregate_early import aggregate_early
+from umbel.optimizer.rewrite.lift import lift
+from umbel.optimizer.rewrite.prune_columns import prune_columns
+from umbel.optimizer.rewrite.push_filters import push_filters
+from umbel.optimizer.rewrite.share import share
+from umbel.optimizer.rewrite.simplify import simplify
+from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild
+
+Rule = Callable[[Operator], Operator]
+#: Told after each rule: the rule's name and the plan it gave.
+Observer = Callable[[str, Operator], None]
+
+#: The rules, in the order in which they run.
+RULES: tuple[Rule, ...] = (
+    lift,  # first: what is relational can be moved and merged by the others
+    simplify,  # before pushing, so that projections to push through are few
+    push_filters,  # before pruning: a pushed filter may free columns
+    simplify,  # filters that met in one place become one
+    aggregate_early,  # after simplifying: keys and what they are computed from have met
+    prune_columns,
+    share,  # last: only now are equal subplans written equally
+)
+
+
+class RuleError(AssertionError):
+    """A rule changed what a plan means: a defect of umbel, not of the plan."""
+
+
+def rewrite(
+    root: Operator,
+    *,
+    lifting: bool = True,
+    observer: Observer | None = None,
+    rules: tuple[Rule, ...] = RULES,
+) -> Operator:
+    """Run the rules over a plan, and over the bodies of its loops."""
+    for rule in rules:
+        if rule is lift and not lifting:
+            continue
+        after = rule(root)
+        _check(rule, root, after)
+        root = after
+        if observer is not None:
+            observer(rule.__name__, root)
+    return rebuild(root, lambda op: _rewrite_bodies(op, lifting=lifting, rules=rules))
+
+
+def _rewrite_bodies(operator: Operator, *, lifting: bool, rules: tuple[Rule, ...]) -> Operator:
+    if not isinstance(operator, Loop):
+        return operator
+    body = rewrite(operator.body, lifting=lifting, rules=rules)
+    if isinstance(operator, DoWhile):
+        condition = rewrite(operator.condition, lifting=lifting, rules=rules)
+        return replace(operator, body=body, condition=condition)
+    return replace(operator, body=body)
+
+
+def _check(rule: Rule, before: Operator, after: Operator) -> None:
+    if before is after or (rule is lift and before.element is Element.OBJECT):
+        return
+    same = before.schema.names == after.schema.names and before.schema.types == after.schema.types
+    if not same or before.element is not after.element:
+        raise RuleError(
+            f"rule {rule.__name__} changed the schema of a plan from "
+            f"{before.element.value} {before.schema} to {after.element.value} {after.schema}"
+        )

@@ -1,0 +1,124 @@
+"""Group by what grouping keys are computed from, before computing them.
+
+`lower(word)` for each of ten million words, and for each of the hundred thousand different ones,
+gives the same groups. So rows are first grouped by the columns that the keys read; the keys are
+computed once per such group, and the groups are joined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+
+from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.rewrite.safety import cannot_fail
+from umbel.plan import operators as ops
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Column,
+    Expression,
+    Literal,
+    columns_of,
+    substitute,
+    walk,
+)
+from umbel.plan.types import is_float, is_integer, is_string
+
+#: Aggregates whose result over groups joined is an aggregate of the groups' results.
+_MERGES = {"len": "sum", "count": "sum", "min": "min", "max": "max", "any": "any", "all": "all"}
+#: Rows per different value above which a second grouping is worth while.
+_REPETITION = 4.0
+
+
+def aggregate_early(root: ops.Operator) -> ops.Operator:
+    """Split aggregates whose keys are functions of columns with few different values."""
+    estimator = Estimator()
+    return ops.rebuild(
+        root, lambda op: _split(op, estimator) if isinstance(op, ops.Aggregate) else op
+    )
+
+
+def _split(aggregate: ops.Aggregate, estimator: Estimator) -> ops.Operator:
+    below = aggregate.input
+    inner: dict[str, Expression] = {}
+    if isinstance(below, ops.Project) and below.pin == aggregate.pin:
+        inner, below = dict(below.columns), below.input
+    keys = [(name, substitute(key, inner)) for name, key in aggregate.keys]
+    calls = [(name, substitute(call, inner)) for name, call in aggregate.aggregates]
+    read = sorted(columns_of(*(key for _, key in keys)))
+    if (
+        not read
+        or not any(_is_costly(key, below.schema) for _, key in keys)
+        or not all(cannot_fail(key, below.schema) for _, key in keys)
+        or any(_is_inexact_key(below.schema.field(name).type) for name in read)
+        or not all(_splits(call) for _, call in calls)
+        or not _repeats(below, read, estimator)
+    ):
+        return aggregate
+    partial = ops.Aggregate(
+        input=below,
+        keys=tuple((name, Column(name)) for name in read),
+        aggregates=tuple((f"partial {i}", call) for i, (_, call) in enumerate(calls)),
+        origin=aggregate.origin,
+        pin=aggregate.pin,
+    )
+    computed = ops.Project(
+        input=partial,
+        columns=(
+            *((f"key {i}", key) for i, (_, key) in enumerate(keys)),
+            *((name, Column(name)) for name, _ in partial.aggregates),
+        ),
+        origin=aggregate.origin,
+        pin=aggregate.pin,
+    )
+    merged = tuple(
+        (name, AggregateCall(_merge(call), (Column(f"partial {i}"),)))
+        for i, (name, call) in enumerate(aggregate.aggregates)
+    )
+    return replace(
+        aggregate,
+        input=computed,
+        keys=tuple((name, Column(f"key {i}")) for i, (name, _) in enumerate(keys)),
+        aggregates=merged,
+    )
+
+
+def _is_costly(key: Expression, schema: pa.Schema) -> bool:
+    """Whether computing a key per row takes long against grouping: functions of text do."""
+    texts = any(is_string(schema.field(name).type) for name in columns_of(key))
+    return texts and any(isinstance(node, Call) for node in walk(key))
+
+
+def _is_inexact_key(dtype: pa.DataType) -> bool:
+    """Floats that are equal may give different keys: the sign of zero is lost in a group."""
+    return is_float(dtype) or pa.types.is_nested(dtype)
+
+
+def _splits(call: Expression) -> bool:
+    match call:
+        case AggregateCall(distinct=True) | AggregateCall(order_by=(_, *_)):
+            return False
+        case AggregateCall("sum", (Literal(value, dtype),)):
+            # A sum of parts may overflow where the whole does not, unless all have one sign.
+            return is_integer(dtype) and value is not None
+        case AggregateCall(function):
+            return function in _MERGES
+    return False
+
+
+def _merge(call: AggregateCall) -> str:
+    return _MERGES.get(call.function, "sum")
+
+
+def _repeats(below: ops.Operator, read: list[str], estimator: Estimator) -> bool:
+    """Whether the columns are known to have few different values against the number of rows."""
+    estimate = estimator(below)
+    different = 1.0
+    for name in read:
+        column = estimate.columns.get(name)
+        if column is None or column.distinct is None:
+            return False
+        different *= max(1.0, column.distinct)
+    return estimate.expected > _REPETITION * different

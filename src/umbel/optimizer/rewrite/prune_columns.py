@@ -1,0 +1,131 @@
+"""Drop columns that nobody reads, down to the sources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from umbel.plan import operators as ops
+from umbel.plan.expressions import Column, columns_of
+from umbel.plan.types import is_object, type_width
+
+
+def prune_columns(root: ops.Operator) -> ops.Operator:
+    """Tell each operator which of its columns are read above, and drop the others.
+
+    Columns leave at scans, projections, aggregates and windows; above a join they leave through a
+    projection, so that they are not carried over a border between platforms.
+    """
+    order = ops.topological(root)
+    needed: dict[int, set[str]] = {id(op): set() for op in order}
+    needed[id(root)] = set(root.schema.names)
+    for operator in reversed(order):
+        for child, names in zip(
+            operator.inputs, _reads(operator, needed[id(operator)]), strict=True
+        ):
+            needed[id(child)] |= names
+    new: dict[int, ops.Operator] = {}
+    for operator in order:
+        inputs = tuple(
+            _narrowed(operator, new[id(child)], names)
+            for child, names in zip(
+                operator.inputs, _reads(operator, needed[id(operator)]), strict=True
+            )
+        )
+        pruned = _prune(operator, needed[id(operator)])
+        new[id(operator)] = pruned.with_inputs(inputs)
+    result = new[id(root)]
+    if result.schema.names != root.schema.names:
+        columns = tuple((name, Column(name)) for name in root.schema.names)
+        return ops.Project(input=result, columns=columns, form=root.element)
+    return result
+
+
+def _reads(operator: ops.Operator, needed: set[str]) -> list[set[str]]:
+    """For each input the columns that an operator reads, if `needed` are read of its own."""
+    match operator:
+        case ops.Project(columns=columns):
+            whole = operator.form is not ops.Element.ROW
+            used = [e for name, e in columns if whole or name in needed] or [columns[0][1]]
+            return [_some(set(columns_of(*used)), operator.input)]
+        case ops.Filter(predicate=predicate):
+            return [needed | columns_of(predicate)]
+        case ops.Sort(keys=keys):
+            return [needed | columns_of(*(key.expression for key in keys))]
+        case ops.Limit() | ops.Sample():
+            return [_some(set(needed), operator.inputs[0])]
+        case ops.Explode(column=column):
+            return [needed | {column}]
+        case ops.Aggregate():
+            whole = operator.form is not ops.Element.ROW
+            calls = [call for name, call in operator.aggregates if whole or name in needed]
+            if not operator.keys and not calls:
+                calls = [operator.aggregates[0][1]]
+            grouping = [key for _, key in operator.keys]
+            return [_some(set(columns_of(*grouping, *calls)), operator.input)]
+        case ops.Window():
+            own = {name for name, _ in operator.columns}
+            windows = [call for name, call in operator.columns if name in needed]
+            return [_some((needed - own) | columns_of(*windows), operator.input)]
+        case ops.Join():
+            wanted = set(needed) | {name for pair in operator.on for name in pair}
+            if operator.residual is not None:
+                wanted |= columns_of(operator.residual)
+            sides = [wanted & set(side.schema.names) for side in operator.inputs]
+            return [_some(names, side) for names, side in zip(sides, operator.inputs, strict=True)]
+        case ops.Union(distinct=False):
+            return [_some(set(needed), operator)] * len(operator.members)
+        case ops.Count():
+            return [_some(set(), operator.input)]
+    return [set(child.schema.names) for child in operator.inputs]
+
+
+def _some(names: set[str], operator: ops.Operator) -> set[str]:
+    """At least one column: a relation without columns has no rows to count."""
+    if names or not operator.schema.names:
+        return names
+    return {min(operator.schema, key=lambda f: (type_width(f.type), f.name)).name}
+
+
+def _prune(operator: ops.Operator, needed: set[str]) -> ops.Operator:
+    match operator:
+        case ops.Scan():
+            if operator.element is not ops.Element.ROW:
+                return operator
+            kept = tuple(n for n in operator.schema.names if n in _some(needed, operator))
+            if kept == tuple(operator.schema.names) or any(
+                is_object(f.type) for f in operator.schema
+            ):
+                return operator
+            return replace(operator, columns=kept)
+        case ops.Project(columns=columns) if operator.form is ops.Element.ROW:
+            kept_columns = tuple(c for c in columns if c[0] in needed) or columns[:1]
+            return operator if kept_columns == columns else replace(operator, columns=kept_columns)
+        case ops.Aggregate(aggregates=aggregates) if operator.form is ops.Element.ROW:
+            kept_calls = tuple(c for c in aggregates if c[0] in needed)
+            if not operator.keys and not kept_calls:
+                kept_calls = aggregates[:1]
+            return (
+                operator if kept_calls == aggregates else replace(operator, aggregates=kept_calls)
+            )
+        case ops.Window(columns=columns):
+            kept_windows = tuple(c for c in columns if c[0] in needed)
+            return operator if kept_windows == columns else replace(operator, columns=kept_windows)
+    return operator
+
+
+def _narrowed(reader: ops.Operator, operator: ops.Operator, names: set[str]) -> ops.Operator:
+    """Drop columns that the operator below had to keep for itself.
+
+    The members of a union must agree. Joins and aggregates end what an engine can pipeline, and
+    may stand at a border between platforms.
+    """
+    kept = [name for name in operator.schema.names if name in names]
+    if len(kept) == len(operator.schema.names) or operator.element is not ops.Element.ROW:
+        return operator
+    if isinstance(reader, ops.Join | ops.Aggregate):
+        if not isinstance(operator, ops.Join | ops.Window | ops.Explode | ops.Filter):
+            return operator
+    elif not isinstance(reader, ops.Union):
+        return operator
+    columns = tuple((name, Column(name)) for name in kept)
+    return ops.Project(input=operator, columns=columns, origin=operator.origin)

@@ -1,0 +1,253 @@
+"""Merge and drop operators and expressions that say nothing new."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pyarrow as pa
+
+from umbel.optimizer.rewrite.safety import cannot_fail
+from umbel.plan import operators as ops
+from umbel.plan.expressions import (
+    Call,
+    Case,
+    Cast,
+    Column,
+    Expression,
+    Literal,
+    substitute,
+    transform,
+    walk,
+)
+from umbel.plan.types import BOOL
+from umbel.plan.typing import infer_type
+
+#: How large a merged projection's expression may grow; nesting without bound grows exponentially.
+_LARGEST = 200
+
+
+def simplify(root: ops.Operator) -> ops.Operator:
+    """Merge adjacent projections, filters, limits and unions; drop those that do nothing.
+
+    >>> import pyarrow as pa
+    >>> from umbel.plan.operators import Filter, Values
+    >>> values = Values(table=pa.table({"a": [True]}))
+    >>> simplify(Filter(input=values, predicate=Literal(True, BOOL))) is values
+    True
+    """
+    readers = ops.consumers(root)
+    shared = _Shared(op for op in ops.topological(root) if len(readers[id(op)]) > 1)
+    # A projection below another is left to that one, so that a chain of them is merged once.
+    absorbed = {
+        id(op)
+        for op in ops.topological(root)
+        if isinstance(op, ops.Project)
+        and len(readers[id(op)]) == 1
+        and isinstance(readers[id(op)][0], ops.Project)
+    }
+    new: dict[int, ops.Operator] = {}
+    for operator in ops.topological(root):
+        inputs = tuple(new[id(child)] for child in operator.inputs)
+        moved = operator.with_inputs(inputs)
+        new[id(operator)] = moved if id(operator) in absorbed else _simplify(moved, shared)
+    return new[id(root)]
+
+
+class _Shared:
+    """Tells operators that several others read, also after they were rebuilt."""
+
+    def __init__(self, operators: Iterable[ops.Operator]) -> None:
+        self._digests = {operator.digest for operator in operators}
+
+    def __contains__(self, operator: ops.Operator) -> bool:
+        return bool(self._digests) and operator.digest in self._digests
+
+
+def _simplify(operator: ops.Operator, shared: _Shared) -> ops.Operator:
+    match operator:
+        case ops.Project():
+            return _project(operator, shared)
+        case ops.Filter():
+            return _filter(operator, shared)
+        case ops.Limit(input=ops.Limit() as below) if below not in shared and not (
+            operator.pin or below.pin
+        ):
+            return _merge_limits(operator, below)
+        case ops.Limit(count=None, offset=0) if not operator.pin:
+            return operator.input
+        case ops.Distinct(input=ops.Distinct() | ops.Intersect() | ops.Except()) if (
+            not operator.pin
+        ):
+            return operator.input
+        case ops.Union():
+            return _union(operator, shared)
+    return operator
+
+
+def _merge_limits(above: ops.Limit, below: ops.Limit) -> ops.Operator:
+    left = None if below.count is None else max(0, below.count - above.offset)
+    counts = [count for count in (above.count, left) if count is not None]
+    return replace(
+        above,
+        input=below.input,
+        count=min(counts) if counts else None,
+        offset=below.offset + above.offset,
+    )
+
+
+def _union(union: ops.Union, shared: _Shared) -> ops.Operator:
+    if len(union.members) == 1 and not union.distinct and not union.pin:
+        return union.members[0]
+    members: list[ops.Operator] = []
+    for member in union.members:
+        flat = (
+            isinstance(member, ops.Union)
+            and member not in shared
+            and not member.pin
+            and (union.distinct or not member.distinct)
+            and member.schema == union.schema
+        )
+        members.extend(member.inputs if flat else [member])
+    if len(members) == len(union.members):
+        return union
+    return replace(union, members=tuple(members))
+
+
+def _filter(operator: ops.Filter, shared: _Shared) -> ops.Operator:
+    predicate = fold(operator.predicate, operator.input.schema)
+    if predicate == Literal(True, BOOL) and not operator.pin:
+        return operator.input
+    below = operator.input
+    if (
+        isinstance(below, ops.Filter)
+        and below not in shared
+        and below.pin == operator.pin
+        and cannot_fail(predicate, below.schema)
+    ):
+        both = Call("and", (*conjuncts(below.predicate), *conjuncts(predicate)))
+        return replace(operator, input=below.input, predicate=both)
+    if predicate is operator.predicate:
+        return operator
+    return replace(operator, predicate=predicate)
+
+
+def _project(project: ops.Project, shared: _Shared) -> ops.Operator:
+    """Merge a projection with those below it, as far as no work is then done twice.
+
+    From the lowest up, so that each step looks at one projection's own expressions only.
+    """
+    chain = [project]
+    while (
+        isinstance(below := chain[-1].input, ops.Project)
+        and below not in shared
+        and below.pin == project.pin
+    ):
+        chain.append(below)
+    merged = _Merged(chain.pop())
+    while chain:
+        above = chain.pop()
+        if not merged.take(above):
+            merged = _Merged(above, over=merged.operator())
+    return merged.operator()
+
+
+class _Merged:
+    """Projections that were merged into one so far."""
+
+    def __init__(self, project: ops.Project, over: ops.Operator | None = None) -> None:
+        self._base = project.input if over is None else over
+        self._last = project
+        schema = self._base.schema
+        self._columns = tuple((name, fold(e, schema)) for name, e in project.columns)
+        self._sizes = {name: sum(1 for _ in walk(e)) for name, e in self._columns}
+
+    def take(self, above: ops.Project) -> bool:
+        """Merge one more projection, if nothing is computed twice and nothing that can fail is
+        skipped, multiplied or made conditional."""
+        inner = dict(self._columns)
+        nodes = [(name, list(walk(e))) for name, e in above.columns]
+        uses = Counter(n.name for _, found in nodes for n in found if isinstance(n, Column))
+        computed = {n: e for n, e in inner.items() if not isinstance(e, Column | Literal)}
+        if any(uses[name] > 1 for name in computed):
+            return False
+        lazy = any(isinstance(n, Case) for _, found in nodes for n in found)
+        must_not_fail = [e for n, e in computed.items() if lazy or not uses[n]]
+        if not all(cannot_fail(e, self._base.schema) for e in must_not_fail):
+            return False
+        sizes = {
+            name: len(found) + sum(self._sizes[n.name] for n in found if isinstance(n, Column))
+            for name, found in nodes
+        }
+        if max(sizes.values()) > _LARGEST:
+            return False
+        self._columns = tuple((name, substitute(e, inner)) for name, e in above.columns)
+        self._sizes, self._last = sizes, above
+        return True
+
+    def operator(self) -> ops.Operator:
+        """The one projection, or nothing but its input if it changes nothing."""
+        copies = tuple((name, Column(name)) for name in self._base.schema.names)
+        if (
+            copies == self._columns
+            and self._base.element is self._last.element
+            and not self._last.pin
+        ):
+            return self._base
+        if self._base is self._last.input and self._columns == self._last.columns:
+            return self._last
+        return replace(self._last, input=self._base, columns=self._columns)
+
+
+def conjuncts(predicate: Expression) -> tuple[Expression, ...]:
+    """Split a predicate into the conditions that must all be true.
+
+    >>> [str(e) for e in conjuncts(Call("and", (Column("a"), Column("b"))))]
+    ['a', 'b']
+    """
+    if isinstance(predicate, Call) and predicate.function == "and":
+        return tuple(part for argument in predicate.arguments for part in conjuncts(argument))
+    return (predicate,)
+
+
+def conjunction(parts: list[Expression]) -> Expression:
+    """Join conditions that must all be true; none give the literal true."""
+    if not parts:
+        return Literal(True, BOOL)
+    return parts[0] if len(parts) == 1 else Call("and", tuple(parts))
+
+
+def fold(expression: Expression, schema: pa.Schema) -> Expression:
+    """Simplify booleans, and casts to the type an operand has already."""
+
+    def change(node: Expression) -> Expression:
+        match node:
+            case Cast(operand, dtype) if infer_type(operand, schema) == dtype:
+                return operand
+            case Call("and", arguments):
+                return _fold_boolean("and", arguments, neutral=True)
+            case Call("or", arguments):
+                return _fold_boolean("or", arguments, neutral=False)
+            case Call("not", (Call("not", (inner,)),)):
+                return inner
+        return node
+
+    return transform(expression, change)
+
+
+def _fold_boolean(name: str, arguments: tuple[Expression, ...], *, neutral: bool) -> Expression:
+    flat: list[Expression] = []
+    for argument in arguments:
+        inner = (
+            argument.arguments
+            if isinstance(argument, Call) and argument.function == name
+            else (argument,)
+        )
+        flat.extend(part for part in inner if part not in flat)
+    kept = [part for part in flat if part != Literal(neutral, BOOL)]
+    if Literal(not neutral, BOOL) in kept:
+        return Literal(not neutral, BOOL)
+    if not kept:
+        return Literal(neutral, BOOL)
+    return kept[0] if len(kept) == 1 else Call(name, tuple(kept))

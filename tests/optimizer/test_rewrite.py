@@ -1,0 +1,331 @@
+"""Rewrite rules: plans as text, before and after."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pyarrow as pa
+import pytest
+
+from umbel.optimizer.rewrite import RULES, RuleError, rewrite
+from umbel.optimizer.rewrite.prune_columns import prune_columns
+from umbel.optimizer.rewrite.push_filters import push_filters
+from umbel.optimizer.rewrite.share import share
+from umbel.optimizer.rewrite.simplify import simplify
+from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal, SortKey
+from umbel.plan.expressions import WindowCall
+from umbel.plan.operators import (
+    Aggregate,
+    Distinct,
+    Explode,
+    Filter,
+    Join,
+    Limit,
+    Operator,
+    Project,
+    Scan,
+    Sort,
+    Union,
+    Window,
+)
+from umbel.plan.sources import ParquetSource
+from umbel.plan.text import plan_to_text
+from umbel.plan.types import BOOL, INT64, STRING
+
+A, B, C = Column("a"), Column("b"), Column("c")
+TRUE = Literal(True, BOOL)
+
+
+def scan(path: str = "t", *names: str) -> Scan:
+    fields = [(name, INT64) for name in names or ("a", "b", "c")]
+    return Scan(source=ParquetSource(schema=pa.schema(fields), paths=(path,)))
+
+
+def more(column: Expression, value: int) -> Call:
+    return Call("greater", (column, Literal(value, INT64)))
+
+
+def columns(*names: str) -> tuple[tuple[str, Expression], ...]:
+    return tuple((name, Column(name)) for name in names)
+
+
+def check(after: Operator, expected: str) -> None:
+    assert plan_to_text(after) == dedent(expected).strip()
+
+
+class TestSimplify:
+    def test_projections_merge(self) -> None:
+        inner = Project(input=scan(), columns=(("x", Call("abs", (A,))), ("y", B)))
+        outer = Project(input=inner, columns=(("z", Call("negate", (Column("x"),))), ("w", B_OF_Y)))
+        check(
+            simplify(outer),
+            """
+            Project: z = negate(abs(a)), w = b
+              Scan: parquet t
+            """,
+        )
+
+    def test_no_work_is_done_twice(self) -> None:
+        inner = Project(input=scan(), columns=(("x", Call("abs", (A,))),))
+        outer = Project(input=inner, columns=(("y", Column("x")), ("z", Column("x"))))
+        assert simplify(outer) == outer
+
+    def test_filters_merge_unless_the_later_may_fail(self) -> None:
+        first = Filter(input=scan(), predicate=more(A, 1))
+        check(
+            simplify(Filter(input=first, predicate=more(B, 2))),
+            """
+            Filter: and(greater(a, 1), greater(b, 2))
+              Scan: parquet t
+            """,
+        )
+        text = Call("equal", (Cast(A, pa.int8()), Literal(1, pa.int8())))
+        risky = Filter(input=first, predicate=text)
+        assert simplify(risky) == risky
+
+    def test_limits_merge(self) -> None:
+        inner = Limit(input=scan(), count=10, offset=5)
+        check(
+            simplify(Limit(input=inner, count=20, offset=3)),
+            """
+            Limit: 7 from 8
+              Scan: parquet t
+            """,
+        )
+
+    def test_pinned_operators_stay(self) -> None:
+        inner = Filter(input=scan(), predicate=TRUE, pin="duckdb")
+        assert simplify(inner) == inner
+
+    def test_booleans(self) -> None:
+        predicate = Call("and", (TRUE, Call("not", (Call("not", (more(A, 1),)),)), more(A, 1)))
+        check(
+            simplify(Filter(input=scan(), predicate=predicate)),
+            """
+            Filter: greater(a, 1)
+              Scan: parquet t
+            """,
+        )
+
+    def test_unions_flatten(self) -> None:
+        inner = Union(members=(scan("1"), scan("2")))
+        check(
+            simplify(Union(members=(inner, scan("3")))),
+            """
+            Union: all
+              Scan: parquet 1
+              Scan: parquet 2
+              Scan: parquet 3
+            """,
+        )
+
+
+B_OF_Y = Column("y")
+
+
+class TestPushFilters:
+    def test_into_the_source_through_everything(self) -> None:
+        plan: Operator = Project(input=scan(), columns=(("x", A), ("y", Call("abs", (B,)))))
+        plan = Sort(input=plan, keys=(SortKey(Column("x")),))
+        plan = Distinct(input=plan)
+        plan = Filter(input=plan, predicate=more(Column("x"), 1))
+        check(
+            push_filters(plan),
+            """
+            Distinct
+              Sort: x
+                Project: x = a, y = abs(b)
+                  Scan: parquet t; where greater(a, 1)
+            """,
+        )
+
+    def test_not_through_a_limit(self) -> None:
+        plan = Filter(input=Limit(input=scan(), count=3), predicate=more(A, 1))
+        assert push_filters(plan) == plan
+
+    def test_computed_columns_are_not_computed_twice(self) -> None:
+        inner = Project(input=scan(), columns=(("x", Call("abs", (A,))),))
+        plan = Filter(input=inner, predicate=more(Column("x"), 1))
+        assert push_filters(plan) == plan
+
+    @pytest.mark.parametrize(
+        ("how", "left", "right", "above"),
+        [
+            ("inner", True, True, False),
+            ("left", True, False, True),
+            ("right", False, True, True),
+            ("full", False, False, True),
+        ],
+    )
+    def test_into_the_sides_of_a_join(
+        self, how: str, left: bool, right: bool, above: bool
+    ) -> None:
+        join = Join(left=scan("l", "a"), right=scan("r", "b"), how=how, on=(("a", "b"),))  # type: ignore[arg-type]
+        predicate = Call("and", (more(A, 1), more(B, 2)))
+        text = plan_to_text(push_filters(Filter(input=join, predicate=predicate)))
+        assert ("parquet l; where greater(a, 1)" in text) is left
+        assert ("parquet r; where greater(b, 2)" in text) is right
+        assert text.startswith("Filter") is above
+
+    def test_into_a_semi_join(self) -> None:
+        join = Join(left=scan("l", "a"), right=scan("r", "b"), how="semi", on=(("a", "b"),))
+        text = plan_to_text(push_filters(Filter(input=join, predicate=more(A, 1))))
+        assert "parquet l; where greater(a, 1)" in text
+
+    def test_below_an_aggregate_only_keys(self) -> None:
+        total = Aggregate(
+            input=scan(), keys=(("k", A),), aggregates=(("s", AggregateCall("sum", (B,))),)
+        )
+        predicate = Call("and", (more(Column("k"), 1), more(Column("s"), 2)))
+        check(
+            push_filters(Filter(input=total, predicate=predicate)),
+            """
+            Filter: greater(s, 2)
+              Aggregate: by k = a; s = sum(b)
+                Scan: parquet t; where greater(a, 1)
+            """,
+        )
+
+    def test_a_constant_condition_stays_above_a_global_aggregate(self) -> None:
+        total = Aggregate(input=scan(), aggregates=(("s", AggregateCall("sum", (B,))),))
+        plan = Filter(input=total, predicate=Call("equal", (Literal(1, INT64), Literal(2, INT64))))
+        assert push_filters(plan) == plan
+
+    def test_below_a_window_only_its_partitions(self) -> None:
+        windowed = Window(
+            input=scan(),
+            columns=(("n", WindowCall("row_number", partition_by=(A,), order_by=(SortKey(B),))),),
+        )
+        predicate = Call("and", (more(A, 1), more(B, 2)))
+        check(
+            push_filters(Filter(input=windowed, predicate=predicate)),
+            """
+            Filter: greater(b, 2)
+              Window: n = row_number() over (partition by a order by b)
+                Scan: parquet t; where greater(a, 1)
+            """,
+        )
+
+    def test_into_the_members_of_a_union(self) -> None:
+        plan = Filter(input=Union(members=(scan("1"), scan("2"))), predicate=more(A, 1))
+        check(
+            push_filters(plan),
+            """
+            Union: all
+              Scan: parquet 1; where greater(a, 1)
+              Scan: parquet 2; where greater(a, 1)
+            """,
+        )
+
+    def test_not_into_what_others_read(self) -> None:
+        shared = Distinct(input=scan())
+        plan = Union(members=(Filter(input=shared, predicate=more(A, 1)), shared))
+        assert push_filters(plan) == plan
+
+    def test_what_may_fail_stays(self) -> None:
+        join = Join(left=scan("l", "a"), right=scan("r", "b"), on=(("a", "b"),))
+        risky = Call("equal", (Call("add", (A, A)), Literal(1, INT64)))
+        plan = Filter(input=join, predicate=risky)
+        assert push_filters(plan) == plan
+
+
+class TestPruneColumns:
+    def test_down_to_the_source(self) -> None:
+        plan = Project(input=Filter(input=scan(), predicate=more(B, 1)), columns=columns("a"))
+        check(
+            prune_columns(plan),
+            """
+            Project: a
+              Filter: greater(b, 1)
+                Scan: parquet t; columns a, b
+            """,
+        )
+
+    def test_through_a_join(self) -> None:
+        join = Join(left=scan("l", "a", "x"), right=scan("r", "b", "y"), on=(("a", "b"),))
+        check(
+            prune_columns(Project(input=join, columns=columns("y"))),
+            """
+            Project: y
+              Join: inner on a = b
+                Scan: parquet l; columns a
+                Scan: parquet r
+            """,
+        )
+
+    def test_members_of_a_union_agree(self) -> None:
+        members = (Filter(input=scan("1"), predicate=more(B, 1)), scan("2"))
+        check(
+            prune_columns(Project(input=Union(members=members), columns=columns("a"))),
+            """
+            Project: a
+              Union: all
+                Project: a
+                  Filter: greater(b, 1)
+                    Scan: parquet 1; columns a, b
+                Scan: parquet 2; columns a
+            """,
+        )
+
+    def test_a_distinct_union_keeps_its_columns(self) -> None:
+        union = Union(members=(scan("1"), scan("2")), distinct=True)
+        plan = Project(input=union, columns=columns("a"))
+        assert prune_columns(plan) == plan
+
+    def test_unused_aggregates_and_windows_go(self) -> None:
+        total = Aggregate(
+            input=scan(),
+            keys=(("k", A),),
+            aggregates=(("s", AggregateCall("sum", (B,))), ("t", AggregateCall("sum", (C,)))),
+        )
+        check(
+            prune_columns(Project(input=total, columns=columns("k", "s"))),
+            """
+            Project: k, s
+              Aggregate: by k = a; s = sum(b)
+                Scan: parquet t; columns a, b
+            """,
+        )
+
+    def test_counting_rows_needs_one_column(self) -> None:
+        total = Aggregate(input=scan(), aggregates=(("n", AggregateCall("len")),))
+        check(
+            prune_columns(total),
+            """
+            Aggregate: n = len()
+              Scan: parquet t; columns a
+            """,
+        )
+
+    def test_an_exploded_column_stays(self) -> None:
+        source = ParquetSource(
+            schema=pa.schema([("a", INT64), ("l", pa.list_(STRING))]), paths=("t",)
+        )
+        plan = Project(
+            input=Explode(input=Scan(source=source), column="l"), columns=columns("a")
+        )
+        assert prune_columns(plan) == plan
+
+
+def test_equal_parts_are_shared_but_not_sources() -> None:
+    def part() -> Operator:
+        return Distinct(input=scan())
+
+    shared = share(Union(members=(part(), part())))
+    assert shared.inputs[0] is shared.inputs[1]
+    apart = share(Union(members=(scan(), scan())))
+    assert apart.inputs[0] is not apart.inputs[1]
+
+
+def test_a_rule_that_changes_the_schema_is_named() -> None:
+    def lose_a_column(root: Operator) -> Operator:
+        return Project(input=root, columns=columns("a"))
+
+    with pytest.raises(RuleError, match="lose_a_column changed the schema"):
+        rewrite(scan(), rules=(lose_a_column,))
+
+
+def test_the_observer_hears_of_every_rule() -> None:
+    heard: list[str] = []
+    rewrite(scan(), observer=lambda rule, _: heard.append(rule))
+    assert heard == [rule.__name__ for rule in RULES]
