@@ -1,0 +1,176 @@
+"""The services that the executor gives to running stages: scratch space, cancelling, measuring."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from umbel.plan.errors import CancelledError
+from umbel.plan.operators import Operator
+
+#: A stage may use this part of the machine's memory before it spills, and at least so many bytes.
+_MEMORY_PART, _LEAST_MEMORY = 4, 256 << 20
+
+
+class Cancellation:
+    """Asks a run to stop; safe to use from any thread and from signal handlers.
+
+    >>> cancellation = Cancellation()
+    >>> cancellation.cancel()
+    >>> cancellation.check()
+    Traceback (most recent call last):
+    umbel.plan.errors.CancelledError: the run was cancelled
+    """
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        # Reentrant, for a signal handler may interrupt the thread that holds it.
+        self._lock = threading.RLock()
+        self._interrupts: list[Callable[[], None]] = []
+
+    def cancel(self) -> None:
+        """Ask everything that runs to stop. Asking again interrupts the engines again."""
+        self._cancelled = True
+        with self._lock:
+            interrupts = list(self._interrupts)
+        for interrupt in interrupts:
+            # An engine that has just ended may refuse to be interrupted, which is as good.
+            with contextlib.suppress(Exception):
+                interrupt()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self._cancelled
+
+    def check(self) -> None:
+        """Raise `CancelledError` if the run was asked to stop."""
+        if self._cancelled:
+            raise CancelledError("the run was cancelled")
+
+    def register(self, interrupt: Callable[[], None]) -> None:
+        """Call `interrupt` when the run is cancelled; at once if it is already."""
+        with self._lock:
+            self._interrupts.append(interrupt)
+        if self._cancelled:
+            interrupt()
+
+    def unregister(self, interrupt: Callable[[], None]) -> None:
+        """Forget an interrupt whose work is done."""
+        with self._lock:
+            if interrupt in self._interrupts:
+                self._interrupts.remove(interrupt)
+
+    @contextmanager
+    def part(self) -> Iterator[Cancellation]:
+        """Give a cancellation of a part of the run: cancelled with the whole, but not it with it.
+
+        >>> whole = Cancellation()
+        >>> with whole.part() as part:
+        ...     part.cancel()
+        >>> whole.cancelled
+        False
+        """
+        part = Cancellation()
+        self.register(part.cancel)
+        try:
+            yield part
+        finally:
+            self.unregister(part.cancel)
+
+
+class Scratch:
+    """A folder for a run's temporary files; made when first asked for, removed by `close`."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            CancelledError: the run is over; what still asks was left behind by it.
+        """
+        with self._lock:
+            if self._closed:
+                raise CancelledError("the run is over")
+            if self._path is None:
+                self._path = Path(tempfile.mkdtemp(prefix="umbel-"))
+            return self._path
+
+    def close(self) -> None:
+        """Remove the folder with all that is in it."""
+        with self._lock:
+            self._closed = True
+            if self._path is not None:
+                shutil.rmtree(self._path, ignore_errors=True)
+                self._path = None
+
+
+def default_memory_limit() -> int:
+    """Bytes a stage may use before it spills: a quarter of the machine's memory."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):  # not a POSIX system
+        total = 4 << 30
+    return max(_LEAST_MEMORY, total // _MEMORY_PART)
+
+
+@dataclass
+class Measurement:
+    """Rows that an operator gave, and seconds spent in it if they are known."""
+
+    operator: Operator
+    rows: int = 0
+    seconds: float | None = None
+
+
+class StageContext:
+    """What one running stage sees of the executor; implements `umbel.platforms.base.RunContext`."""
+
+    def __init__(self, cancellation: Cancellation, scratch: Scratch, memory_limit: int) -> None:
+        self._cancellation = cancellation
+        self._scratch = scratch
+        self.memory_limit = memory_limit
+        self._interrupt: Callable[[], None] | None = None
+        self._measured: dict[int, Measurement] = {}
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for temporary files."""
+        return self._scratch.path
+
+    def check_cancelled(self) -> None:
+        """Raise `CancelledError` if the run was cancelled."""
+        self._cancellation.check()
+
+    def on_cancel(self, interrupt: Callable[[], None]) -> None:
+        """Register what stops the engine."""
+        self._interrupt = interrupt
+        self._cancellation.register(interrupt)
+
+    def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
+        """Keep how many rows an operator gave; calls for one operator add up."""
+        known = self._measured.setdefault(id(operator), Measurement(operator))
+        known.rows += rows
+        if seconds is not None:
+            known.seconds = (known.seconds or 0.0) + seconds
+
+    def measured(self, operator: Operator) -> Measurement | None:
+        """What was measured of an operator of the stage; told apart by identity."""
+        return self._measured.get(id(operator))
+
+    def close(self) -> None:
+        """Let go of the interrupt."""
+        if self._interrupt is not None:
+            self._cancellation.unregister(self._interrupt)

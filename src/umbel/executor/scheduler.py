@@ -1,0 +1,180 @@
+"""Runs the stages of an execution plan: independent ones at once, each when its inputs are there.
+
+What a loop does in its rounds is in `umbel.executor.loops`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.catalog.writers import write
+from umbel.executor import loops
+from umbel.executor.context import StageContext
+from umbel.executor.events import StageFailed, StageFinished, StageStarted
+from umbel.executor.failures import explain_failure
+from umbel.executor.handover import Bound, Handover, unread
+from umbel.executor.record import StageRecord
+from umbel.executor.services import Services
+from umbel.executor.workers import Workers
+from umbel.optimizer.driver import DRIVER
+from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
+from umbel.plan.errors import CancelledError, UmbelError
+from umbel.plan.operators import Loop, Placeholder, Write
+
+#: Stages that run at the same time; engines use the cores by themselves.
+CONCURRENT = 4
+
+
+class Scheduler:
+    """Runs one execution plan once; each round of a loop's body gets a scheduler of its own."""
+
+    def __init__(
+        self,
+        plan: ExecutionPlan,
+        records: Sequence[StageRecord],
+        services: Services,
+        bound: Mapping[str, Bound] | None = None,
+        depth: int = 0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plan: what to run.
+            records: one per stage, to be filled in.
+            services: what stages share.
+            bound: what stands for each placeholder.
+            depth: number of loops around the plan.
+        """
+        self._plan = plan
+        self._records = records
+        self._services = services
+        self._bound = bound or {}
+        self._depth = depth
+        self._handover = Handover(plan)
+        roots = [stage.stage.root for stage in plan.stages]
+        self._unread = unread(root.label for root in roots if isinstance(root, Placeholder))
+
+    def run(self) -> Any:
+        """Run all stages and give the data at the plan's result location.
+
+        Raises:
+            UmbelError: the first stage that failed; the others were stopped.
+            CancelledError: the run was cancelled.
+        """
+        workers = Workers(self._services.cancellation)
+        try:
+            self._run_stages(workers)
+        except BaseException as error:
+            workers.stop()
+            failure = self._services.failure
+            if isinstance(error, CancelledError) and failure is not None:
+                raise failure.error from failure.error.__cause__
+            raise
+        return self._handover.take(self._plan.result)
+
+    def _run_stages(self, workers: Workers) -> None:
+        waiting = {s.index: {index for index, _ in s.sources.values()} for s in self._plan.stages}
+        stages = {stage.index: stage for stage in self._plan.stages}
+        while waiting or workers:
+            ready = sorted(index for index, needs in waiting.items() if not needs)
+            if self._depth and len(ready) == 1 and not workers:
+                # A round's stages mostly wait for one another: no thread is worth its while. The
+                # outermost plan leaves this thread free, for Ctrl-C comes to it.
+                ended = ready[0]
+                del waiting[ended]
+                self._run_stage(stages[ended])
+            else:
+                for index in ready[: CONCURRENT - len(workers)]:
+                    del waiting[index]
+                    workers.start(index, partial(self._run_stage, stages[index]))
+                ended = workers.wait()
+            for needs in waiting.values():
+                needs.discard(ended)
+
+    def _run_stage(self, planned: PlannedStage) -> None:
+        services, record = self._services, self._records[planned.index]
+        services.cancellation.check()
+        services.tell(StageStarted, planned, self._depth)
+        context = services.context()
+        start = time.perf_counter()
+        try:
+            inputs = {label: self._handover.take(at) for label, at in planned.sources.items()}
+            output = self._output(planned, inputs, context, record)
+            inputs.clear()
+            rows = len(output) if hasattr(output, "__len__") else None
+            self._hand_on(planned, output)
+            del output
+        except Exception as error:
+            failure = self._failure(planned, error)
+            services.tell(StageFailed, planned, failure, self._depth)
+            if failure is error:
+                raise
+            raise failure from (None if isinstance(failure, CancelledError) else error)
+        finally:
+            context.close()
+        seconds = time.perf_counter() - start
+        record.note(planned, context, rows, seconds)
+        services.tell(StageFinished, planned, rows, seconds, self._depth)
+
+    def _failure(self, planned: PlannedStage, error: Exception) -> UmbelError:
+        """The error that the user sees; remembered if it is the stage's own."""
+        services = self._services
+        if services.cancellation.cancelled:
+            return error if isinstance(error, CancelledError) else CancelledError(
+                "the run was cancelled"
+            )  # fmt: skip
+        failure = explain_failure(planned, error)
+        if not isinstance(failure, CancelledError):
+            services.fail(planned, failure)
+        return failure
+
+    def _output(
+        self,
+        planned: PlannedStage,
+        inputs: dict[str, Any],
+        context: StageContext,
+        record: StageRecord,
+    ) -> Any:
+        services, root = self._services, planned.stage.root
+        if planned.platform.name != DRIVER:
+            compiled = services.compiled(planned)
+            record.text = record.text or compiled.text
+            return compiled.run(inputs, context)
+        match root:
+            case Placeholder(label=label):
+                self._unread[label] -= 1
+                return self._bound[label].read(
+                    services.graph, planned.stage.output, last=self._unread[label] == 0
+                )
+            case Write():
+                return _write(root, inputs, context)
+            case Loop():
+                run_body = partial(Scheduler, services=services, depth=self._depth + 1)
+                return loops.run_loop(root, planned, inputs, record, services, run_body)
+        raise UmbelError(f"umbel itself cannot run {root.name}")
+
+    def _hand_on(self, planned: PlannedStage, output: Any) -> None:
+        """Convert the output as planned, and keep the forms that somebody reads."""
+        root = planned.stage.root
+        forms = {planned.stage.output: output}
+        for conversion in planned.conversions:
+            self._services.cancellation.check()
+            forms[conversion.target] = conversion.convert(
+                forms[conversion.source], root.schema, root.element
+            )
+        self._handover.put(planned.index, forms)
+
+
+def _write(root: Write, inputs: Mapping[str, Any], context: StageContext) -> pa.Table:
+    (data,) = inputs.values()
+    source = root.input
+    report = write(root.sink, data, source.schema, source.element, context.check_cancelled)
+    return pa.table({"path": [report.path], "rows": [report.rows]}, schema=root.schema)
+
+
+__all__ = ["CONCURRENT", "Scheduler"]

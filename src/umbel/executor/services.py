@@ -1,0 +1,74 @@
+"""What all stages of one run share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from umbel.executor.context import Cancellation, Scratch, StageContext
+from umbel.executor.events import Listener
+from umbel.optimizer.execution_plan import PlannedStage
+from umbel.optimizer.movement import ChannelGraph
+from umbel.platforms.base import CompiledStage
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The stage that failed first, and the error that the user sees."""
+
+    stage: PlannedStage
+    error: BaseException
+
+
+@dataclass
+class Services:
+    """What all stages of a run share, those in the bodies of loops too.
+
+    Attributes:
+        cancellation: stops this try of the run.
+        scratch: a folder for temporary files.
+        memory_limit: bytes that each stage may use before it spills.
+        graph: the conversions between channels.
+        listener: told of events.
+        began: when the run began.
+        failure: the first stage that failed by itself, not because it was stopped.
+    """
+
+    cancellation: Cancellation
+    scratch: Scratch
+    memory_limit: int
+    graph: ChannelGraph
+    listener: Listener
+    began: float = field(default_factory=time.perf_counter)
+    failure: Failure | None = None
+    _compiled: dict[int, CompiledStage] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _telling: threading.RLock = field(default_factory=threading.RLock)
+
+    def tell(self, event: Callable[..., Any], *details: Any) -> None:
+        """Send an event, one at a time."""
+        with self._telling:
+            self.listener(event(time.perf_counter() - self.began, *details))
+
+    def context(self) -> StageContext:
+        """Make what a stage sees of the run."""
+        return StageContext(self.cancellation, self.scratch, self.memory_limit)
+
+    def compiled(self, planned: PlannedStage) -> CompiledStage:
+        """Compile a stage, once for all rounds of a loop."""
+        with self._lock:
+            known = self._compiled.get(id(planned))
+        if known is None:
+            known = planned.platform.compile(planned.stage)
+            with self._lock:
+                self._compiled[id(planned)] = known
+        return known
+
+    def fail(self, stage: PlannedStage, error: BaseException) -> None:
+        """Remember a failure if it is the first."""
+        with self._lock:
+            if self.failure is None:
+                self.failure = Failure(stage, error)
