@@ -1,0 +1,1 @@
+"""The programs that `benchmarks.bench_wordcount` compares; each is started in a new process."""

@@ -1,0 +1,210 @@
+"""The commands, their options and their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from umbel.cli import help as texts
+from umbel.cli.settings import Settings
+
+SCRIPT_SUFFIX = ".py"
+
+
+class ScriptCommand(typer.core.TyperCommand):
+    """A command whose first argument may be a script; what stands behind it is the script's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Leave everything behind a script to the script."""
+        ctx.allow_interspersed_args = not any(arg.endswith(SCRIPT_SUFFIX) for arg in args)
+        return super().parse_args(ctx, args)
+
+
+OnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        metavar="PLATFORM",
+        help="Use only this platform; may be given several times.",
+    ),
+]
+SecondsOption = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="Refuse plans that are estimated to take longer."),
+]
+DollarsOption = Annotated[
+    float | None,
+    typer.Option(metavar="D", help="Refuse plans that are estimated to cost more."),
+]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A script (.py) or a plan (.json).")
+]
+ArgsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ARGS", show_default=False, help="Arguments of the script."),
+]
+
+
+def build() -> Any:
+    """Build the command with all its subcommands."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=False)
+    app.callback(invoke_without_command=True, help=texts.UMBEL)(umbel)
+    app.command("run", cls=ScriptCommand, help=texts.RUN, short_help="Run a script or a plan.")(run)
+    app.command(
+        "explain", cls=ScriptCommand, help=texts.EXPLAIN, short_help="Say how a plan would run."
+    )(explain)
+    app.command("platforms", help=texts.PLATFORMS, short_help="List what can run something here.")(
+        platforms
+    )
+    app.command("demo", help=texts.DEMO, short_help="See two pipelines at work.")(demo)
+    return typer.main.get_command(app)
+
+
+def umbel(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", help="Show Python's traceback of an error. Stands first."),
+    ] = False,
+) -> None:
+    """Write a data pipeline once; run it on the engines that serve it best."""
+    if version:
+        from umbel import __version__
+
+        print(f"umbel {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+def run(
+    file: FileArgument,
+    args: ArgsArgument = None,
+    on: OnOption = None,
+    budget_seconds: SecondsOption = None,
+    budget_dollars: DollarsOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write a plan's result to a file instead of showing it: .parquet, .csv, .jsonl, "
+            ".arrow or .txt. It appears whole or not at all.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Take at most N rows of a plan's result."),
+    ] = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="FORM", help="Show a plan's result as table, csv or json."
+        ),
+    ] = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option(
+            "--progress/--no-progress", help="A line per stage; by default in a terminal only."
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Before each run, say how it will run, and why.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="After each run, show estimates beside measurements.")
+    ] = False,
+) -> None:
+    """Run a script, or a plan that was written as JSON."""
+    from umbel.cli.run import run_plan, run_script
+
+    settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
+    if is_script(file):
+        for option, value in (("output", output), ("limit", limit), ("format", output_format)):
+            if value is not None:
+                raise typer.BadParameter(
+                    f"--{option} is for plans; a script prints and writes itself"
+                )
+        run_script(file, args or [], settings)
+    else:
+        if args:
+            raise typer.BadParameter(f"a plan takes no arguments, but there are: {' '.join(args)}")
+        run_plan(file, settings, output=output, limit=limit, form=output_format)
+
+
+def explain(
+    file: FileArgument,
+    args: ArgsArgument = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="text, json, mermaid or svg; by default what the name of --output says, or text.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write it to a file instead.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Explain the frame or dataset in this variable."),
+    ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Run the script to its end, and explain everything it runs."),
+    ] = False,
+    on: OnOption = None,
+    budget_seconds: SecondsOption = None,
+    budget_dollars: DollarsOption = None,
+) -> None:
+    """Say how a plan would run, what it is estimated to cost, and what lost against it."""
+    from umbel.cli.explain import explain_plan, explain_script
+
+    settings = Settings.of(on, budget_seconds, budget_dollars)
+    if is_script(file):
+        if name is not None and every:
+            raise typer.BadParameter("--name explains one plan, --all every one: give one of them")
+        explain_script(file, args or [], settings, output_format, output, name=name, every=every)
+    else:
+        if args or name is not None or every:
+            raise typer.BadParameter("ARGS, --name and --all are for scripts")
+        explain_plan(file, settings, output_format, output)
+
+
+def platforms(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the platforms that can run something here, and those that are missing."""
+    from umbel.cli.platforms import show_platforms
+
+    show_platforms(as_json=as_json)
+
+
+def demo(
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Leave the demo's files in this folder."),
+    ] = None,
+) -> None:
+    """See two pipelines planned and run across engines, with the reasons."""
+    from umbel.cli.demo import run_demo
+
+    run_demo(keep)
+
+
+def is_script(file: Path) -> bool:
+    """Whether a file is a script; raises unless it is a script or a plan."""
+    match file.suffix:
+        case ".py":
+            return True
+        case ".json":
+            return False
+    raise typer.BadParameter(f"{file} is neither a script (.py) nor a plan (.json)")
+
+
+__all__ = ["build"]

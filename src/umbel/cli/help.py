@@ -1,0 +1,84 @@
+"""The texts of `--help`, and what each exit code means."""
+
+from __future__ import annotations
+
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
+
+#: What each exit code means; the errors of `umbel.plan.errors` carry 1 to 6 and 130.
+EXIT_CODES: dict[int, str] = {
+    0: "all went well",
+    1: "the script raised an exception, or something else went wrong",
+    2: "wrong use of the command, or a plan that cannot mean anything",
+    3: "a plan file is refused: not JSON, of another version, or malformed",
+    4: "a source is missing, empty or malformed",
+    5: "no platform can run some operator, or no plan fits the budget",
+    6: "the run failed: a function raised, a value has no result, an engine gave up",
+    INTERRUPTED: "cancelled by Ctrl-C",
+    BROKEN_PIPE: "the reader of standard output went away",
+    TERMINATED: "cancelled by SIGTERM",
+}
+
+# The character \b before a paragraph keeps its lines as they are.
+UMBEL = f"""Write a data pipeline once; run it on the engines that serve it best.
+
+\b
+Examples:
+  umbel demo                      see it at work
+  umbel run pipeline.py           run a script
+  umbel explain pipeline.py       see how it would run, and why
+  umbel platforms                 see what can run here
+
+\b
+Exit codes:
+{chr(10).join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())}
+
+Results go to standard output, everything else to standard error.
+"""
+
+RUN = """Run a script, or a plan that was written as JSON.
+
+A script runs as Python would run it. Options stand before the script; what stands behind it is the
+script's own. A plan's result is shown, or written with --output.
+
+\b
+Examples:
+  umbel run pipeline.py
+  umbel run --record pipeline.py --day 2026-11-22
+  umbel run --on duckdb --on python pipeline.py
+  umbel run plan.json --limit 20
+  umbel run plan.json --format csv > result.csv
+  umbel run plan.json --output result.parquet --budget-seconds 60
+"""
+
+EXPLAIN = """Say how a plan would run, what it is estimated to cost, and what lost against it.
+
+Nothing of the plan is run. A script is executed up to where it would run its first plan; that plan
+is explained. A script that runs none has its last DataFrame or Dataset explained.
+
+\b
+Examples:
+  umbel explain pipeline.py
+  umbel explain --name late pipeline.py
+  umbel explain --all pipeline.py
+  umbel explain plan.json --format json
+  umbel explain plan.json --output plan.svg
+"""
+
+PLATFORMS = """List the platforms that can run something here, and those that are missing.
+
+\b
+Examples:
+  umbel platforms
+  umbel platforms --json
+"""
+
+DEMO = """See two pipelines planned and run across engines, with the reasons.
+
+WordCount over real text, and a query over four files of four formats. It takes less than 20
+seconds and leaves nothing behind.
+
+\b
+Examples:
+  umbel demo
+  umbel demo --keep flights
+"""

@@ -1,0 +1,95 @@
+"""`umbel platforms`: what can run something here, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.cli.results import print_laid
+from umbel.plan.operators import Scan
+from umbel.plan.shapes import SOURCES
+from umbel.plan.sources import FileSource
+from umbel.platforms.base import Platform
+from umbel.platforms.registry import Registry
+
+
+def show_platforms(*, as_json: bool) -> None:
+    """Print the platforms as a table, or as JSON."""
+    found = describe_platforms(Registry.discover())
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show_table(found)
+
+
+def describe_platforms(registry: Registry) -> list[dict[str, Any]]:
+    """Describe the platforms that are here, then the engines that are missing.
+
+    `takes` and `gives` are the channels in which data comes and goes between stages.
+
+    >>> first = describe_platforms(Registry.discover())[0]
+    >>> first["name"], first["state"]
+    ('duckdb', 'here')
+    """
+    here = [
+        {
+            "name": platform.name,
+            "engine": platform.engine,
+            "version": platform.version,
+            "state": "here",
+            "install": "",
+            "started": platform.started(),
+            "files": list(_formats(platform)),
+            "takes": list(platform.reads),
+            "gives": list(platform.writes),
+        }
+        for platform in registry
+    ]
+    missing = [
+        {
+            "name": name,
+            "engine": name,
+            "version": "",
+            "state": "missing",
+            "install": reason,
+            "started": False,
+            "files": [],
+            "takes": [],
+            "gives": [],
+        }
+        for name, reason in sorted(registry.missing.items())
+    ]
+    return here + missing
+
+
+def _formats(platform: Platform) -> Iterator[str]:
+    """The formats of files that a platform reads."""
+    for kind, source in SOURCES.items():
+        if issubclass(source, FileSource):
+            schema = pa.schema([("value", pa.string())])
+            if platform.refuse(Scan(source=source(schema, (f"file.{kind}",)))) is None:
+                yield kind
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("platform", "engine", "version", "state", "reads files", "takes", "gives"):
+        table.add_column(name, no_wrap=True)
+    for row in found:
+        state = row["state"] + (", started" if row["started"] else "")
+        table.add_row(
+            row["name"],
+            row["engine"],
+            row["version"],
+            state,
+            *(", ".join(row[key]) for key in ("files", "takes", "gives")),
+        )
+    print_laid(table)
+    for row in found:
+        if row["install"]:
+            print(f"{row['name']}: {row['install']}")

@@ -1,0 +1,59 @@
+"""Sessions that go by the command's options, also those that a script makes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from umbel.api.session import Session
+from umbel.cli.settings import Settings
+from umbel.plan.operators import Operator
+
+if TYPE_CHECKING:
+    from umbel.executor import Result
+
+
+class CommandSession(Session):
+    """A session that goes by the command's options, which win over the script's."""
+
+    settings = Settings()
+
+    def __init__(self, **options: Any) -> None:
+        if self.settings.budget is not None:
+            options["budget"] = self.settings.budget
+        if self.settings.progress is not None:
+            options["progress"] = self.settings.progress
+        if self.settings.on:
+            options["platforms"] = self.settings.platforms()
+        super().__init__(**options)
+
+    def run(self, plan: Operator) -> Result:
+        """Run a plan; explain it before and show its record after, if that was asked for."""
+        if self.settings.explain:
+            from umbel.optimizer import explain
+
+            print(explain(plan, self.platforms(), budget=self.budget), file=sys.stderr, flush=True)
+        result = super().run(plan)
+        if self.settings.record:
+            print(result.run, file=sys.stderr, flush=True)
+        return result
+
+
+@contextmanager
+def sessions_are(kind: type[Session]) -> Iterator[None]:
+    """Let `umbel.connect` make sessions of a kind for a while."""
+    import umbel.api.session as sessions
+
+    before = sessions.session_class
+    sessions.session_class = kind
+    try:
+        yield
+    finally:
+        sessions.session_class = before
+
+
+def session_kind(settings: Settings) -> type[CommandSession]:
+    """Make the kind of session that goes by some settings."""
+    return type("CommandSession", (CommandSession,), {"settings": settings})

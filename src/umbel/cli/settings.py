@@ -1,0 +1,63 @@
+"""What the command's options say about every run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from umbel.optimizer import Budget
+    from umbel.platforms.registry import Registry
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options that hold for each run.
+
+    Attributes:
+        on: the only platforms to use; none means all.
+        budget: bounds on the estimates; None leaves it to the script.
+        progress: show progress; None leaves it to the script.
+        explain: say before each run how it will run.
+        record: show after each run what was measured.
+    """
+
+    on: tuple[str, ...] = ()
+    budget: Budget | None = None
+    progress: bool | None = None
+    explain: bool = False
+    record: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        on: Sequence[str] | None,
+        seconds: float | None,
+        dollars: float | None,
+        progress: bool | None = None,
+        explain: bool = False,
+        record: bool = False,
+    ) -> Settings:
+        """Read the options.
+
+        Raises:
+            PlanError: a negative budget.
+        """
+        from umbel.optimizer import Budget
+
+        bounded = seconds is not None or dollars is not None
+        budget = Budget(seconds, dollars) if bounded else None
+        return cls(tuple(on or ()), budget, progress, explain, record)
+
+    def platforms(self) -> Registry:
+        """The platforms that may be used.
+
+        Raises:
+            UnknownNameError: `on` names none.
+            PlacementError: `on` names one that is not installed.
+        """
+        from umbel.platforms.registry import Registry
+
+        found = Registry.discover()
+        return found.only(*self.on) if self.on else found
