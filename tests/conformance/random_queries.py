@@ -71,9 +71,7 @@ def tables(draw: st.DrawFn, names: Names) -> Values:
     rows = draw(st.integers(0, 6))
     schema = pa.schema([(names(), dtype) for dtype in types])
     arrays = [
-        pa.array(
-            draw(st.lists(st.sampled_from(VALUES[t]), min_size=rows, max_size=rows)), type=t
-        )
+        pa.array(draw(st.lists(st.sampled_from(VALUES[t]), min_size=rows, max_size=rows)), type=t)
         for t in types
     ]
     return Values(table=pa.table(arrays, schema=schema))
@@ -221,9 +219,7 @@ def step(draw: st.DrawFn, names: Names, kind: str, below: Operator, other: Any) 
         types = draw(st.lists(st.sampled_from(TYPES), max_size=2))
         kept = draw(st.lists(st.sampled_from(schema.names), min_size=1, unique=True))
         computed = [(names(), scalar(draw, schema, t)) for t in types]
-        return Project(
-            input=below, columns=(*((names(), Column(k)) for k in kept), *computed)
-        )
+        return Project(input=below, columns=(*((names(), Column(k)) for k in kept), *computed))
     if kind == "join":
         right = other()
         pairs = [
@@ -242,9 +238,11 @@ def step(draw: st.DrawFn, names: Names, kind: str, below: Operator, other: Any) 
             return Join(left=below, right=right, how=how, on=on, residual=residual)
         return Join(left=below, right=right, how="cross")
     if kind == "aggregate":
-        keys = draw(st.lists(st.sampled_from(sortable(schema)), max_size=2, unique=True)) if (
-            sortable(schema)
-        ) else []
+        keys = (
+            draw(st.lists(st.sampled_from(sortable(schema)), max_size=2, unique=True))
+            if (sortable(schema))
+            else []
+        )
         calls = [aggregate(draw, schema) for _ in range(draw(st.integers(1, 2)))]
         return Aggregate(
             input=below,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
 
 import pyarrow as pa
 import pytest
 
 from umbel.optimizer.rewrite import RULES, RuleError, rewrite
+from umbel.optimizer.rewrite.aggregate_early import aggregate_early
 from umbel.optimizer.rewrite.prune_columns import prune_columns
 from umbel.optimizer.rewrite.push_filters import push_filters
 from umbel.optimizer.rewrite.share import share
@@ -28,7 +30,7 @@ from umbel.plan.operators import (
     Union,
     Window,
 )
-from umbel.plan.sources import ParquetSource
+from umbel.plan.sources import ParquetSource, TextSource
 from umbel.plan.text import plan_to_text
 from umbel.plan.types import BOOL, INT64, STRING
 
@@ -157,9 +159,7 @@ class TestPushFilters:
             ("full", False, False, True),
         ],
     )
-    def test_into_the_sides_of_a_join(
-        self, how: str, left: bool, right: bool, above: bool
-    ) -> None:
+    def test_into_the_sides_of_a_join(self, how: str, left: bool, right: bool, above: bool) -> None:
         join = Join(left=scan("l", "a"), right=scan("r", "b"), how=how, on=(("a", "b"),))  # type: ignore[arg-type]
         predicate = Call("and", (more(A, 1), more(B, 2)))
         text = plan_to_text(push_filters(Filter(input=join, predicate=predicate)))
@@ -301,10 +301,64 @@ class TestPruneColumns:
         source = ParquetSource(
             schema=pa.schema([("a", INT64), ("l", pa.list_(STRING))]), paths=("t",)
         )
-        plan = Project(
-            input=Explode(input=Scan(source=source), column="l"), columns=columns("a")
-        )
+        plan = Project(input=Explode(input=Scan(source=source), column="l"), columns=columns("a"))
         assert prune_columns(plan) == plan
+
+
+class TestAggregateEarly:
+    def words(self, path: str, text: str) -> Operator:
+        Path(path).write_text(text)
+        source = TextSource(
+            schema=pa.schema([pa.field("value", STRING, nullable=False)]), paths=(path,)
+        )
+        split = Project(
+            input=Scan(source=source), columns=(("word", Call("split_whitespace", (VALUE,))),)
+        )
+        return Explode(input=split, column="word")
+
+    def count(self, words: Operator, *calls: AggregateCall) -> Aggregate:
+        return Aggregate(
+            input=words,
+            keys=(("k", Call("lower", (WORD,))),),
+            aggregates=tuple((f"n{i}", call) for i, call in enumerate(calls)),
+        )
+
+    def test_words_that_come_again_are_grouped_first(self, tmp_path: Path) -> None:
+        words = self.words(str(tmp_path / "t.txt"), "to be or not to be\n" * 50)
+        plan = self.count(words, AggregateCall("len"), AggregateCall("min", (WORD,)))
+        text = plan_to_text(aggregate_early(plan))
+        assert text.startswith(
+            dedent(
+                """
+                Aggregate: by k = key 0; n0 = sum(partial 0), n1 = min(partial 1)
+                  Project: key 0 = lower(word), partial 0, partial 1
+                    Aggregate: by word; partial 0 = len(), partial 1 = min(word)
+                      Explode: word
+                """
+            ).strip()
+        )
+
+    def test_not_where_words_are_all_different(self, tmp_path: Path) -> None:
+        words = self.words(str(tmp_path / "t.txt"), " ".join(map(str, range(500))))
+        plan = self.count(words, AggregateCall("len"))
+        assert aggregate_early(plan) is plan
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            AggregateCall("sum", (Call("length", (Column("word"),)),)),  # parts may overflow
+            AggregateCall("mean", (Call("length", (Column("word"),)),)),
+            AggregateCall("count", (Column("word"),), distinct=True),
+            AggregateCall("first", (Column("word"),), order_by=(SortKey(Column("word")),)),
+        ],
+    )
+    def test_not_where_groups_do_not_join(self, tmp_path: Path, call: AggregateCall) -> None:
+        words = self.words(str(tmp_path / "t.txt"), "to be or not to be\n" * 50)
+        plan = self.count(words, call)
+        assert aggregate_early(plan) is plan
+
+
+VALUE, WORD = Column("value"), Column("word")
 
 
 def test_equal_parts_are_shared_but_not_sources() -> None:

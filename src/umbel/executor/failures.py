@@ -1,52 +1,77 @@
-"""Turns what an engine raised into an error that says which operator, line, engine and site."""
+"""Turns what an engine raised into an error that says which operator, line, engine and value."""
 
 from __future__ import annotations
 
+import re
+
 from umbel.catalog.diagnose import diagnose
 from umbel.optimizer import PlannedStage
-from umbel.plan.errors import EvaluationError, FunctionError, RunError, SourceError, UmbelError
+from umbel.plan.errors import EvaluationError, RunError, UmbelError
 from umbel.plan.operators import Operator, Scan
+from umbel.plan.sources import CsvSource
+
+#: Where a message of an engine's goes on to what is of no use to the user.
+_NOISE = re.compile(
+    r"\n\n|\nStack|\nLINE \d|\nResolved plan|\nThis error occurred|\nTraceback|\nCandidate"
+)
+_LONGEST = 500
 
 
-def explain_failure(planned: PlannedStage, error: BaseException) -> UmbelError:
+def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
     """Give the error that the user sees for a stage that failed.
 
     Errors of umbel's own that name their operator pass unchanged. For an engine's error a scan's
     files are read again, to say which row of which file is at fault.
     """
-    if isinstance(error, FunctionError | SourceError):
+    evaluation = isinstance(error, EvaluationError)
+    if isinstance(error, UmbelError) and (not evaluation or _names_operator(planned, error)):
         return error
-    if isinstance(error, UmbelError) and not isinstance(error, EvaluationError):
-        return error
-    for operator in (p.operator for p in planned.operators):
-        if isinstance(operator, Scan):
+    for operator in _operators(planned):
+        # Of all that is read only CSV is converted by expressions.
+        if isinstance(operator, Scan) and (
+            not evaluation or isinstance(operator.source, CsvSource)
+        ):
             found = diagnose(operator.source, error)
             if found is not None:
                 return found
-    what = error.message if isinstance(error, EvaluationError) else first_lines(error)
-    kind = EvaluationError if isinstance(error, EvaluationError) else RunError
+    what = error.message if isinstance(error, UmbelError) else first_lines(error)
+    hint = error.hint if isinstance(error, UmbelError) else ""
+    kind = EvaluationError if evaluation else RunError
     return kind(
         f"stage {planned.index} failed on platform {planned.platform.name!r} "
-        f"at {_operators(planned)}: {what}",
-        hint=_advice(what),
+        f"at {_chain(planned)}: {what}",
+        hint=hint or _advice(what),
     )
 
 
-def first_lines(error: BaseException, length: int = 500) -> str:
-    """The first lines of an engine's message, without its stack trace.
+def first_lines(error: BaseException) -> str:
+    r"""The first lines of an engine's message, without its stack trace.
 
-    >>> first_lines(ValueError("no"))
+    >>> first_lines(ValueError("no\nStack trace:\n..."))
     'ValueError: no'
     """
     text = str(error).strip() or "no message"
-    kept = text.split("\n\n")[0].split("\nStack")[0]
-    return f"{type(error).__name__}: {kept[:length]}"
+    kept = _NOISE.split(text, maxsplit=1)[0].strip()
+    return f"{type(error).__name__}: {kept[:_LONGEST]}"
 
 
-def _operators(planned: PlannedStage) -> str:
-    shown = [_named(p.operator) for p in planned.operators[-4:]]
-    more = len(planned.operators) - len(shown)
-    return ("… > " if more > 0 else "") + " > ".join(shown)
+def _operators(planned: PlannedStage) -> list[Operator]:
+    return [p.operator for p in planned.operators]
+
+
+def _names_operator(planned: PlannedStage, error: UmbelError) -> bool:
+    """Whether a message begins with one of the stage's operators and its line."""
+    return any(
+        error.message.startswith(
+            f"{operator.name}: " if operator.origin is None else f"{operator.name} at "
+        )
+        for operator in _operators(planned)
+    )
+
+
+def _chain(planned: PlannedStage) -> str:
+    operators = _operators(planned)
+    return ("… > " if len(operators) > 4 else "") + " > ".join(map(_named, operators[-4:]))
 
 
 def _named(operator: Operator) -> str:
@@ -57,6 +82,11 @@ def _advice(what: str) -> str:
     lowered = what.lower()
     if "memory" in lowered:
         return "the data does not fit the memory limit: filter or aggregate earlier"
-    if any(word in lowered for word in ("overflow", "out of range", "conversion")):
+    if "no space" in lowered or "disk" in lowered:
+        return "free some space, or set TMPDIR to a folder with more"
+    if any(word in lowered for word in ("overflow", "out of range", "conversion", "does not fit")):
         return "a value does not fit its type: cast to a wider one, or use try_cast for null"
     return ""
+
+
+__all__ = ["explain_failure", "first_lines"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from umbel.executor.events import RoundFinished
 from umbel.executor.handover import Bound, convert
 from umbel.executor.record import StageRecord
 from umbel.executor.services import Services
-from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
+from umbel.optimizer.execution_plan import PlannedStage
 from umbel.optimizer.planner import body_channel
 from umbel.plan.errors import RunError
-from umbel.plan.operators import DoWhile, Loop, Operator, Placeholder, Repeat
+from umbel.plan.operators import DoWhile, Loop, Placeholder, Repeat
 
 
 class Round(Protocol):
@@ -22,7 +22,7 @@ class Round(Protocol):
         """Run the plan; give its result."""
 
 
-#: Prepares a round: of a plan, its records, and what stands for its placeholders.
+#: Prepares a round of a plan, with its records and what stands for its placeholders.
 Prepare = Callable[..., Round]
 
 
@@ -32,6 +32,7 @@ def run_loop(
     inputs: dict[str, Any],
     record: StageRecord,
     services: Services,
+    depth: int,
     prepare: Prepare,
 ) -> Any:
     """Run a loop and give its result in the stage's output channel.
@@ -45,47 +46,41 @@ def run_loop(
         inputs: data by placeholder label; emptied.
         record: of the stage.
         services: what stages share.
+        depth: number of loops around this one.
         prepare: makes one run of a body's plan.
 
     Raises:
         RunError: the loop's limit was reached, or its condition gave no boolean.
     """
     channel = body_channel(loop)
-    initial, *fixed = [
-        Bound(source, {planned.stage.inputs[source.label]: inputs[source.label]}, lasting=number > 0)
-        for number, source in enumerate(_placeholders(loop))
+    first, *others = [
+        Bound(source, {planned.stage.inputs[source.label]: inputs[source.label]}, lasting=i > 0)
+        for i, source in enumerate(loop.inputs)
+        if isinstance(source, Placeholder)
     ]
     inputs.clear()
-    lasting = dict(zip(loop.labels[1:], fixed, strict=True))
-    state = Bound(
-        loop.initial, {channel: initial.read(services.graph, channel, last=True)}
-    )
+    invariants = dict(zip(loop.labels[1:], others, strict=True))
+    state = Bound(loop.initial, {channel: first.read(services.graph, channel, last=True)})
+
+    def run_once(which: int, current: Bound) -> Any:
+        bound = {loop.labels[0]: current, **invariants}
+        return prepare(planned.bodies[which], record.bodies[which], bound=bound).run()
+
     rounds = 0
-
-    def run_once(body: int, current: Bound) -> Any:
-        plan: ExecutionPlan = planned.bodies[body]
-        bound: Mapping[str, Bound] = {loop.labels[0]: current, **lasting}
-        return prepare(plan, record.bodies[body], bound=bound).run()
-
     while not (isinstance(loop, Repeat) and rounds == loop.times):
         services.cancellation.check()
         state = Bound(loop.body, {channel: run_once(0, state)})
         rounds += 1
-        services.tell(RoundFinished, planned, rounds)
+        services.tell(RoundFinished, planned, rounds, depth)
         if isinstance(loop, DoWhile):
-            # The state is read by the condition, and again afterwards.
-            kept = Bound(loop.body, state.forms, lasting=True)
+            kept = Bound(loop.body, state.forms, lasting=True)  # the next round reads it again
             if not _truth(loop, run_once(1, kept)):
                 break
             if rounds >= loop.limit:
                 raise _endless(loop)
-    (data,) = [state.forms.pop(channel)]
-    operator: Operator = loop.body if rounds else loop.initial
-    return convert(services.graph, data, channel, planned.stage.output, operator)
-
-
-def _placeholders(loop: Loop) -> Sequence[Placeholder]:
-    return [source for source in loop.inputs if isinstance(source, Placeholder)]
+    data = state.forms.pop(channel)
+    source = loop.body if rounds else loop.initial
+    return convert(services.graph, data, channel, planned.stage.output, source)
 
 
 def _truth(loop: DoWhile, elements: Any) -> bool:
@@ -98,6 +93,8 @@ def _truth(loop: DoWhile, elements: Any) -> bool:
             hint="reduce it to one value: .map(...).reduce(lambda a, b: a or b)",
         )
     (value,) = answer
+    if hasattr(value, "item"):  # a scalar of NumPy's
+        value = value.item()
     if not isinstance(value, bool):
         raise RunError(
             f"the condition of the loop at {loop.origin or loop.name} gave {value!r} of type "

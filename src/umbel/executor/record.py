@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.executor.context import StageContext
 from umbel.optimizer import ExecutionPlan
 from umbel.optimizer.execution_plan import PlannedStage
+from umbel.plan.operators import Placeholder, topological
 
 
 @dataclass
@@ -21,10 +24,11 @@ class OperatorRecord:
         name, detail: the operator and its arguments.
         origin: the user's line.
         estimated_rows: bounds of the estimate.
-        rows: measured; None where the engine runs the operator fused with others and does not say.
         estimated_seconds: from the cost profile.
-        seconds: measured; None as for `rows`. The stage's time is always measured.
         digest: identifies what the operator computes.
+        rows: measured; None where the engine runs the operator fused with others and does not say.
+            In a loop's body that of the last round.
+        seconds: measured; None as for `rows`. In a loop's body of all rounds together.
     """
 
     name: str
@@ -39,7 +43,20 @@ class OperatorRecord:
 
 @dataclass
 class StageRecord:
-    """One stage of a run; in a loop's body, all its rounds together."""
+    """One stage of a run.
+
+    Attributes:
+        index: its number in the execution plan.
+        platform: what ran it.
+        operators: its operators, inputs first.
+        estimated_seconds: from the cost profile; of a loop, all its rounds.
+        estimated_rows: bounds of the estimate of its output.
+        text: what the engine ran: a statement, a query.
+        seconds: measured; in a loop's body of all rounds together.
+        rows: of its output; in a loop's body that of the last round.
+        rounds: how often it ran: more than once only in a loop's body.
+        bodies: of a loop the stages of its body, and then those of its condition.
+    """
 
     index: int
     platform: str
@@ -52,6 +69,25 @@ class StageRecord:
     rounds: int = 0
     bodies: list[list[StageRecord]] = field(default_factory=list)
 
+    def note(
+        self, planned: PlannedStage, context: StageContext, rows: int | None, seconds: float
+    ) -> None:
+        """Add the measurements of one run of the stage."""
+        self.rounds += 1
+        self.seconds = (self.seconds or 0.0) + seconds
+        if rows is not None:
+            self.rows = self.operators[-1].rows = rows
+        measured = [context.measured(operator) for operator in _compiled(planned)]
+        # An engine that measures only its output gives the time of the whole stage.
+        fused = not any(measured[:-1])
+        for record, known in zip(self.operators, measured, strict=True):
+            if known is not None:
+                record.rows = known.rows
+                if known.seconds is not None and not fused:
+                    record.seconds = (record.seconds or 0.0) + known.seconds
+        if len(self.operators) == 1:
+            self.operators[0].seconds = self.seconds
+
 
 @dataclass
 class Run:
@@ -61,6 +97,7 @@ class Run:
         plan: what was run.
         stages: its stages, estimate beside measurement.
         seconds: from start to end, planning left out.
+        planning_seconds: spent on choosing how to run it.
         unlifted: why the run started anew with the Python functions as written; empty if not.
     """
 
@@ -71,15 +108,18 @@ class Run:
     unlifted: str = ""
 
     def to_json(self) -> str:
-        """Give the record as JSON."""
+        """Give the record as JSON; a bound that is not known is null."""
         return json.dumps(
-            {
-                "seconds": self.seconds,
-                "planning_seconds": self.planning_seconds,
-                "unlifted": self.unlifted,
-                "stages": [asdict(stage) for stage in self.stages],
-            },
+            _finite(
+                {
+                    "seconds": self.seconds,
+                    "planning_seconds": self.planning_seconds,
+                    "unlifted": self.unlifted,
+                    "stages": [asdict(stage) for stage in self.stages],
+                }
+            ),
             indent=2,
+            allow_nan=False,
         )
 
     def measured_rows(self) -> dict[str, float]:
@@ -93,31 +133,55 @@ class Run:
 
     def __str__(self) -> str:
         lines = [
-            f"{'stage':<7}{'platform':<10}{'operator':<14}{'rows: estimate':>24}{'measured':>12}{'seconds: est.':>15}{'measured':>10}"
+            f"{'stage':<8}{'platform':<10}{'operator':<16}{'rows: estimate':>22}{'measured':>12}"
+            f"{'seconds: est.':>15}{'measured':>10}"
         ]
         for stage in self.stages:
-            lines.extend(_lines(stage))
+            lines.extend(_lines(stage, ""))
         lines.append(f"total {self.seconds:.3f} s, planned in {self.planning_seconds * 1e3:.1f} ms")
         if self.unlifted:
             lines.append(f"run again without lifting: {self.unlifted}")
         return "\n".join(lines)
 
 
-def _lines(stage: StageRecord) -> list[str]:
+def _lines(stage: StageRecord, above: str) -> list[str]:
+    """Show a stage; `above` holds the numbers of the loops around it."""
+    number = f"{above}{stage.index}"
     lines = []
     for position, record in enumerate(stage.operators):
-        head = f"{stage.index:<7}{stage.platform:<10}" if position == 0 else " " * 17
-        low, high = record.estimated_rows
-        between = f"{low:,.0f} … {high:,.0f}" if low != high else f"{low:,.0f}"
-        rows = "" if record.rows is None else f"{record.rows:,}"
-        spent = "" if record.seconds is None else f"{record.seconds:.3f}"
+        head = f"{number:<8}{stage.platform:<10}" if position == 0 else " " * 18
         lines.append(
-            f"{head}{record.name:<14}{between:>24}{rows:>12}"
-            f"{record.estimated_seconds:>15.4f}{spent:>10}"
+            f"{head}{record.name:<16}{_bounds(record.estimated_rows):>22}{_count(record.rows):>12}"
+            f"{record.estimated_seconds:>15.4f}{_time(record.seconds):>10}"
         )
-    spent = "" if stage.seconds is None else f"{stage.seconds:.3f}"
-    lines.append(f"{'':<17}{'= stage':<50}{stage.estimated_seconds:>15.4f}{spent:>10}")
+    what = "= stage" if stage.rounds <= 1 else f"= stage, {stage.rounds:,} rounds"
+    lines.append(f"{'':<18}{what:<50}{stage.estimated_seconds:>15.4f}{_time(stage.seconds):>10}")
+    for body in stage.bodies:
+        for inner in body:
+            lines.extend(_lines(inner, f"{number}."))
     return lines
+
+
+def _bounds(rows: tuple[float, float]) -> str:
+    low, high = rows
+    return f"{low:,.0f} … {high:,.0f}" if low != high else f"{low:,.0f}"
+
+
+def _count(rows: int | None) -> str:
+    return "" if rows is None else f"{rows:,}"
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}"
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for by null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -144,11 +208,16 @@ class Result:
         """The elements of a Dataset."""
         if isinstance(self.data, pa.Table):
             raise TypeError("the result is a relation; see .table")
-        return self.data if isinstance(self.data, list) else list(self.data)
+        elements: list[Any] = self.data
+        return elements
 
 
-def stage_record(planned: PlannedStage) -> StageRecord:
-    """Begin the record of a stage with its estimates."""
+def stage_records(stages: Sequence[PlannedStage]) -> list[StageRecord]:
+    """Begin the records of stages with their estimates."""
+    return [_stage_record(stage) for stage in stages]
+
+
+def _stage_record(planned: PlannedStage) -> StageRecord:
     rows = planned.root.estimate.rows
     return StageRecord(
         index=planned.index,
@@ -166,9 +235,21 @@ def stage_record(planned: PlannedStage) -> StageRecord:
         ],
         estimated_seconds=planned.cost.seconds,
         estimated_rows=(rows.low, rows.high),
-        bodies=[_records(body.stages) for body in planned.bodies],
+        bodies=[stage_records(body.stages) for body in planned.bodies],
     )
 
 
-def _records(stages: Sequence[PlannedStage]) -> list[StageRecord]:
-    return [stage_record(stage) for stage in stages]
+def _compiled(planned: PlannedStage) -> list[Any]:
+    """The operators that the engine was given, in the order of `planned.operators`.
+
+    They are not the same objects: placeholders stand for what other stages give.
+    """
+    root = planned.stage.root
+    return [
+        operator
+        for operator in topological(root)
+        if operator is root or not isinstance(operator, Placeholder)
+    ]
+
+
+__all__ = ["OperatorRecord", "Result", "Run", "StageRecord", "stage_records"]

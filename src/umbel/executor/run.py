@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import pyarrow as pa
+
+from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
-from umbel.executor.events import Event, Listener, RunFinished, RunStarted, Unlifted
+from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
 from umbel.executor.progress import ProgressDisplay
-from umbel.executor.record import Result, Run, stage_record
-from umbel.executor.scheduler import Scheduler, Services
+from umbel.executor.record import Result, Run, stage_records
+from umbel.executor.scheduler import Scheduler
+from umbel.executor.services import Failure, Services
 from umbel.optimizer import Budget, ExecutionPlan, optimize
+from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.movement import ChannelGraph
-from umbel.plan.errors import CancelledError, UmbelError
-from umbel.plan.operators import Operator
+from umbel.plan.errors import CancelledError, FunctionError, PlacementError, PlanError, RunError
+from umbel.plan.operators import Operator, Write, topological
 from umbel.platforms.registry import Registry
 
 
@@ -27,6 +34,7 @@ def run(
     listener: Listener | None = None,
     measured: Mapping[str, float] | None = None,
     memory_limit: int | None = None,
+    lifting: bool = True,
 ) -> Result:
     """Plan and run a plan.
 
@@ -38,7 +46,8 @@ def run(
         cancellation: lets another thread stop the run.
         listener: told of every event.
         measured: rows that earlier runs counted, by operator digest.
-        memory_limit: bytes a stage may use before it spills.
+        memory_limit: bytes a stage may use before it spills; None takes a part of the machine's.
+        lifting: whether Python functions may run as equal expressions.
 
     Returns:
         The data and the record of the run.
@@ -48,69 +57,143 @@ def run(
         RunError: a stage failed; says which, where it was written, and what the engine said.
         CancelledError: the run was cancelled; nothing is left behind.
     """
-    cancellation = cancellation or Cancellation()
-    start = time.perf_counter()
-    plan = optimize(root, platforms, budget=budget, measured=measured)
-    planning = time.perf_counter() - start
+    if memory_limit is not None and memory_limit <= 0:
+        raise PlanError(f"a memory limit cannot be {memory_limit:,} bytes")
     with ProgressDisplay(progress) as display:
 
-        def tell(event: Event) -> None:
+        def tell(event: Any) -> None:
             display(event)
             if listener is not None:
                 listener(event)
 
+        attempts = _Attempts(
+            root=root,
+            platforms=platforms,
+            budget=budget,
+            measured=measured,
+            cancellation=cancellation or Cancellation(),
+            memory_limit=memory_limit or default_memory_limit(),
+            listener=tell,
+        )
         try:
-            result = _run_once(plan, platforms, cancellation, tell, memory_limit)
-        except CancelledError:
+            result = attempts.run(lifting=lifting)
+        except KeyboardInterrupt:
+            cancelled = CancelledError("the run was cancelled by an interrupt")
+            attempts.finished(cancelled)
+            raise cancelled from None
+        except BaseException as error:
+            attempts.finished(error)
             raise
-        except UmbelError as error:
-            if not plan.lifted:
-                raise
-            # The expressions are equal to the Python functions unless they fail; so when they
-            # fail the functions themselves decide, and raise what they raise.
-            tell(Unlifted(time.perf_counter() - start, error.message))
-            plan = optimize(root, platforms, budget=budget, lifting=False, measured=measured)
-            cancellation = _renewed(cancellation)
-            result = _run_once(plan, platforms, cancellation, tell, memory_limit)
-            result.run.unlifted = error.message
-    result.run.planning_seconds = planning
-    return result
+        attempts.finished(None)
+        return result
 
 
-def _renewed(cancellation: Cancellation) -> Cancellation:
-    """A failed stage cancels its neighbours; a second try starts uncancelled."""
-    return Cancellation() if cancellation.cancelled else cancellation
+@dataclass
+class _Attempts:
+    """One or two tries to run a plan: with lifted functions, and as it was written."""
+
+    root: Operator
+    platforms: Registry
+    budget: Budget | None
+    measured: Mapping[str, float] | None
+    cancellation: Cancellation
+    memory_limit: int
+    listener: Listener
+    began: float = field(default_factory=time.perf_counter)
+    planning: float = 0.0
+
+    def finished(self, error: BaseException | None) -> None:
+        """Say that the run is over."""
+        self.listener(RunFinished(self._now(), error))
+
+    def run(self, *, lifting: bool) -> Result:
+        """Run the plan; a second time if a lifted function fails."""
+        for operator in topological(self.root):
+            if isinstance(operator, Write):
+                check_sink(operator.sink)  # before anything runs, not only when all is done
+        plan = self._plan(lifting=lifting)
+        self.listener(RunStarted(self._now(), plan))
+        result = self._try(plan)
+        if isinstance(result, Result):
+            return result
+        # The expressions are equal to the Python functions unless they fail; so when they fail
+        # the functions themselves decide, and raise what they raise.
+        failed = result
+        try:
+            plan = self._plan(lifting=False)
+        except PlacementError:
+            raise failed from None  # pinned to an engine that runs no Python functions
+        self.listener(Unlifted(self._now(), failed.message))
+        result = self._try(plan)
+        if not isinstance(result, Result):
+            raise result
+        result.run.unlifted = failed.message
+        return result
+
+    def _plan(self, *, lifting: bool) -> ExecutionPlan:
+        self.cancellation.check()
+        start = time.perf_counter()
+        plan = optimize(
+            self.root,
+            self.platforms,
+            budget=self.budget,
+            lifting=lifting,
+            measured=self.measured,
+        )
+        self.planning += time.perf_counter() - start
+        return plan
+
+    def _try(self, plan: ExecutionPlan) -> Result | RunError:
+        """Run a plan; give an error instead if the plan without lifting may do without it."""
+        records = stage_records(plan.stages)
+        scratch = Scratch()
+        try:
+            with self.cancellation.part() as part:
+                services = Services(
+                    cancellation=part,
+                    scratch=scratch,
+                    memory_limit=self.memory_limit,
+                    graph=ChannelGraph(self.platforms.conversions),
+                    listener=self.listener,
+                    began=self.began,
+                )
+                try:
+                    data = Scheduler(plan, records, services).run()
+                except RunError as error:
+                    if plan.lifted and _may_be_unequal(services.failure, error):
+                        return _bare(error)
+                    raise
+                finally:
+                    services.close()
+            if not isinstance(data, pa.Table | list):
+                data = list(data)  # as long as what is spilled is there
+        finally:
+            scratch.close()
+        seconds = self._now() - self.planning
+        return Result(data, Run(plan, records, seconds, self.planning))
+
+    def _now(self) -> float:
+        return time.perf_counter() - self.began
 
 
-def _run_once(
-    plan: ExecutionPlan,
-    platforms: Registry,
-    cancellation: Cancellation,
-    tell: Listener,
-    memory_limit: int | None,
-) -> Result:
-    scratch = Scratch()
-    records = [stage_record(stage) for stage in plan.stages]
-    services = Services(
-        cancellation=cancellation,
-        scratch=scratch,
-        memory_limit=memory_limit or default_memory_limit(),
-        graph=ChannelGraph(platforms.conversions),
-        listener=tell,
+def _may_be_unequal(failure: Failure | None, error: RunError) -> bool:
+    """Whether a failure can be one of an expression that stands for a Python function.
+
+    What umbel itself failed at (a write, a loop without end), and functions that raised in Python,
+    would fail again.
+    """
+    return (
+        failure is not None
+        and failure.error is error
+        and failure.stage.platform.name != DRIVER
+        and not isinstance(error, FunctionError)
     )
-    start = time.perf_counter()
-    tell(RunStarted(0.0, plan))
-    failed: BaseException | None = None
-    try:
-        data = Scheduler(plan, records, services).run()
-    except KeyboardInterrupt as error:
-        cancellation.cancel()
-        failed = error
-        raise CancelledError("the run was cancelled by Ctrl-C") from None
-    except BaseException as error:
-        failed = error
-        raise
-    finally:
-        tell(RunFinished(time.perf_counter() - start, failed))
-        scratch.close()
-    return Result(data, Run(plan, records, seconds=time.perf_counter() - start))
+
+
+def _bare(error: RunError) -> RunError:
+    """An error without its traceback, whose frames hold the data of the failed try."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+__all__ = ["run"]

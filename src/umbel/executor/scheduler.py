@@ -155,7 +155,9 @@ class Scheduler:
                 return _write(root, inputs, context)
             case Loop():
                 run_body = partial(Scheduler, services=services, depth=self._depth + 1)
-                return loops.run_loop(root, planned, inputs, record, services, run_body)
+                return loops.run_loop(
+                    root, planned, inputs, record, services, self._depth, run_body
+                )
         raise UmbelError(f"umbel itself cannot run {root.name}")
 
     def _hand_on(self, planned: PlannedStage, output: Any) -> None:

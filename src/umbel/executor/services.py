@@ -44,14 +44,22 @@ class Services:
     listener: Listener
     began: float = field(default_factory=time.perf_counter)
     failure: Failure | None = None
+    _closed: bool = False
     _compiled: dict[int, CompiledStage] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _telling: threading.RLock = field(default_factory=threading.RLock)
 
     def tell(self, event: Callable[..., Any], *details: Any) -> None:
-        """Send an event, one at a time."""
+        """Send an event, one at a time; none of what was left behind by a run that is over."""
         with self._telling:
-            self.listener(event(time.perf_counter() - self.began, *details))
+            if not self._closed:
+                self.listener(event(time.perf_counter() - self.began, *details))
+
+    def close(self) -> None:
+        """Tell no more, and let go of what was compiled."""
+        with self._telling:
+            self._closed = True
+            self._compiled.clear()
 
     def context(self) -> StageContext:
         """Make what a stage sees of the run."""

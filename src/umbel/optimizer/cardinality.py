@@ -247,9 +247,7 @@ class Estimator:
         columns: dict[str, ColumnEstimate] = {}
         for name, expression in project.columns:
             if below.words and is_list(project.schema.field(name).type):
-                columns[name] = ColumnEstimate(
-                    items=below.words, different_items=below.vocabulary
-                )
+                columns[name] = ColumnEstimate(items=below.words, different_items=below.vocabulary)
             else:
                 columns[name] = _column_of(expression, below)
         keeps = all(isinstance(e, Column) for _, e in project.columns)
@@ -369,7 +367,8 @@ def _groups(rows: Interval, distinct: list[float | None]) -> Interval:
         if product <= total:
             return Interval(min(product, total) / 2, product, rows.confidence * 0.8)
     guess = total**0.75
-    return Interval(min(1.0, total), max(1.0, min(total, guess * 10)), rows.confidence * 0.4)
+    low, high = max(1.0, guess / 10), max(1.0, min(total, guess * 10))
+    return Interval(min(total, low), high, rows.confidence * 0.4)
 
 
 def _filtered(below: Estimate, predicate: Expression) -> Estimate:

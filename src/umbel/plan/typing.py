@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from umbel.plan.casting import refuse_cast
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import (
     AggregateCall,
@@ -19,7 +20,7 @@ from umbel.plan.expressions import (
     WindowCall,
 )
 from umbel.plan.functions import CATALOGUE, Function, Kind, Nulls
-from umbel.plan.types import BOOL, INT64, common_type, is_object, type_name
+from umbel.plan.types import INT64, common_type, is_object, type_name
 
 
 def infer(expression: Expression, schema: pa.Schema) -> pa.Field:
@@ -178,40 +179,13 @@ def forbid_aggregates(expression: Expression, where: str) -> None:
         forbid_aggregates(child, where)
 
 
-_CAST_FAMILIES = ("numeric", "string", "boolean", "temporal")
-
-
 def check_cast(source: pa.DataType, target: pa.DataType) -> None:
-    """Raise `TypeClashError` if no value of `source` has a form in `target`."""
-    if source == target or pa.types.is_null(source):
-        return
-    if is_object(source) or is_object(target):
-        raise TypeClashError(f"cannot cast {type_name(source)} to {type_name(target)}")
-    nested = pa.types.is_nested(source) or pa.types.is_nested(target)
-    if nested:
-        common_type(source, target)  # only widening inside lists and structs
-        return
-    pair = (_family(source), _family(target))
-    if pair[0] == pair[1] or "string" in pair or set(pair) == {"numeric", "boolean"}:
-        if {source, target} & {BOOL} and "temporal" in pair:
-            raise TypeClashError(f"cannot cast {type_name(source)} to {type_name(target)}")
-        return
-    raise TypeClashError(
-        f"cannot cast {type_name(source)} to {type_name(target)}",
-        hint="for dates and times see the functions epoch, from_epoch and strptime"
-        if "temporal" in pair
-        else "",
-    )
-
-
-def _family(dtype: pa.DataType) -> str:
-    if pa.types.is_boolean(dtype):
-        return "boolean"
-    if pa.types.is_temporal(dtype):
-        return "duration" if pa.types.is_duration(dtype) else "temporal"
-    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
-        return "numeric"
-    return "string" if pa.types.is_string(dtype) else str(dtype)
+    """Raise `TypeClashError` if there is no cast from one type to the other."""
+    reason = refuse_cast(source, target)
+    if reason is not None:
+        times = pa.types.is_temporal(source) != pa.types.is_temporal(target)
+        hint = "for dates and times see the functions epoch, from_epoch and strptime"
+        raise TypeClashError(reason, hint=hint if times else "")
 
 
 __all__ = [

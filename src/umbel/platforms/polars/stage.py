@@ -58,7 +58,11 @@ class PolarsStage:
         return result
 
     def _collect(self, query: pl.LazyFrame, context: RunContext) -> pl.DataFrame:
-        """Collect in the background, so that a cancelled run stops at once."""
+        """Collect in the background, so that a cancelled run ends at once.
+
+        Polars 2.1 itself only stops between the operators of its in-memory engine: what it is at
+        when a run is cancelled is computed to its end, and thrown away.
+        """
         running = query.collect(engine=self._engine, background=True)
         wait = _FIRST_WAIT
         try:

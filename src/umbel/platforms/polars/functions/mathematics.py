@@ -96,13 +96,13 @@ def _rounding(mode: str) -> Form[pl.Expr]:
         if is_float(dtype):
             wide = cast(expr, dtype, FLOAT64)
             if digits == 0:
-                return nearest(wide, 0)  # type: ignore[no-any-return]
+                return nearest(wide, 0)
             return each_batch(partial(_float_digits, nearest, digits), [wide], FLOAT64)
         if pa.types.is_null(dtype) or digits >= (dtype.scale if is_decimal(dtype) else 0):
             return cast(expr, dtype, call.dtype)
         if digits < 0 or call.dtype.precision == MAX_DECIMAL_PRECISION:
             return call.fallback()
-        return nearest(expr, digits).cast(polars_type(call.dtype))  # type: ignore[no-any-return]
+        return nearest(expr, digits).cast(polars_type(call.dtype))
 
     return Form(build)
 
@@ -111,7 +111,7 @@ def _float_digits(nearest: Callable[[Any, int], Any], digits: int, series: pl.Se
     power = float(f"1e{abs(digits)}")
     divisor = pl.Series([power])
     if digits < 0:
-        return nearest(quotient(series, divisor), 0) * power  # type: ignore[no-any-return]
+        return nearest(quotient(series, divisor), 0) * power
     scaled = series * power
     rounded = quotient(nearest(scaled, 0), divisor)
     finite = scaled.is_finite()
