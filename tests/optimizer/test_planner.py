@@ -21,8 +21,8 @@ from umbel.plan.operators import (
     Limit,
     Map,
     Operator,
-    Repeat,
     Placeholder,
+    Repeat,
     Union,
     Values,
     Write,
@@ -111,7 +111,7 @@ class TestPins:
 
     def test_refused(self) -> None:
         both = registry(fast=engine(refuses="Distinct"), slow=engine())
-        with pytest.raises(PlacementError, match="'fast' cannot run Distinct.*no Distinct here"):
+        with pytest.raises(PlacementError, match=r"'fast' cannot run Distinct.*no Distinct here"):
             optimize(Distinct(input=values(1), pin="fast"), both)
 
     def test_of_what_umbel_runs_itself(self) -> None:

@@ -14,8 +14,16 @@ from umbel.optimizer.rewrite.prune_columns import prune_columns
 from umbel.optimizer.rewrite.push_filters import push_filters
 from umbel.optimizer.rewrite.share import share
 from umbel.optimizer.rewrite.simplify import simplify
-from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal, SortKey
-from umbel.plan.expressions import WindowCall
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Cast,
+    Column,
+    Expression,
+    Literal,
+    SortKey,
+    WindowCall,
+)
 from umbel.plan.operators import (
     Aggregate,
     Distinct,

@@ -102,7 +102,7 @@ def test_a_stage_shows_its_query(engine):
 
 #: Rows whose pairs keep an engine busy for long. Polars computes on after a run was cancelled,
 #: until the operator at hand is done, and keeps later queries waiting: seconds only there.
-SLOW = {"polars": 20_000, "duckdb": 60_000}
+SLOW = {"polars": 5_000, "duckdb": 60_000}
 
 
 def slow(count: int) -> Operator:
@@ -128,8 +128,8 @@ class Cancelled(Context):
 
 def test_a_cancelled_run_stops_at_once(engine):
     stage = platform(engine).compile(Stage(slow(SLOW[engine])))
-    context = Cancelled(0.3)
-    timer = threading.Timer(0.4, lambda: context.interrupt and context.interrupt())
+    context = Cancelled(0.1)
+    timer = threading.Timer(0.15, lambda: context.interrupt and context.interrupt())
     timer.start()
     started = time.monotonic()
     with pytest.raises(CancelledError):

@@ -36,7 +36,9 @@ def test_row_numbers_of_a_residual_join_are_the_same_in_all_its_parts(how):
     assert sorted(value for value in result["a"].to_pylist() if value is not None) == list(
         range(count)
     )
-    matched = [a for a, b in zip(*map(pa.ChunkedArray.to_pylist, result.columns), strict=True) if b == a]
+    matched = [
+        a for a, b in zip(*map(pa.ChunkedArray.to_pylist, result.columns), strict=True) if b == a
+    ]
     assert sorted(matched) == list(range(0, count, 2))
 
 

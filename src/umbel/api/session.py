@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from umbel.executor import Result, Run
+    from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
 
@@ -37,6 +37,9 @@ class Session:
     Attributes:
         budget: bounds every run's estimated seconds and dollars; None for no bound.
         progress: show a line for each stage of a run; None does so in a terminal only.
+        memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
+            a part of the machine's memory.
+        listener: told of every event of a run (`umbel.executor.events`); None for nobody.
         last_run: the record of the last run; None before the first.
     """
 
@@ -45,12 +48,17 @@ class Session:
         *,
         budget: Budget | None = None,
         progress: bool | None = None,
+        memory_limit: int | None = None,
+        listener: Listener | None = None,
         platforms: Registry | None = None,
     ) -> None:
         self.budget = budget
         self.progress = progress
+        self.memory_limit = memory_limit
+        self.listener = listener
         self.last_run: Run | None = None
         self._platforms = platforms
+        self._running: set[Cancellation] = set()
 
     def platforms(self) -> Registry:
         """The platforms that can run something here, and those that are missing.
@@ -67,11 +75,32 @@ class Session:
 
     def run(self, plan: Operator) -> Result:
         """Run a plan; give its data and the record of the run."""
-        from umbel.executor import run
+        from umbel.executor import Cancellation, run
 
-        result = run(plan, platforms=self.platforms(), budget=self.budget, progress=self.progress)
+        cancellation = Cancellation()
+        self._running.add(cancellation)
+        try:
+            result = run(
+                plan,
+                platforms=self.platforms(),
+                budget=self.budget,
+                progress=self.progress,
+                memory_limit=self.memory_limit,
+                listener=self.listener,
+                cancellation=cancellation,
+            )
+        finally:
+            self._running.discard(cancellation)
         self.last_run = result.run
         return result
+
+    def cancel(self) -> None:
+        """Stop what this session is running, from another thread; the runs raise `CancelledError`.
+
+        In the thread that runs, Ctrl-C does the same.
+        """
+        for cancellation in list(self._running):
+            cancellation.cancel()
 
     # --- data of this process -----------------------------------------------------------------
 
@@ -248,14 +277,25 @@ class Session:
 
 
 @located
-def connect(*, budget: Budget | None = None, progress: bool | None = None) -> Session:
+def connect(
+    *,
+    budget: Budget | None = None,
+    progress: bool | None = None,
+    memory_limit: int | None = None,
+    listener: Listener | None = None,
+) -> Session:
     """Begin a session: embedded, with the engines that are installed here.
 
     Args:
         budget: bounds every run's estimated seconds and dollars.
         progress: show a line for each stage of a run; None does so in a terminal only.
+        memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
+            a part of the machine's memory.
+        listener: told of every event of a run.
     """
-    return session_class(budget=budget, progress=progress)
+    return session_class(
+        budget=budget, progress=progress, memory_limit=memory_limit, listener=listener
+    )
 
 
 #: What `connect` makes. The command line puts a class of its own here, to explain and bound runs.

@@ -48,7 +48,8 @@ def convert(graph: ChannelGraph, data: Any, source: str, target: str, operator: 
     Args:
         graph: the conversions that there are.
         data: in channel `source`; has a length.
-        source, target: channels.
+        source: the channel it is in.
+        target: the channel it is wanted in.
         operator: whose output the data is.
     """
     if source == target:

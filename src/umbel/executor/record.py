@@ -16,6 +16,10 @@ from umbel.optimizer.execution_plan import PlannedStage
 from umbel.plan.operators import Placeholder, topological
 
 
+#: Handing over in less than so many seconds is not shown.
+_SHOWN = 0.001
+
+
 @dataclass
 class OperatorRecord:
     """One operator of a stage.
@@ -53,6 +57,7 @@ class StageRecord:
         estimated_rows: bounds of the estimate of its output.
         text: what the engine ran: a statement, a query.
         seconds: measured; in a loop's body of all rounds together.
+        handover_seconds: measured; for bringing its output into the forms that other stages read.
         rows: of its output; in a loop's body that of the last round.
         rounds: how often it ran: more than once only in a loop's body.
         bodies: of a loop the stages of its body, and then those of its condition.
@@ -65,6 +70,7 @@ class StageRecord:
     estimated_rows: tuple[float, float]
     text: str = ""
     seconds: float | None = None
+    handover_seconds: float = 0.0
     rows: int | None = None
     rounds: int = 0
     bodies: list[list[StageRecord]] = field(default_factory=list)
@@ -133,8 +139,8 @@ class Run:
 
     def __str__(self) -> str:
         lines = [
-            f"{'stage':<8}{'platform':<10}{'operator':<16}{'rows: estimate':>22}{'measured':>12}"
-            f"{'seconds: est.':>15}{'measured':>10}"
+            f"{'stage':<8}{'platform':<10}{'operator':<16}"
+            + f"{'rows: estimate':>22}{'measured':>12}{'seconds: est.':>15}{'measured':>10}"
         ]
         for stage in self.stages:
             lines.extend(_lines(stage, ""))
@@ -156,6 +162,8 @@ def _lines(stage: StageRecord, above: str) -> list[str]:
         )
     what = "= stage" if stage.rounds <= 1 else f"= stage, {stage.rounds:,} rounds"
     lines.append(f"{'':<18}{what:<50}{stage.estimated_seconds:>15.4f}{_time(stage.seconds):>10}")
+    if stage.handover_seconds >= _SHOWN:
+        lines.append(f"{'':<18}{'+ handing it on':<65}{_time(stage.handover_seconds):>10}")
     for body in stage.bodies:
         for inner in body:
             lines.extend(_lines(inner, f"{number}."))

@@ -107,6 +107,7 @@ class Scheduler:
             output = self._output(planned, inputs, context, record)
             inputs.clear()
             rows = len(output) if hasattr(output, "__len__") else None
+            seconds = time.perf_counter() - start
             self._hand_on(planned, output)
             del output
         except Exception as error:
@@ -117,8 +118,8 @@ class Scheduler:
             raise failure from (None if isinstance(failure, CancelledError) else error)
         finally:
             context.close()
-        seconds = time.perf_counter() - start
         record.note(planned, context, rows, seconds)
+        record.handover_seconds += time.perf_counter() - start - seconds
         services.tell(StageFinished, planned, rows, seconds, self._depth)
 
     def _failure(self, planned: PlannedStage, error: Exception) -> UmbelError:

@@ -334,10 +334,10 @@ def _column_of(expression: Expression, below: Estimate) -> ColumnEstimate:
         return below.columns.get(expression.name, ColumnEstimate())
     if isinstance(expression, Literal):
         return ColumnEstimate(distinct=1.0)
-    read = columns_of(expression)
-    if len(read) != 1:
-        return ColumnEstimate()
-    return ColumnEstimate(distinct=below.columns.get(*read, ColumnEstimate()).distinct)
+    match sorted(columns_of(expression)):
+        case [name] if name in below.columns:
+            return ColumnEstimate(distinct=below.columns[name].distinct)
+    return ColumnEstimate()
 
 
 def _product(left: Estimate, right: Estimate) -> Estimate:

@@ -49,9 +49,6 @@ class Abilities(Protocol):
     ) -> str | None:
         """Say why a function cannot be run on these arguments."""
 
-    def refuse_aggregate(self, call: AggregateCall) -> str | None:
-        """Say why the modifiers of an aggregate cannot be done."""
-
     def refuse_window(self, call: WindowCall, schema: pa.Schema) -> str | None:
         """Say why the partition, order or frame of a window cannot be done."""
 
@@ -108,7 +105,7 @@ def _refuse(node: Expression, schema: pa.Schema, engine: Abilities) -> str | Non
             reason = engine.refuse_call(function, nodes, [infer_type(n, schema) for n in nodes])
         case AggregateCall(function=function, arguments=nodes):
             types = [infer_type(n, schema) for n in nodes]
-            reason = engine.refuse_call(function, nodes, types) or engine.refuse_aggregate(node)
+            reason = engine.refuse_call(function, nodes, types)
         case WindowCall(function=function, arguments=nodes):
             types = [infer_type(n, schema) for n in nodes]
             reason = engine.refuse_call(function, nodes, types)

@@ -29,6 +29,7 @@ class Context:
         weakref.finalize(self, shutil.rmtree, self.scratch)
         self.memory_limit = memory_limit
         self.rows: dict[str, int] = {}
+        self.measured: list[tuple[str, int]] = []
         self.seconds: dict[str, float] = {}
         self.checks = 0
         self._cancel_after = cancel_after
@@ -43,7 +44,9 @@ class Context:
 
     def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
         self.rows[operator.name] = self.rows.get(operator.name, 0) + rows
-        self.seconds[operator.name] = seconds or 0.0
+        self.measured.append((operator.name, rows))
+        if seconds is not None:
+            self.seconds[operator.name] = seconds
 
 
 def objects(*items: Any) -> Scan:

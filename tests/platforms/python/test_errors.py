@@ -164,3 +164,26 @@ def test_what_the_executor_does_is_refused_with_the_reason():
     reason = engine().refuse(write)
     assert reason is not None
     assert "executor" in reason
+
+
+def test_a_chain_of_functions_says_which_one_failed_and_on_what():
+    def plus(x):
+        return x + 1
+
+    def positive(x):
+        return 1 // x >= 0
+
+    def invert(x):
+        return 10 // (x - 5)
+
+    def chain(*items):
+        first = Map(input=objects(*items), function=of(plus))
+        return Map(input=FilterRows(input=first, function=of(positive)), function=of(invert))
+
+    assert run(chain(1, 2, 9)) == [10 // -3, 10 // -2, 2]
+    with pytest.raises(FunctionError, match=r"^Map: function .*plus.*\n.*broke it: 'x'"):
+        run(chain(1, "x"))
+    with pytest.raises(FunctionError, match=r"^FilterRows: function .*positive.*\n.*broke it: 0"):
+        run(chain(1, -1))
+    with pytest.raises(FunctionError, match=r"^Map: function .*invert.*\n.*broke it: 5"):
+        run(chain(1, 4))

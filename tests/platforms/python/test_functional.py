@@ -202,11 +202,18 @@ def test_a_chain_of_a_thousand_operators_runs():
     assert run(plan) == [1000]
 
 
-def test_rows_and_times_are_measured_per_operator():
+def test_rows_are_measured_per_operator_and_times_where_they_can_be_told_apart():
     context = Context()
-    even = FilterRows(input=collection(list(range(10_000))), function=of(lambda x: x % 2 == 0))
-    run(Map(input=even, function=of(str)), context=context)
-    assert context.rows == {"Scan": 10_000, "FilterRows": 5_000, "Map": 5_000}
+    words = Map(input=collection(list(range(10_000))), function=of(str))
+    even = FilterRows(input=words, function=of(lambda x: int(x) % 2 == 0))
+    fours = FilterRows(input=even, function=of(lambda x: int(x) % 4 == 0))
+    run(Reduce(input=fours, function=of(max)), context=context)
+    assert context.measured == [
+        ("Scan", 10_000), ("Map", 10_000), ("FilterRows", 5_000), ("FilterRows", 2_500),
+        ("Reduce", 1),
+    ]  # fmt: skip
+    # The map and the first filter run in one loop.
+    assert set(context.seconds) == {"Scan", "FilterRows", "Reduce"}
     assert all(seconds > 0 for seconds in context.seconds.values())
 
 

@@ -46,7 +46,11 @@ def _split(aggregate: ops.Aggregate, estimator: Estimator) -> ops.Operator:
     if isinstance(below, ops.Project) and below.pin == aggregate.pin:
         inner, below = dict(below.columns), below.input
     keys = [(name, substitute(key, inner)) for name, key in aggregate.keys]
-    calls = [(name, substitute(call, inner)) for name, call in aggregate.aggregates]
+    calls = [
+        (name, call)
+        for name, written in aggregate.aggregates
+        if isinstance(call := substitute(written, inner), AggregateCall)
+    ]
     read = sorted(columns_of(*(key for _, key in keys)))
     if (
         not read
@@ -96,7 +100,7 @@ def _is_inexact_key(dtype: pa.DataType) -> bool:
     return is_float(dtype) or pa.types.is_nested(dtype)
 
 
-def _splits(call: Expression) -> bool:
+def _splits(call: AggregateCall) -> bool:
     match call:
         case AggregateCall(distinct=True) | AggregateCall(order_by=(_, *_)):
             return False

@@ -164,8 +164,11 @@ class _Merged:
         self._sizes = {name: sum(1 for _ in walk(e)) for name, e in self._columns}
 
     def take(self, above: ops.Project) -> bool:
-        """Merge one more projection, if nothing is computed twice and nothing that can fail is
-        skipped, multiplied or made conditional."""
+        """Merge one more projection; says whether it could.
+
+        It could if nothing is computed twice, and nothing that can fail is left out or made
+        conditional.
+        """
         inner = dict(self._columns)
         nodes = [(name, list(walk(e))) for name, e in above.columns]
         uses = Counter(n.name for _, found in nodes for n in found if isinstance(n, Column))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umbel.plan.expressions import AggregateCall, Expression, WindowCall
+from umbel.plan.expressions import Expression, WindowCall
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
     Aggregate,
@@ -178,11 +178,6 @@ class _Abilities:
         from umbel.platforms.duckdb.functions import forms
 
         return refuse_function(forms(), name, nodes, types)
-
-    def refuse_aggregate(self, call: AggregateCall) -> str | None:
-        if call.distinct and any(key.expression not in call.arguments for key in call.order_by):
-            return "a distinct aggregate can only be ordered by what it aggregates"
-        return None
 
     def refuse_window(self, call: WindowCall, schema: pa.Schema) -> str | None:
         return None

@@ -110,7 +110,7 @@ class DuckDBSources:
         call = f"read_parquet({_paths(files)}, {', '.join(options)})"
         found = self.describe(call)
         wanted = scanned_columns(scan)
-        if all(found[name] == duckdb_type(source.schema.field(name).type) for name in wanted):
+        if all(same_type(found[name], source.schema.field(name).type) for name in wanted):
             return _function(call)
         return _select(
             call,
@@ -246,9 +246,18 @@ def duckdb_type(dtype: pa.DataType) -> str:
     if pa.types.is_duration(dtype):
         return "INTERVAL"
     if pa.types.is_struct(dtype):
-        inner = ", ".join(f"{_name(f.name)} {duckdb_type(f.type)}" for f in dtype)
+        inner = ", ".join(f'"{f.name}" {duckdb_type(f.type)}' for f in dtype)
         return f"STRUCT({inner})"
     return f"{duckdb_type(dtype.value_type)}[]"
+
+
+def same_type(described: str, dtype: pa.DataType) -> bool:
+    """Whether DESCRIBE's name of a type, which quotes names only at need, is that of a plan's.
+
+    >>> same_type("STRUCT(x TINYINT)", pa.struct([("x", pa.int8())]))
+    True
+    """
+    return described.replace('"', "") == duckdb_type(dtype).replace('"', "")
 
 
 _TYPES = {
@@ -267,18 +276,13 @@ _TYPES = {
     pa.binary(): "BLOB",
     pa.date32(): "DATE",
     pa.time64("us"): "TIME",
-    pa.null(): '"NULL"',
+    pa.null(): "NULL",
 }
-
-
-def _name(name: str) -> str:
-    plain = name.isidentifier() and name.isascii() and name.islower()
-    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 def _as_type(name: str, dtype: pa.DataType, found: str) -> exp.Expr:
     """Give a column of a file the type that the plan knows it by."""
-    if found == duckdb_type(dtype):
+    if same_type(found, dtype):
         return column(name)
     if pa.types.is_duration(dtype) and found == "BIGINT":  # Parquet has no durations
         unit = {"s": "TO_SECONDS", "ms": "TO_MILLISECONDS", "us": "TO_MICROSECONDS"}[dtype.unit]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umbel.plan.expressions import AggregateCall, Expression, WindowCall
+from umbel.plan.expressions import Expression, WindowCall
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
     Aggregate,
@@ -145,9 +145,6 @@ class _Abilities:
         from umbel.platforms.polars.functions import forms
 
         return refuse_function(forms(), name, nodes, types)
-
-    def refuse_aggregate(self, call: AggregateCall) -> str | None:
-        return None
 
     def refuse_window(self, call: WindowCall, schema: pa.Schema) -> str | None:
         from umbel.platforms.polars.windows import refuse_window

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from umbel.plan.errors import UmbelError
 from umbel.plan.operators import Operator, Placeholder, Window, topological
 from umbel.platforms.base import ARROW, RunContext, Stage
 from umbel.platforms.conform import conform
@@ -18,7 +19,7 @@ from umbel.platforms.polars.scans import PolarsSources
 from umbel.platforms.polars.types import polars_type
 
 #: Seconds between looks at whether the run was cancelled.
-_FIRST_WAIT, _LONGEST_WAIT = 0.0005, 0.02
+_WAIT = 0.05
 
 
 class PolarsStage:
@@ -58,22 +59,27 @@ class PolarsStage:
         return result
 
     def _collect(self, query: pl.LazyFrame, context: RunContext) -> pl.DataFrame:
-        """Collect in the background, so that a cancelled run ends at once.
+        """Collect on a thread of its own, so that a cancelled run ends at once.
 
-        Polars 2.1 itself only stops between the operators of its in-memory engine: what it is at
-        when a run is cancelled is computed to its end, and thrown away.
+        Polars 2.1 can stop a query only in its in-memory engine, and there only between operators.
+        What it is at when a run is cancelled is computed to its end, and thrown away.
         """
-        running = query.collect(engine=self._engine, background=True)
-        wait = _FIRST_WAIT
-        try:
-            while (frame := running.fetch()) is None:
+        collected: Future[pl.DataFrame] = Future()
+
+        def work() -> None:
+            try:
+                collected.set_result(query.collect(engine=self._engine))
+            except BaseException as error:  # noqa: BLE001 (handed to the waiting thread)
+                collected.set_exception(error)
+
+        Thread(target=work, name="umbel-polars", daemon=True).start()
+        while True:
+            try:
+                return collected.result(timeout=_WAIT)
+            except TimeoutError:
+                if collected.done():
+                    raise  # the query's own
                 context.check_cancelled()
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-        except UmbelError:
-            running.cancel()
-            raise
-        return frame
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from itertools import chain, count, islice
+from operator import length_hint
 from typing import Any
 
 from umbel.plan.errors import PlanError, RunError, UmbelError
@@ -32,7 +33,7 @@ from umbel.plan.operators import (
 )
 from umbel.platforms.python.elements import record_class
 from umbel.platforms.python.failures import current, function_error, stopped, unfinished, where
-from umbel.platforms.python.loops import Calling
+from umbel.platforms.python.loops import Calling, calling
 from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
 from umbel.platforms.python.spill import Collection, sort_pieces
 from umbel.platforms.python.stream import Stream
@@ -69,29 +70,49 @@ def build_filter_rows(operator: FilterRows, run: Run, inputs: list[Stream]) -> S
     return inputs[0].elements().calling(Calling(operator, operator.function, call, selects=True))
 
 
+#: What a function may give that is surely finite, and whose items cost nothing to make.
+_FINITE = frozenset({list, tuple, str, set, frozenset, dict, bytes, range})
+
+
 def build_flat_map(operator: FlatMap, run: Run, inputs: list[Stream]) -> Stream:
     """Every item of `function(x)`, for every x; the items may be without end."""
     function = operator.function
-    call = bind(operator, function, inputs[1:])
+    step = calling(
+        [Calling(operator, function, bind(operator, function, inputs[1:]), selects=False)]
+    )
 
     def pieces() -> Iterator[Piece]:
+        stride = 16
         for piece in inputs[0].elements():
-            iterator = iter(piece)
-            items = chain.from_iterable(map(call, iterator))
-            full = True
-            while full:
-                size = max(1, run.size)
-                try:
-                    part = list(islice(items, size))
-                except Exception as error:
-                    value = current(iterator, piece)
-                    raise function_error(operator, function, error, value) from error
-                full = len(part) == size
-                yield part
-            if unfinished(iterator):
-                raise stopped(operator, function, current(iterator, piece))
+            start = 0
+            while start < len(piece):
+                part = piece[start : start + stride]
+                start += stride
+                results = step(part)
+                made = 0
+                for items in _items(operator, part, results):
+                    made += len(items)
+                    yield from run.cut(items)
+                # So many elements at a time that what they give fits into a few pieces.
+                stride = max(1, stride // 2) if made > 4 * LARGEST_PIECE else stride * 2
 
     return Stream.of(run, operator, pieces(), as_rows=False)
+
+
+def _items(operator: FlatMap, piece: Piece, results: Piece) -> Iterator[Piece]:
+    """Yield the items of the function's results for the elements of a piece."""
+    iterator = iter(results)
+    items = chain.from_iterable(iterator)
+    finite = _FINITE.issuperset(map(type, results))
+    full = True
+    while full:
+        try:
+            part = list(items) if finite else list(islice(items, LARGEST_PIECE))
+        except Exception as error:
+            value = piece[len(piece) - length_hint(iterator) - 1]
+            raise function_error(operator, operator.function, error, value) from error
+        full = not finite and len(part) == LARGEST_PIECE
+        yield part
 
 
 def build_map_partitions(operator: MapPartitions, run: Run, inputs: list[Stream]) -> Stream:

@@ -133,10 +133,10 @@ def _fused(work: Sequence[Calling]) -> Callable[[Piece], Piece]:
 
 
 def _loop_source(selects: Sequence[bool]) -> tuple[list[str], dict[int, tuple[int, str]]]:
-    """Write a loop over several calls; say for its lines which call on which variable they are.
+    r"""Write a loop over several calls; say for its lines which call on which variable they are.
 
     >>> lines, _ = _loop_source([False, True, False])
-    >>> print("\\n".join(lines))
+    >>> print("\n".join(lines))
     def make(f0, f1, f2):
         return lambda items: [
             f2(v1)
