@@ -312,7 +312,7 @@ def test_join_by_keys_of_two_integer_types(engine, how):
     check(engine, plan, JOINS[how])
 
 
-RESIDUAL = {
+RESIDUAL: dict[str, list[tuple[Any, ...]]] = {
     "inner": [(2, "b", 2, "p")],
     "left": [(2, "b", 2, "p"), (1, "a", None, None), (2, "c", None, None), (None, "d", None, None)],
     "right": [

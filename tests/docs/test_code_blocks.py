@@ -3,7 +3,8 @@
 The blocks of one file run in order, in one namespace, in a new directory that holds a copy of
 `fixtures/` (with every CSV file also as Parquet).
 
-- `python`: is executed; where it starts with `>>>`, its output is compared as in a doctest.
+- `python`: is executed; where it starts with `>>>`, its output is compared as in a doctest. Where
+  its first line is `# folder/file.py`, it is written to that file instead.
 - `console`, `bash`: every line `$ umbel ...` is run; output shown below it is compared, where
   `...` stands for anything. Other commands are not run.
 - `python no-run` is allowed in docs/decisions/ only.
@@ -35,6 +36,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 PAGES = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/**/*.md"))]
 
 COMPARE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+FILE_NAME = re.compile(r"# (\S+\.py)\n")
 fences = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
 doctests = DocTestStringParser(DocTestEvaluator(COMPARE))
 
@@ -51,6 +53,9 @@ def runnable_blocks(document: Document) -> Iterator[Region]:
             if ROOT / "docs" / "decisions" not in Path(document.path).parents:
                 region.evaluator = lambda _: "no-run is allowed in docs/decisions/ only"
                 yield region
+        elif language in {"python", "py"} and FILE_NAME.match(region.parsed):
+            region.evaluator = write_file
+            yield region
         elif language in {"python", "py", "pycon"} and region.parsed.lstrip().startswith(">>>"):
             for prompt in doctests(region.parsed, document.path):
                 prompt.adjust(region, region.parsed)
@@ -61,6 +66,15 @@ def runnable_blocks(document: Document) -> Iterator[Region]:
         elif language in {"console", "bash"} and "$ umbel " in region.parsed:
             region.evaluator = run_commands
             yield region
+
+
+def write_file(example: Example) -> None:
+    """Write a block to the file that its first line names."""
+    match = FILE_NAME.match(example.parsed)
+    assert match is not None
+    path = Path(match[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(example.parsed, encoding="utf-8")
 
 
 def run_commands(example: Example) -> str | None:

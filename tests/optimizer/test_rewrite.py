@@ -346,6 +346,23 @@ class TestAggregateEarly:
             ).strip()
         )
 
+    def test_counts_of_words_split_at_spaces_first(self, tmp_path: Path) -> None:
+        words = self.words(str(tmp_path / "t.txt"), "to be or not to be\n" * 50)
+        text = plan_to_text(aggregate_early(self.count(words, AggregateCall("len"))))
+        assert text.startswith(
+            dedent(
+                """
+                Aggregate: by k = key 0; n0 = sum(partial 0)
+                  Project: key 0 = lower(word), partial 0
+                    Explode: word
+                      Project: word = split_whitespace(word), partial 0
+                        Aggregate: by word; partial 0 = len()
+                          Explode: word
+                            Project: word = split(value, ' ')
+                """
+            ).strip()
+        )
+
     def test_not_where_words_are_all_different(self, tmp_path: Path) -> None:
         words = self.words(str(tmp_path / "t.txt"), " ".join(map(str, range(500))))
         plan = self.count(words, AggregateCall("len"))

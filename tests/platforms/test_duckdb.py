@@ -97,7 +97,7 @@ def test_types_are_known_by_the_names_that_describe_shows():
 
 
 def test_sources_bind_each_leaf_once():
-    sources = DuckDBSources(dialect=None, describe=lambda relation: {})  # type: ignore[arg-type]
+    sources = DuckDBSources(dialect=None, describe=lambda relation: {})
     leaf = memory(a=[1])
     assert sources.relation(leaf).sql() == '"memory_0"'
     assert sources.relation(memory(b=[1])).sql() == '"memory_1"'

@@ -15,7 +15,6 @@ from umbel.optimizer import ExecutionPlan
 from umbel.optimizer.execution_plan import PlannedStage
 from umbel.plan.operators import Placeholder, topological
 
-
 #: Handing over in less than so many seconds is not shown.
 _SHOWN = 0.001
 
@@ -138,9 +137,9 @@ class Run:
         }
 
     def __str__(self) -> str:
+        head = f"{'stage':<8}{'platform':<10}{'operator':<16}"
         lines = [
-            f"{'stage':<8}{'platform':<10}{'operator':<16}"
-            + f"{'rows: estimate':>22}{'measured':>12}{'seconds: est.':>15}{'measured':>10}"
+            f"{head}{'rows: estimate':>22}{'measured':>12}{'seconds: est.':>15}{'measured':>10}"
         ]
         for stage in self.stages:
             lines.extend(_lines(stage, ""))

@@ -183,4 +183,7 @@ def test_nested_operations_keep_their_order():
     columns = cross({"a": pa.int32(), "b": pa.int32(), "c": pa.int32()}, limit=300)
     check(call("subtract", "a", call("subtract", "b", "c")), columns)
     check(call("modulo", call("add", "a", "b"), call("add", "c", constant(1))), columns)
+    for name in ("modulo", "floor_divide", "remainder", "truncate_divide"):
+        nested = call(name, "a", call("add", call("multiply", "b", "c"), "c"))
+        check(call(name, call("add", nested, "a"), call("subtract", nested, "b")), columns)
     check(call("negate", call("negate", call("subtract", "a", Column("b")))), columns)

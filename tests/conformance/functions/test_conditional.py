@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.functions.check import Raises, call, check, check_examples, constant
 from tests.conformance.functions.values import array, cross
-from umbel.plan.expressions import Case, Column
+from umbel.plan.expressions import Case, Cast, Column
 from umbel.plan.functions import conditional, guards
 from umbel.plan.types import type_name
 
@@ -109,3 +109,29 @@ def test_require_alone_in_a_case_holds_for_the_rows_of_its_branch():
     columns = {"a": pa.array([1, 2, 3], pa.int64())}
     guarded = call("require", "a", call("less", "a", constant(3)))
     check(Case(((call("less", "a", constant(3)), guarded),), Column("a")), columns)
+
+
+def test_a_branch_is_not_evaluated_for_rows_that_another_takes():
+    columns = {"s": pa.array(["1", "x", None, "300", "7"]), "n": pa.array([0, 1, 2, 3, None])}
+    number = Cast(Column("s"), pa.int8())
+    digits = call("is_in", "s", constant("1"), constant("7"))
+    values = check(Case(((digits, number),), constant(-1)), columns)
+    assert values == [1, -1, -1, -1, 7]
+    inner = Case(((call("equal", "n", constant(3)), constant(0)),), number)
+    not_x = call("not_equal", "s", constant("x"))
+    assert check(Case(((not_x, inner),)), columns) == [1, None, None, 0, 7]
+
+
+def test_a_condition_is_not_evaluated_for_rows_that_an_earlier_one_takes():
+    columns = {"s": pa.array(["1", "x", "7"])}
+    positive = call("greater", Cast(Column("s"), pa.int64()), constant(5))
+    case = Case(((call("equal", "s", constant("x")), constant(0)), (positive, constant(1))))
+    assert check(case, columns) == [None, 0, 1]
+
+
+def test_a_branch_that_fails_for_its_own_row_fails():
+    columns = {"s": pa.array(["1", "x"])}
+    case = Case(((call("is_not_null", "s"), Cast(Column("s"), pa.int64())),), constant(0))
+    one, failure = check(case, columns)
+    assert one == 1
+    assert isinstance(failure, Raises)

@@ -90,6 +90,16 @@ STRINGS = (
     "1e5",
     "1e400",
     "0x10",
+    "-0",
+    "+",
+    "--1",
+    "1e",
+    "e5",
+    "+.5e-3",
+    "-nan",
+    "INF",
+    "0" * 60 + "7",
+    "１",
     "٣",
     "nan",
     "-inf",
@@ -215,7 +225,22 @@ def _hostile(dtype: pa.DataType) -> Any:
 def _decimals(dtype: pa.DataType) -> list[Decimal]:
     most = 10**dtype.precision - 1
     one = 10**dtype.scale
-    digits = (0, 1, 5, 15, 25, 35, 45, 49, 50, 51, one, 2 * one, 5 * one // 2, 7 * one)
+    digits: tuple[int, ...] = (
+        0,
+        1,
+        5,
+        15,
+        25,
+        35,
+        45,
+        49,
+        50,
+        51,
+        one,
+        2 * one,
+        5 * one // 2,
+        7 * one,
+    )
     digits = (*digits, most, most // 2, most - 1)
     signed = dict.fromkeys(sign * d for d in digits for sign in (1, -1) if d <= most)
     return [Decimal(d).scaleb(-dtype.scale, _WIDE) for d in signed]
@@ -275,8 +300,8 @@ def _any_value(dtype: pa.DataType) -> st.SearchStrategy[Any]:
         small = st.integers(max(least, -100), min(most, 100))
         return small | st.integers(least, most)
     if is_float(dtype):
-        width = 32 if dtype == pa.float32() else 64
-        return st.floats(width=width) | st.floats(-1e6, 1e6, width=32)
+        whole_range = st.floats(width=32) if dtype == pa.float32() else st.floats()
+        return whole_range | st.floats(-1e6, 1e6, width=32)
     if is_decimal(dtype):
         most = 10**dtype.precision - 1
         return st.integers(-most, most).map(lambda d: Decimal(d).scaleb(-dtype.scale, _WIDE))

@@ -135,7 +135,7 @@ def _flat_map(operator: ops.FlatMap, inputs: list[Lifted]) -> Lifted:
 
 @_lift.register
 def _filter_rows(operator: ops.FilterRows, inputs: list[Lifted]) -> Lifted:
-    (below,) = inputs
+    below = inputs[0]  # behind it come side inputs, which keep the function from being lifted
     condition = trace(_code(operator.function), _symbols(below)).symbol
     new = ops.Filter(
         input=below.operator,
@@ -206,6 +206,16 @@ def _reduce_by_key(operator: ops.ReduceByKey, inputs: list[Lifted]) -> Lifted:
     key, value = _pair(inputs[0])
     keys = _key_columns(key)
     calls = aggregates_of(_code(operator.function), value)
+    if not isinstance(key, tuple) and isinstance(calls, AggregateCall):
+        pairs = ops.Aggregate(
+            input=inputs[0].operator,
+            keys=(("item_0", keys[0]),),
+            aggregates=(("item_1", calls),),
+            form=Element.TUPLE,
+            origin=operator.origin,
+            pin=operator.pin,
+        )
+        return Lifted(pairs, frozenset(pairs.schema.names), operator)
 
     def assemble(key_columns: list[Any], values: Any) -> Any:
         return (tuple(key_columns) if isinstance(key, tuple) else key_columns[0], values)
@@ -245,7 +255,7 @@ def _reduce(operator: ops.Reduce, inputs: list[Lifted]) -> Lifted:
 
 @_lift.register
 def _sort_by(operator: ops.SortBy, inputs: list[Lifted]) -> Lifted:
-    (below,) = inputs
+    below = inputs[0]
     element = _symbols(below)
     key = element if operator.key is None else trace(_code(operator.key), element).result
     keys = tuple(SortKey(e, descending=operator.descending) for e in _key_columns(key))

@@ -44,8 +44,10 @@ def cast(
         return _number(expr, source, target, strict=strict)
     match (from_kind, to_kind):
         case ("string", "integer"):
-            wide = _guard(expr, target).cast(pl.Int128, strict=strict)
-            return wide.cast(polars_type(target), strict=strict)
+            # Polars reads just the plan's syntax, but no "-0" where there is no sign.
+            if pa.types.is_unsigned_integer(target):
+                expr = expr.cast(pl.Int128, strict=strict)
+            return expr.cast(polars_type(target), strict=strict)
         case ("string", "float"):
             return cast(
                 _guard(expr, target).cast(pl.Float64, strict=strict),

@@ -69,7 +69,8 @@ def _apply(
         wrap=lambda node: node,
         fallback=lambda: call_reference(row, built, types, dtype),
     )
-    return form.build(call)
+    built_call: pl.Expr = form.build(call)
+    return built_call
 
 
 def _case(

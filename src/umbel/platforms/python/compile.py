@@ -143,6 +143,7 @@ class PythonStage:
         run = Run(context, blocking + len(self._shared) + 1)
         streams: dict[int, Callable[[], Stream]] = {}
         for operator in self._order:
+            run.meter(operator)  # so that measurements are reported in the plan's order
             below = [streams[id(child)]() for child in operator.inputs]
             stream = self._build(operator, run, below, inputs)
             streams[id(operator)] = (

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import expressions as exp
 
-from umbel.plan.expressions import Expression, Literal
+from umbel.plan.expressions import Expression, Literal, walk
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.functions.numbers import exact_type, operand_types
 from umbel.plan.types import FLOAT64, MAX_DECIMAL_PRECISION, is_decimal, is_float, is_integer
@@ -124,8 +124,20 @@ def _floored_rest(left: exp.Expr, right: exp.Expr) -> exp.Expr:
     return binary(exp.Mod, binary(exp.Add, rest, right.copy()), right.copy())
 
 
-def _wide(left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
-    return convert(left, "HUGEINT"), _not_zero(convert(right, "HUGEINT"))
+def _is_short(call: Call) -> bool:
+    """Whether int64 has room for all steps, whatever the values."""
+    return all(is_integer(dtype) and dtype.bit_width <= 32 for dtype in call.types)
+
+
+def _is_simple(call: Call) -> bool:
+    """Whether the arguments may be written several times without the text growing much."""
+    return sum(1 for node in call.nodes for _ in walk(node)) <= 8
+
+
+def _minus_one(divisor: exp.Expr, left: exp.Expr, otherwise: exp.Expr) -> exp.Expr:
+    """Zero for the divisor -1, for which DuckDB fails at the least int64."""
+    is_it = binary(exp.EQ, divisor.copy(), number(-1))
+    return when(is_it, binary(exp.Mul, left.copy(), number(0)), otherwise)
 
 
 def _modulo(call: Call, left: exp.Expr, right: exp.Expr) -> exp.Expr:
@@ -133,7 +145,20 @@ def _modulo(call: Call, left: exp.Expr, right: exp.Expr) -> exp.Expr:
         return binary(exp.Mod, left, _not_zero(right))
     if _constant_divisor(call) is not None:
         return _floored_rest(left, right)
-    return convert(_floored_rest(*_wide(left, right)), "BIGINT")
+    if _is_short(call):
+        return _floored_rest(left, _not_zero(right))
+    if not _is_simple(call):
+        wide = _floored_rest(convert(left, "HUGEINT"), _not_zero(convert(right, "HUGEINT")))
+        return convert(wide, "BIGINT")
+    rest = binary(exp.Mod, left.copy(), _not_zero(right.copy()))
+    signs = binary(exp.NEQ, _is_negative(rest), _is_negative(right))
+    wrong = binary(exp.And, binary(exp.NEQ, rest.copy(), number(0)), signs)
+    floored = when(wrong, binary(exp.Add, rest.copy(), right.copy()), rest.copy())
+    return _minus_one(right, left, floored)
+
+
+def _is_negative(node: exp.Expr) -> exp.Expr:
+    return binary(exp.LT, node.copy(), number(0))
 
 
 def _floor_divide(call: Call, left: exp.Expr, right: exp.Expr) -> exp.Expr:
@@ -141,11 +166,18 @@ def _floor_divide(call: Call, left: exp.Expr, right: exp.Expr) -> exp.Expr:
         return binary(exp.IntDiv, left, _not_zero(right))
     if (_constant_divisor(call) or 0) > 0:
         below = binary(exp.IntDiv, binary(exp.Add, left.copy(), number(1)), right.copy())
-        negative = exp.LT(this=operand(left.copy()), expression=number(0))
-        return when(negative, binary(exp.Sub, below, number(1)), binary(exp.IntDiv, left, right))
-    left, right = _wide(left, right)
-    whole = binary(exp.Sub, left, _floored_rest(left.copy(), right.copy()))
-    return convert(binary(exp.IntDiv, whole, right), "BIGINT")
+        whole = binary(exp.IntDiv, left, right)
+        return when(_is_negative(left), binary(exp.Sub, below, number(1)), whole)
+    if not _is_simple(call):
+        wide, divisor = convert(left, "HUGEINT"), _not_zero(convert(right, "HUGEINT"))
+        whole = binary(exp.Sub, wide.copy(), _floored_rest(wide, divisor.copy()))
+        return convert(binary(exp.IntDiv, whole, divisor), "BIGINT")
+    divisor = _not_zero(right)
+    rest = binary(exp.Mod, left.copy(), divisor.copy())
+    signs = binary(exp.NEQ, _is_negative(left), _is_negative(right))
+    inexact = binary(exp.And, signs, binary(exp.NEQ, rest, number(0)))
+    whole = binary(exp.IntDiv, left, divisor)
+    return when(inexact, binary(exp.Sub, whole.copy(), number(1)), whole)
 
 
 def _truncate_divide(call: Call, left: exp.Expr, right: exp.Expr) -> exp.Expr:
@@ -158,7 +190,8 @@ def _remainder(call: Call, left: exp.Expr, right: exp.Expr) -> exp.Expr:
         return binary(exp.Mod, left, right)
     if call.dtype == pa.uint64():
         return binary(exp.Mod, left, _not_zero(right))
-    return convert(binary(exp.Mod, *_wide(left, right)), "BIGINT")
+    rest = binary(exp.Mod, left, _not_zero(right))
+    return rest if _is_short(call) else _minus_one(right, left, rest)
 
 
 def _whole(
