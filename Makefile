@@ -34,7 +34,7 @@ lint: $(READY) ## Style, format, types and layers
 	@echo "== ruff";        $(BIN)/ruff check --quiet .
 	echo "== ruff format";  $(BIN)/ruff format --quiet --check .
 	echo "== mypy";         $(BIN)/mypy
-	echo "== lint-imports"; $(BIN)/lint-imports --no-logo
+	echo "== lint-imports"; $(BIN)/lint-imports --no-cache --no-logo
 
 docs: $(READY) ## Build the manual into site/; a warning fails the build
 	@echo "== docs"
@@ -42,7 +42,7 @@ docs: $(READY) ## Build the manual into site/; a warning fails the build
 
 unit: $(READY) ## Tests: unit, conformance, doctests, code blocks, examples, wheel
 	@echo "== pytest"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal
 
 bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
 	@mkdir -p build/bench

@@ -25,14 +25,21 @@ class Context:
     """The run's services, with everything that was measured kept."""
 
     def __init__(self, memory_limit: int = 1 << 30, cancel_after: int | None = None) -> None:
-        self.scratch = Path(tempfile.mkdtemp())
-        weakref.finalize(self, shutil.rmtree, self.scratch)
+        self.folder = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self.folder)
+        self.files = 0
         self.memory_limit = memory_limit
         self.rows: dict[str, int] = {}
         self.measured: list[tuple[str, int]] = []
         self.seconds: dict[str, float] = {}
         self.checks = 0
         self._cancel_after = cancel_after
+
+    @property
+    def scratch(self) -> Path:
+        """Asked for once per file that is spilled."""
+        self.files += 1
+        return self.folder
 
     def check_cancelled(self) -> None:
         self.checks += 1

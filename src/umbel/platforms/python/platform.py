@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from umbel.plan.operators import DoWhile, Operator, Repeat, Write
-from umbel.plan.types import is_object
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.python.arrow import arrow_to_python, python_to_arrow
@@ -72,12 +71,6 @@ class PythonPlatform:
 
         if type(operator) not in BUILDERS:
             return f"it has no implementation of {operator.name}"
-        return None
-
-    def refuse_output(self, operator: Operator, channel: str) -> str | None:
-        """Say why an operator's output has no form in a channel; None if it has one."""
-        if channel == ARROW and any(is_object(field.type) for field in operator.schema):
-            return "Python objects have no form in Arrow"
         return None
 
     def started(self) -> bool:

@@ -22,7 +22,7 @@ from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
 UNPICKLABLE = (pickle.PicklingError, TypeError, AttributeError, RecursionError, NotImplementedError)
 
 #: Elements of a collection for which one estimate of their size stands.
-_ESTIMATE_EVERY = 4096
+_ESTIMATE_EVERY = 16_384
 
 #: Partitions into which one pass over too large data divides it.
 FANOUT = 16

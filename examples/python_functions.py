@@ -1,0 +1,33 @@
+"""Which Python functions become expressions that any engine can run, and what happens otherwise."""
+
+import umbel as ub
+
+LINES = ["ada 3", "bo 12", "cleo -1"]
+
+
+def parse(line: str) -> tuple[str, int]:
+    """Splitting and converting text has an equal expression, so this is lifted."""
+    parts = line.split(" ")
+    return parts[0].upper(), int(parts[1])
+
+
+def letters(line: str) -> str:
+    """A set and a sort have none, so Python runs this."""
+    return "".join(sorted(set(line) - {" "}))
+
+
+def main() -> None:
+    lines = ub.connect().from_items(LINES)
+    for function in (parse, letters):
+        mapped = lines.map(function)
+        operators = [o.operator.name for s in mapped.explain().plan.stages for o in s.operators]
+        print(f"{function.__name__}: runs as {' > '.join(operators)}")
+        print(" ", sorted(mapped.collect()))
+
+    # Columns have 64 bits and Python's integers any number: where it matters, Python runs.
+    result = ub.connect().from_items([2**62, 1]).map(lambda n: n * 4).execute()
+    print("large:", sorted(result.elements), "- run again in Python:", bool(result.run.unlifted))
+
+
+if __name__ == "__main__":
+    main()
