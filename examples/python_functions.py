@@ -2,23 +2,23 @@
 
 import umbel as ub
 
-LINES = ["ada 3", "bo 12", "cleo -1"]
+LINES = ["Ada ", " Bo", "cleo"]
 
 
-def parse(line: str) -> tuple[str, int]:
-    """Splitting and converting text has an equal expression, so this is lifted."""
-    parts = line.split(" ")
-    return parts[0].upper(), int(parts[1])
+def tidy(line: str) -> tuple[str, int]:
+    """Each step has an equal expression, so this is lifted."""
+    name = line.strip().lower()
+    return name, len(name)
 
 
 def letters(line: str) -> str:
     """A set and a sort have none, so Python runs this."""
-    return "".join(sorted(set(line) - {" "}))
+    return "".join(sorted(set(line.strip())))
 
 
 def main() -> None:
     lines = ub.connect().from_items(LINES)
-    for function in (parse, letters):
+    for function in (tidy, letters):
         mapped = lines.map(function)
         operators = [o.operator.name for s in mapped.explain().plan.stages for o in s.operators]
         print(f"{function.__name__}: runs as {' > '.join(operators)}")

@@ -1,4 +1,4 @@
-"""Running plans on one engine at a time, as the executor would run a single stage."""
+"""Running plans on one engine at a time, as the executor would run a single stage; small plans."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.conformance.compare import assert_same_rows
 from umbel.catalog.diagnose import diagnose
 from umbel.plan.errors import CancelledError
+from umbel.plan.expressions import Call, Column, Expression, Literal
 from umbel.plan.operators import Operator, Scan, Values, topological
 from umbel.plan.sources import MemorySource
 from umbel.platforms.base import ARROW, Platform, Stage
@@ -90,3 +92,32 @@ def memory(**columns: Any) -> Scan:
 
 #: The schema of lines of text.
 LINES = pa.schema([pa.field("value", pa.string(), nullable=False)])
+
+
+def check(
+    engine: str, plan: Operator, expected: list[tuple[Any, ...]], *, ordered: bool = False
+) -> None:
+    """Run a plan; its rows and the types of its columns must be as expected."""
+    result = run(engine, plan)
+    assert result.schema.names == plan.schema.names
+    assert result.schema.types == plan.schema.types
+    assert_same_rows(result, expected, ordered=ordered, context=engine)
+
+
+def number(value: int) -> Literal:
+    return Literal(value, pa.int64())
+
+
+def names(*columns: str) -> tuple[tuple[str, Expression], ...]:
+    return tuple((name, Column(name)) for name in columns)
+
+
+def call(function: str, *arguments: Expression) -> Call:
+    return Call(function, arguments)
+
+
+PEOPLE = {"id": [1, 2, 3, 4], "age": [30, None, 20, 30], "name": ["a", "b", None, "d"]}
+
+
+def people() -> Scan:
+    return memory(**PEOPLE)

@@ -13,7 +13,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests.conformance.compare import assert_same_rows
-from tests.conformance.engines import ENGINES, LINES, run
+from tests.conformance.engines import LINES, run
 from umbel.plan.errors import SourceError
 from umbel.plan.expressions import Call, Column, Literal
 from umbel.plan.operators import Count, Scan
@@ -24,11 +24,6 @@ from umbel.plan.sources import (
     ParquetSource,
     TextSource,
 )
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: Any) -> str:
-    return str(request.param)
 
 
 def text(*paths: Path) -> Scan:

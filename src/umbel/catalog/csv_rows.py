@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from umbel.catalog.readers import invalid_text, line_blocks, wrong_value
+from umbel.catalog.readers import invalid_text, line_blocks, open_quote, wrong_value
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError, SourceError
 from umbel.plan.sources import CsvSource
@@ -68,8 +68,8 @@ def records(source: CsvSource, path: str) -> Iterator[tuple[int, list[str]]]:
             except csv.Error as error:
                 what = str(error)
                 if "unexpected end" in what:
-                    what = f"a quote {source.quote} is opened and never closed"
-                elif "expected after" in what:
+                    raise open_quote(source, path, line) from error
+                if "expected after" in what:
                     what = f"text follows a closing quote {source.quote}"
                 raise SourceError(
                     f"{path}, line {line}: {what}",

@@ -78,8 +78,11 @@ def parse(path: str, number: int, line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise invalid_text(path, line, number) from None
     except (ValueError, RecursionError) as error:
+        what = str(error)
+        if isinstance(error, json.JSONDecodeError):  # whose own line is always the first
+            what = f"{error.msg} at column {error.colno}"
         raise SourceError(
-            f"{path}, line {number}: not JSON: {error}",
+            f"{path}, line {number}: not JSON: {what}",
             hint=f"correct the line: {line[:80].decode(errors='replace')}",
         ) from None
     if not isinstance(value, dict):

@@ -244,10 +244,64 @@ def csv_batches(
         ),
     }
     with open_bytes(path) as file:
+        quotes = _CountingQuotes(file, source.quote.encode())
         try:
-            yield from csv.open_csv(file, **options)
+            yield from csv.open_csv(
+                pa.PythonFile(quotes, mode="r") if source.quote else file, **options
+            )
         except (pa.ArrowException, OSError, EOFError) as error:
             raise malformed(path, "CSV", error) from error
+    # Arrow takes the rest of the file for the value of a quote that is never closed.
+    if quotes.count % 2 and (line := _open_quote(source, path)):
+        raise open_quote(source, path, line)
+
+
+class _CountingQuotes:
+    """A file that is read through, and the quotes that went by."""
+
+    closed = False
+
+    def __init__(self, file: Any, quote: bytes) -> None:
+        self._file = file
+        self._quote = quote
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        block: bytes = self._file.read(size)
+        self.count += block.count(self._quote)
+        return block
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _open_quote(source: CsvSource, path: str) -> int:
+    """Find the line of a quote that is opened and never closed; 0 if there is none."""
+    quote, before = source.quote.encode(), (source.delimiter.encode(), b"\n")
+    line, opened, inside = 1, 0, False
+    for block in line_blocks(path):
+        place, start = block.find(quote), -1
+        while place >= 0:
+            if not inside:
+                inside = place == 0 or block[place - 1 : place] in before
+                start = place if inside else start
+            elif block[place + 1 : place + 2] == quote:
+                place += 1  # a quote that is written twice
+            else:
+                inside = False
+            place = block.find(quote, place + 1)
+        if start >= 0:
+            opened = line + block.count(b"\n", 0, start)
+        line += block.count(b"\n")
+    return opened if inside else 0
+
+
+def open_quote(source: CsvSource, path: str, line: int) -> SourceError:
+    """Make the error for a quote that is opened in a line and never closed."""
+    return SourceError(
+        f"{path}, line {line}: a quote {source.quote} is opened and never closed",
+        hint="correct the line; a quote inside of quotes is written twice",
+    )
 
 
 def json_batches(path: str, stored: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -357,11 +411,14 @@ __all__ = [
     "cast_json",
     "convert",
     "csv_batches",
+    "damaged",
     "invalid_text",
     "ipc_batches",
     "json_batches",
     "line_blocks",
+    "malformed",
     "open_bytes",
+    "open_quote",
     "parquet_batches",
     "read",
     "text_batches",

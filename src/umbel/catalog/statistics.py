@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umbel.catalog.files import FileEntry, compression_of, resolve
-from umbel.plan.errors import SourceError
+from umbel.catalog.readers import damaged, malformed
 from umbel.plan.sources import (
     CsvSource,
     FileSource,
@@ -210,7 +210,7 @@ def _parquet_footer(path: str, modified: int, size: int) -> Footer:
     try:
         metadata = parquet.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{path}: not well-formed Parquet: {error}") from error
+        raise malformed(path, "Parquet", error) from error
     columns: dict[str, ColumnStatistics] = {}
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     for position in range(metadata.num_columns):
@@ -245,7 +245,7 @@ def _ipc_footer(path: str, modified: int, size: int) -> Footer:
             reader = pa.ipc.open_file(file)
             rows = reader.num_record_batches and reader.count_rows()
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{path}: not well-formed Arrow IPC: {error}") from error
+        raise malformed(path, "Arrow IPC", error) from error
     return Footer(rows, size, {})
 
 
@@ -355,7 +355,7 @@ def _sample(path: str, modified: int, size: int) -> Sample:
             text = file.read(most + 1)
             used = raw.tell()
     except (OSError, EOFError, pa.ArrowException) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+        raise damaged(path, error) from error
     whole = len(text) <= most
     packed = 1.0 if compression is None else min(1.0, used / max(1, len(text)))
     if not whole:

@@ -42,14 +42,6 @@ from umbel.plan.types import common_type, is_float
 from umbel.sql.block import Block, conjunction, named_columns
 from umbel.sql.expressions import Dialect, Scope, column, compile_expression, order
 
-#: The operators that become SQL.
-COMPILED: frozenset[type[Operator]] = frozenset(
-    {
-        Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
-        Union, Intersect, Except, Explode, Count, Rows, ToFrame,
-    }
-)  # fmt: skip
-
 
 class Sources(Protocol):
     """Where an engine finds the rows of the leaves of a plan."""
