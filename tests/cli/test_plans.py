@@ -19,7 +19,11 @@ import umbel as ub
 from tests.cli.conftest import Run
 from umbel import col
 
-ROWS: list[dict[str, Any]] = [{"name": "ann", "n": 3}, {"name": "bob", "n": None}, {"name": 'c "d", e', "n": 5}]
+ROWS: list[dict[str, Any]] = [
+    {"name": "ann", "n": 3},
+    {"name": "bob", "n": None},
+    {"name": 'c "d", e', "n": 5},
+]
 TABLE = pa.table({"name": [r["name"] for r in ROWS], "n": [r["n"] for r in ROWS]})
 
 

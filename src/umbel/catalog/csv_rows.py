@@ -8,14 +8,19 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 
-from umbel.catalog.readers import invalid_text, line_blocks, open_quote, wrong_value
+from umbel.catalog.complaints import changed, invalid_text, open_quote, wrong_value
+from umbel.catalog.lines import BLOCK, line_blocks
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError, SourceError
 from umbel.plan.sources import CsvSource
 from umbel.plan.types import is_string
+
+#: Bytes that are read for a header; more if it is longer.
+_HEADER_BYTES = 2**16
 
 
 def header_of(source: CsvSource, path: str) -> list[str]:
@@ -24,7 +29,7 @@ def header_of(source: CsvSource, path: str) -> list[str]:
     Raises:
         SourceError: the file is empty, or two columns have one name, or one has none.
     """
-    first = next(records(source, path), None)
+    first = next(records(source, path, _HEADER_BYTES), None)
     if first is None:
         raise SourceError(
             f"{path}: the file is empty: it has no columns", hint="leave it out of the paths"
@@ -47,14 +52,27 @@ def header_of(source: CsvSource, path: str) -> list[str]:
     return names
 
 
-def records(source: CsvSource, path: str) -> Iterator[tuple[int, list[str]]]:
+def check_header(source: CsvSource, path: str) -> None:
+    """Raise `SourceError` unless the header of a file names the columns that its source has.
+
+    Engines that take columns by their place would give them wrong names.
+    """
+    if not source.header:
+        return
+    stored = [name for name in source.schema.names if name not in source.partitions]
+    found = header_of(source, path)
+    if found != stored:
+        raise changed(path, f"its columns are {', '.join(found)}, not {', '.join(stored)}")
+
+
+def records(source: CsvSource, path: str, size: int = BLOCK) -> Iterator[tuple[int, list[str]]]:
     """Yield the records of a file, each with the number of the line that it begins in.
 
     Raises:
         SourceError: text that is not UTF-8, or a quote that is out of place or never closed.
     """
     reader = csv.reader(
-        _lines(path),
+        _lines(path, size),
         delimiter=source.delimiter,
         quotechar=source.quote or None,
         quoting=csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE,
@@ -114,9 +132,9 @@ def find_csv_error(source: CsvSource, path: str) -> SourceError | None:
     return None
 
 
-def _lines(path: str) -> Iterator[str]:
+def _lines(path: str, size: int) -> Iterator[str]:
     line = 1
-    for block in line_blocks(path):
+    for block in line_blocks(path, size):
         try:
             text = block.decode()
         except UnicodeDecodeError:
@@ -124,6 +142,46 @@ def _lines(path: str) -> Iterator[str]:
         for piece in text.split("\n")[:-1]:
             line += 1
             yield piece + "\n"
+
+
+def line_of_open_quote(source: CsvSource, path: str) -> int:
+    """Find the line of a quote that is opened and never closed; 0 if there is none."""
+    quote, before = source.quote.encode(), (source.delimiter.encode(), b"\n")
+    line, opened, inside = 1, 0, False
+    for block in line_blocks(path):
+        place, start = block.find(quote), -1
+        while place >= 0:
+            if not inside:
+                inside = place == 0 or block[place - 1 : place] in before
+                start = place if inside else start
+            elif block[place + 1 : place + 2] == quote:
+                place += 1  # a quote that is written twice
+            else:
+                inside = False
+            place = block.find(quote, place + 1)
+        if start >= 0:
+            opened = line + block.count(b"\n", 0, start)
+        line += block.count(b"\n")
+    return opened if inside else 0
+
+
+class CountingQuotes:
+    """A file that is read through, and the quotes that went by."""
+
+    closed = False
+
+    def __init__(self, file: Any, quote: bytes) -> None:
+        self._file = file
+        self._quote = quote
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        block: bytes = self._file.read(size)
+        self.count += block.count(self._quote)
+        return block
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @contextmanager
@@ -136,4 +194,11 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-__all__ = ["find_csv_error", "header_of", "records"]
+__all__ = [
+    "CountingQuotes",
+    "check_header",
+    "find_csv_error",
+    "header_of",
+    "line_of_open_quote",
+    "records",
+]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from umbel.catalog.csv_rows import find_csv_error, header_of
+from umbel.catalog.complaints import changed
+from umbel.catalog.csv_rows import check_header, find_csv_error
 from umbel.catalog.files import FileEntry, resolve
 from umbel.catalog.infer import ipc_schema, parquet_schema
 from umbel.catalog.json_rows import find_json_error
@@ -71,9 +72,7 @@ def _diagnose_file(source: FileSource, entry: FileEntry) -> SourceError | None:
             for _ in text_batches(entry.path):
                 pass
         case CsvSource():
-            header = header_of(source, entry.path)
-            if source.header and header != stored.names:
-                return _changed(entry.path, f"its columns are {', '.join(header)}")
+            check_header(source, entry.path)
             return find_csv_error(source, entry.path)
         case JsonLinesSource():
             return find_json_error(entry.path, stored)
@@ -95,21 +94,14 @@ def _diagnose_file(source: FileSource, entry: FileEntry) -> SourceError | None:
 def _other_schema(path: str, found: pa.Schema, wanted: pa.Schema) -> SourceError | None:
     for field in wanted:
         if field.name not in found.names:
-            return _changed(path, f"it has no column {field.name!r}")
+            return changed(path, f"it has no column {field.name!r}")
         dtype = found.field(field.name).type
         if dtype != field.type:
-            return _changed(
+            return changed(
                 path,
                 f"column {field.name!r} is {type_name(dtype)}, not {type_name(field.type)}",
             )
     return None
-
-
-def _changed(path: str, what: str) -> SourceError:
-    return SourceError(
-        f"{path}: {what}: the file was changed after the plan was made",
-        hint="make the source anew",
-    )
 
 
 __all__ = ["diagnose"]

@@ -14,10 +14,11 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.catalog.complaints import malformed
 from umbel.catalog.csv_rows import find_csv_error, header_of
 from umbel.catalog.files import FileEntry, resolve
 from umbel.catalog.json_rows import sample_types, settled, unify
-from umbel.catalog.readers import csv_batches, malformed
+from umbel.catalog.readers import csv_batches
 from umbel.catalog.samples import type_of_texts
 from umbel.plan.casting import refuse_cast
 from umbel.plan.errors import PlanError, SourceError, TypeClashError, UnknownNameError

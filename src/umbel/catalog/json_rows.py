@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from umbel.catalog.readers import cast_json, invalid_text, json_type, line_blocks
+from umbel.catalog.complaints import invalid_text
+from umbel.catalog.lines import line_blocks
 from umbel.catalog.samples import type_of_text
+from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError, SourceError, TypeClashError
 from umbel.plan.types import (
     BOOL,
@@ -172,6 +174,46 @@ def settled(dtype: pa.DataType) -> pa.DataType:
     return dtype
 
 
+def json_type(dtype: pa.DataType) -> pa.DataType:
+    """Give the type in which Arrow's JSON reader takes values of a type: some only as texts.
+
+    >>> json_type(pa.list_(pa.date32()))
+    ListType(list<item: string>)
+    """
+    if is_list(dtype):
+        return pa.list_(json_type(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([pa.field(f.name, json_type(f.type)) for f in dtype])
+    if pa.types.is_date(dtype) or pa.types.is_time(dtype):
+        return pa.string()
+    if pa.types.is_timestamp(dtype) and dtype.unit in ("s", "ms"):
+        return pa.timestamp("us", dtype.tz)  # takes texts with more digits, if they are zeros
+    return pa.int64() if pa.types.is_duration(dtype) else dtype
+
+
+def cast_json(array: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """Convert what Arrow's JSON reader gave for a type (see `json_type`) to the type.
+
+    Raises:
+        EvaluationError: a text that is no time; Arrow's own errors for other types.
+
+    >>> cast_json(pa.array(["23:59:00"]), pa.time64("us")).to_pylist()
+    [datetime.time(23, 59)]
+    """
+    if array.type == dtype:
+        return array
+    if not _holds_times(dtype):
+        return array.cast(dtype)
+    values = [cast_value(value, array.type, dtype, strict=True) for value in array.to_pylist()]
+    return pa.array(values, dtype)
+
+
+def _holds_times(dtype: pa.DataType) -> bool:
+    """Whether times are in a type, for whose texts Arrow has no cast."""
+    inside = any(_holds_times(dtype.field(i).type) for i in range(dtype.num_fields))
+    return inside or bool(pa.types.is_time(dtype))
+
+
 def find_json_error(path: str, stored: pa.Schema) -> SourceError | None:
     """Find the first line of a file that is no object, or holds a value of another type."""
     import pyarrow.json as pyarrow_json
@@ -220,4 +262,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-__all__ = ["find_json_error", "lines", "parse", "sample_types", "settled", "type_of_value", "unify"]
+__all__ = [
+    "cast_json",
+    "find_json_error",
+    "json_type",
+    "lines",
+    "parse",
+    "sample_types",
+    "settled",
+    "type_of_value",
+    "unify",
+]

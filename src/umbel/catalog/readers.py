@@ -7,12 +7,25 @@ file and, where it can be told, the row and the column.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.catalog.complaints import (
+    changed,
+    invalid_text,
+    malformed,
+    open_quote,
+    wrong_value,
+)
+from umbel.catalog.csv_rows import (
+    CountingQuotes,
+    check_header,
+    find_csv_error,
+    line_of_open_quote,
+)
+from umbel.catalog.files import FileEntry, resolve
+from umbel.catalog.json_rows import cast_json, find_json_error, json_type
+from umbel.catalog.lines import BLOCK, line_blocks, open_bytes
 from umbel.catalog.pruning import row_groups
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError, SourceError
@@ -25,12 +38,7 @@ from umbel.plan.sources import (
     ParquetSource,
     TextSource,
 )
-from umbel.plan.types import is_list, is_string, type_name
-
-#: Bytes of text that are read and cut into lines at once.
-BLOCK = 4 * 2**20
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from umbel.plan.types import type_name
 
 
 def read(
@@ -94,7 +102,10 @@ def _assemble(
             continue
         array = batch.column(field.name)
         if array.type != field.type:
-            array = convert(array, field, entry.path, first)
+            if isinstance(source, CsvSource):
+                array = convert(array, field, entry.path, first)
+            else:
+                array = _stored_otherwise(array, field, entry.path)
         arrays.append(array)
     if not arrays:
         return batch.select([])
@@ -102,19 +113,14 @@ def _assemble(
 
 
 def convert(array: pa.Array, field: pa.Field, path: str, first: int) -> pa.Array:
-    """Convert a column to its type: texts as the plan's casts do, others as Arrow does.
+    """Convert texts to a column's type, as the plan's casts do.
 
     Args:
-        array: the values of some rows.
+        array: the texts of some rows.
         field: the column's name and type.
         path: the file, for the error.
         first: the number of the first row in the file, for the error.
     """
-    if not is_string(array.type):
-        try:
-            return array.cast(field.type)
-        except pa.ArrowException as error:
-            raise SourceError(f"{path}: column {field.name!r}: {error}") from error
     values = []
     for number, text in enumerate(array.to_pylist(), first):
         try:
@@ -124,65 +130,14 @@ def convert(array: pa.Array, field: pa.Field, path: str, first: int) -> pa.Array
     return pa.array(values, field.type)
 
 
-def wrong_value(path: str, row: int, field: pa.Field, text: str) -> SourceError:
-    """Make the error for a text that its column's type does not hold."""
-    shown = text if len(text) <= 80 else text[:79] + "…"
-    return SourceError(
-        f"{path}, row {row}: column {field.name!r} holds {shown!r}, "
-        f"which is no {type_name(field.type)}",
-        hint="correct the file, or give the column another type: "
-        f"schema={{{field.name!r}: pa.string()}}",
-    )
-
-
-# --- bytes and lines --------------------------------------------------------------------------
-
-
-def open_bytes(path: str) -> Any:
-    """Open a file for reading, decompressed by its suffix: .gz, .zst, .bz2."""
+def _stored_otherwise(array: pa.Array, field: pa.Field, path: str) -> pa.Array:
+    """Convert a column that its file keeps in another layout of the type."""
     try:
-        return pa.input_stream(path, compression=compression_of(path))
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
-
-
-def line_blocks(path: str) -> Iterator[bytes]:
-    r"""Yield a text file in pieces of whole lines, each line ended by `\n`.
-
-    `\r\n` becomes `\n`, and a byte order mark at the start is dropped.
-    """
-    pending: list[bytes] = []
-    first = True
-    with open_bytes(path) as file:
-        while True:
-            try:
-                block = file.read(BLOCK)
-            except (OSError, EOFError) as error:
-                raise damaged(path, error) from error
-            if not block:
-                break
-            if first:
-                block, first = block.removeprefix(BYTE_ORDER_MARK), False
-            cut = block.rfind(b"\n") + 1
-            if not cut:  # a line longer than a block: joined once, at its end
-                pending.append(block)
-                continue
-            whole = b"".join([*pending, block[:cut]])
-            pending = [block[cut:]]
-            yield whole.replace(b"\r\n", b"\n")
-    rest = b"".join(pending)
-    if rest:
-        yield rest + b"\n"
-
-
-def damaged(path: str, error: Exception) -> SourceError:
-    """Make the error for a file that ends too early or does not decompress."""
-    compression = compression_of(path)
-    what = f"the {compression} data is damaged or cut off" if compression else "cannot be read"
-    return SourceError(
-        f"{path}: {what}: {error}",
-        hint="copy the file again from where it came, or leave it out of the paths",
-    )
+        return array.cast(field.type)
+    except pa.ArrowException as error:
+        raise changed(
+            path, f"column {field.name!r} is {array.type}, not {type_name(field.type)}"
+        ) from error
 
 
 def text_batches(path: str, name: str = "value") -> Iterator[pa.RecordBatch]:
@@ -200,20 +155,6 @@ def text_batches(path: str, name: str = "value") -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([lines.cast(pa.string())], [name])
 
 
-def invalid_text(path: str, block: bytes, line: int) -> SourceError:
-    """Make the error for a piece of a file, starting at line `line`, that is not UTF-8."""
-    start = 0
-    try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        start = error.start
-    number = line + block.count(b"\n", 0, start)
-    return SourceError(
-        f"{path}, line {number}: byte 0x{block[start]:02x} is not UTF-8",
-        hint="convert the file first: iconv -f LATIN1 -t UTF-8",
-    )
-
-
 # --- formats ----------------------------------------------------------------------------------
 
 
@@ -224,6 +165,7 @@ def csv_batches(
     import pyarrow.csv as csv
 
     names = [name for name in source.schema.names if name not in source.partitions]
+    check_header(source, path)
     options = {
         "read_options": csv.ReadOptions(
             block_size=block, column_names=None if source.header else names, use_threads=False
@@ -244,64 +186,17 @@ def csv_batches(
         ),
     }
     with open_bytes(path) as file:
-        quotes = _CountingQuotes(file, source.quote.encode())
+        quotes = CountingQuotes(file, source.quote.encode())
         try:
             yield from csv.open_csv(
                 pa.PythonFile(quotes, mode="r") if source.quote else file, **options
             )
         except (pa.ArrowException, OSError, EOFError) as error:
-            raise malformed(path, "CSV", error) from error
+            found = find_csv_error(source, path)
+            raise found or malformed(path, "CSV", error) from error
     # Arrow takes the rest of the file for the value of a quote that is never closed.
-    if quotes.count % 2 and (line := _open_quote(source, path)):
+    if quotes.count % 2 and (line := line_of_open_quote(source, path)):
         raise open_quote(source, path, line)
-
-
-class _CountingQuotes:
-    """A file that is read through, and the quotes that went by."""
-
-    closed = False
-
-    def __init__(self, file: Any, quote: bytes) -> None:
-        self._file = file
-        self._quote = quote
-        self.count = 0
-
-    def read(self, size: int = -1) -> bytes:
-        block: bytes = self._file.read(size)
-        self.count += block.count(self._quote)
-        return block
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def _open_quote(source: CsvSource, path: str) -> int:
-    """Find the line of a quote that is opened and never closed; 0 if there is none."""
-    quote, before = source.quote.encode(), (source.delimiter.encode(), b"\n")
-    line, opened, inside = 1, 0, False
-    for block in line_blocks(path):
-        place, start = block.find(quote), -1
-        while place >= 0:
-            if not inside:
-                inside = place == 0 or block[place - 1 : place] in before
-                start = place if inside else start
-            elif block[place + 1 : place + 2] == quote:
-                place += 1  # a quote that is written twice
-            else:
-                inside = False
-            place = block.find(quote, place + 1)
-        if start >= 0:
-            opened = line + block.count(b"\n", 0, start)
-        line += block.count(b"\n")
-    return opened if inside else 0
-
-
-def open_quote(source: CsvSource, path: str, line: int) -> SourceError:
-    """Make the error for a quote that is opened in a line and never closed."""
-    return SourceError(
-        f"{path}, line {line}: a quote {source.quote} is opened and never closed",
-        hint="correct the line; a quote inside of quotes is written twice",
-    )
 
 
 def json_batches(path: str, stored: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -324,47 +219,8 @@ def json_batches(path: str, stored: pa.Schema) -> Iterator[pa.RecordBatch]:
                     yield batch.select([])
         except (pa.ArrowException, EvaluationError, OSError, EOFError) as error:
             if "Empty JSON" not in str(error):
-                raise malformed(path, "JSON", error) from error
-
-
-def json_type(dtype: pa.DataType) -> pa.DataType:
-    """Give the type in which Arrow's JSON reader takes values of a type: some only as texts.
-
-    >>> json_type(pa.list_(pa.date32()))
-    ListType(list<item: string>)
-    """
-    if is_list(dtype):
-        return pa.list_(json_type(dtype.value_type))
-    if pa.types.is_struct(dtype):
-        return pa.struct([pa.field(f.name, json_type(f.type)) for f in dtype])
-    if pa.types.is_date(dtype) or pa.types.is_time(dtype):
-        return pa.string()
-    if pa.types.is_timestamp(dtype) and dtype.unit in ("s", "ms"):
-        return pa.timestamp("us", dtype.tz)  # takes texts with more digits, if they are zeros
-    return pa.int64() if pa.types.is_duration(dtype) else dtype
-
-
-def cast_json(array: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Convert what Arrow's JSON reader gave for a type (see `json_type`) to the type.
-
-    Raises:
-        EvaluationError: a text that is no time; Arrow's own errors for other types.
-
-    >>> cast_json(pa.array(["23:59:00"]), pa.time64("us")).to_pylist()
-    [datetime.time(23, 59)]
-    """
-    if array.type == dtype:
-        return array
-    if not _holds_times(dtype):
-        return array.cast(dtype)
-    values = [cast_value(value, array.type, dtype, strict=True) for value in array.to_pylist()]
-    return pa.array(values, dtype)
-
-
-def _holds_times(dtype: pa.DataType) -> bool:
-    """Whether times are in a type, for whose texts Arrow has no cast."""
-    inside = any(_holds_times(dtype.field(i).type) for i in range(dtype.num_fields))
-    return inside or bool(pa.types.is_time(dtype))
+                found = find_json_error(path, stored)
+                raise found or malformed(path, "JSON", error) from error
 
 
 def parquet_batches(
@@ -396,29 +252,11 @@ def ipc_batches(path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         raise malformed(path, "Arrow IPC", error) from error
 
 
-def malformed(path: str, form: str, error: Exception) -> SourceError:
-    """Make the error for a file that is not what it should be."""
-    if Path(path).stat().st_size == 0:
-        return SourceError(f"{path}: the file is empty", hint="leave it out of the paths")
-    first = str(error).strip().split("\n", 1)[0]
-    return SourceError(
-        f"{path}: not well-formed {form}: {first}",
-        hint="repair the file, or leave it out of the paths",
-    )
-
-
 __all__ = [
-    "cast_json",
     "convert",
     "csv_batches",
-    "damaged",
-    "invalid_text",
     "ipc_batches",
     "json_batches",
-    "line_blocks",
-    "malformed",
-    "open_bytes",
-    "open_quote",
     "parquet_batches",
     "read",
     "text_batches",

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.catalog.complaints import damaged, malformed
 from umbel.catalog.files import FileEntry, compression_of, resolve
-from umbel.catalog.readers import damaged, malformed
 from umbel.plan.sources import (
     CsvSource,
     FileSource,

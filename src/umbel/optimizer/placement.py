@@ -41,6 +41,7 @@ class Problem:
         channels_for: the channels of a platform's list that can hold an operator's output.
         graph: the channels and conversions at hand.
         wanted: the channels of which the plan's result must come in one.
+        rounds: how often the plan runs; everything but starting engines is paid each time.
     """
 
     root: Operator
@@ -50,6 +51,7 @@ class Problem:
     channels_for: Callable[[Operator, Sequence[str]], Sequence[str]]
     graph: ChannelGraph
     wanted: Sequence[str]
+    rounds: float = 1
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ def _extend(
     tree: Callable[[Operator, str, frozenset[str]], ConversionTree | None],
 ) -> _Partial | None:
     """Put `operator` on `platform`; None if some input cannot be handed over."""
-    cost = partial.cost + problem.operator_cost(operator, platform)
+    rounds = problem.rounds
+    cost = partial.cost + problem.operator_cost(operator, platform).times(rounds)
     used = partial.used
     # Engines that are up cost nothing to use once more, so they do not tell partial plans apart.
     if platform.name not in used and not platform.started():
@@ -196,18 +199,18 @@ def _extend(
             way = tree(by_id[identity], producer, readers_at)
             if way is None:
                 return None
-            cost += Cost(way.seconds)
+            cost += Cost(way.seconds * rounds)
             fused = fused or readers_at == {producer}
         else:
             still_open.append((identity, producer, readers_at))
     if not fused:
-        launch = platform.costs.stage
+        launch = platform.costs.stage * rounds
         cost += Cost(launch, launch * platform.costs.dollars_per_second)
     if operator is problem.root:
         way = handover(problem, operator, platform, [problem.wanted])
         if way is None:
             return None
-        cost += Cost(way.seconds)
+        cost += Cost(way.seconds * rounds)
     else:
         still_open.append((id(operator), platform.name, frozenset()))
     return _Partial(

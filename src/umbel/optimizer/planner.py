@@ -108,8 +108,16 @@ class Planner:
         root: Operator,
         wanted: Sequence[str],
         placeholders: Mapping[str, Estimate] | None = None,
+        rounds: float = 1,
     ) -> ExecutionPlan:
-        """Place a rewritten plan whose result is wanted in one of some channels."""
+        """Place a rewritten plan whose result is wanted in one of some channels.
+
+        Args:
+            root: the plan.
+            wanted: the channels.
+            placeholders: estimates of what is bound later.
+            rounds: how often the plan will run; engines start only once.
+        """
         estimator = Estimator(self._measured, placeholders)
         estimator(root)
         estimates = {id(op): estimator(op) for op in topological(root)}
@@ -119,16 +127,23 @@ class Planner:
             if isinstance(op, Loop)
         }
         refusals: list[Refusal] = []
+        costs = _Costs(estimates, bodies)
         problem = Problem(
             root=root,
-            candidates={id(op): self._candidates(op, refusals) for op in topological(root)},
-            operator_cost=_Costs(estimates, bodies),
+            candidates={},
+            operator_cost=costs,
             conversion_cost=lambda op, c: c.cost(
                 estimates[id(op)].expected, estimates[id(op)].size
             ),
             channels_for=channels_for,
             graph=self._graph,
             wanted=wanted,
+            rounds=rounds,
+        )
+        among = self._worth_asking(problem)
+        problem = replace(
+            problem,
+            candidates={id(op): self._candidates(op, among, refusals) for op in topological(root)},
         )
         placement = place(problem, self._budget)
         stages, result = _cut(problem, placement, estimates, bodies)
@@ -150,12 +165,36 @@ class Planner:
             label: estimates[id(source)]
             for label, source in zip(loop.labels, loop.inputs, strict=True)
         }
-        plans = [self.plan(loop.body, [body_channel(loop)], known)]
+        rounds = max(1, loop.expected_rounds)
+        plans = [self.plan(loop.body, [body_channel(loop)], known, rounds)]
         if isinstance(loop, DoWhile):
-            plans.append(self.plan(loop.condition, [PYTHON], known))
+            plans.append(self.plan(loop.condition, [PYTHON], known, rounds))
         return tuple(plans)
 
-    def _candidates(self, operator: Operator, refusals: list[Refusal]) -> list[Platform]:
+    def _worth_asking(self, problem: Problem) -> list[Platform]:
+        """Leave out engines whose start alone takes longer than a plan without them.
+
+        Nothing is lost: no plan with such an engine can be the fastest. But much is gained for
+        small inputs, as to ask an engine what it can run may mean to import it. With a budget
+        every engine is asked, as the dearest may be the only one within it.
+        """
+        everyone = list(self._platforms)
+        pinned = {op.pin for op in topological(problem.root)}
+        at_hand = [p for p in everyone if p.started() or not p.costs.start or p.name in pinned]
+        if self._budget is not None or len(at_hand) == len(everyone):
+            return everyone
+        try:
+            candidates = {
+                id(op): self._candidates(op, at_hand, []) for op in topological(problem.root)
+            }
+            known = place(replace(problem, candidates=candidates)).cost.seconds
+        except PlacementError:
+            return everyone
+        return [p for p in everyone if p in at_hand or p.costs.start < known]
+
+    def _candidates(
+        self, operator: Operator, among: Sequence[Platform], refusals: list[Refusal]
+    ) -> list[Platform]:
         if isinstance(operator, Placeholder):
             return [self._driver]
         if self._driver.refuse(operator) is None:
@@ -176,7 +215,7 @@ class Planner:
                 )
             return [platform]
         able = []
-        for platform in self._platforms:
+        for platform in among:
             reason = platform.refuse(operator)
             if reason is None:
                 able.append(platform)
@@ -252,7 +291,7 @@ class _Costs:
         cost = Cost(seconds, seconds * profile.dollars_per_second)
         if isinstance(operator, Loop):
             for body in self._bodies[id(operator)]:
-                cost += body.cost.times(max(1, operator.expected_rounds))
+                cost += body.cost  # of all rounds
         return cost
 
     def _functions(self, operator: Operator) -> list[str]:

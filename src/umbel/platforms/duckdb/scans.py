@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
+from umbel.catalog.csv_rows import check_header
 from umbel.catalog.files import FileEntry, compression_of, resolve
 from umbel.plan.errors import PlanError, UmbelError
 from umbel.plan.operators import Placeholder, Scan, Values
@@ -119,6 +120,8 @@ class DuckDBSources:
 
     def _csv(self, scan: Scan, source: CsvSource, files: Sequence[FileEntry]) -> exp.Expr:
         stored = [name for name in source.schema.names if name not in source.partitions]
+        for entry in files:
+            check_header(source, entry.path)  # DuckDB takes columns by their place
         options = {
             "auto_detect": "false",
             "columns": _struct(dict.fromkeys(stored, "VARCHAR")),

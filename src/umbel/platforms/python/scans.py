@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
+from umbel.catalog.complaints import invalid_text
 from umbel.catalog.files import resolve
-from umbel.catalog.readers import invalid_text, line_blocks, read
+from umbel.catalog.lines import line_blocks
+from umbel.catalog.readers import read
 from umbel.plan.errors import SourceError
 from umbel.plan.expressions import columns_of
 from umbel.plan.operators import Element, Scan
