@@ -44,7 +44,7 @@ def written(folder: Path, content: bytes, name: str = "f") -> tuple[str, ...]:
         (b'a,b\n1,\n"2,\n3,\n', 'f, line 3: a quote " is opened and never closed'),
         (b'a,b\n"1"2,\n', "f, line 2: text follows a closing quote"),
         (b"a,b\n1,\n\xff,\n", "f, line 3: byte 0xff is not UTF-8"),
-        (b"a,c\n1,\n", "f: its columns are a, c: the file was changed"),
+        (b"a,c\n1,\n", "f: its columns are a, c, not a, b: the file was changed"),
         (b"", "f: the file is empty"),
     ],
 )

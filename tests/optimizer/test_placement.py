@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.optimizer.fakes import ARROW, FakePlatform, conversion, profile
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.movement import ChannelGraph
-from umbel.optimizer.placement import Problem, handover, place
+from umbel.optimizer.placement import Problem, Reader, handover, place
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Distinct, Operator, Union, Values, consumers, topological
 
@@ -29,7 +29,7 @@ def problem(
         operator_cost=lambda op, p: Cost(
             costs[order[id(op)], p.name], costs[order[id(op)], p.name] * p.costs.dollars_per_second
         ),
-        conversion_cost=lambda op, c: c.cost(0, 0),
+        conversion_cost=lambda op, linear: linear(0, 0),
         channels_for=lambda op, channels: channels,
         graph=ChannelGraph(c for p in platforms for c in p.conversions),
         wanted=[ARROW],
@@ -68,9 +68,9 @@ def total(root: Operator, task: Problem, chosen: dict[int, FakePlatform]) -> flo
         here = chosen[id(op)]
         seconds += task.operator_cost(op, here).seconds
         at = {chosen[id(r)].name: chosen[id(r)] for r in readers[id(op)]}
-        wanted = [p.reads for name, p in sorted(at.items()) if name != here.name]
+        wanted = [Reader.of(p) for name, p in sorted(at.items()) if name != here.name]
         if op is root:
-            wanted = [task.wanted]
+            wanted = [Reader(task.wanted)]
         way = handover(task, op, here, wanted)
         if way is None:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,9 @@ from umbel.plan.types import (
     is_string,
     type_name,
 )
+
+#: Lines that Arrow's reader is asked about at once.
+_PIECE = 1000
 
 
 def sample_types(path: str, limit: int, known: frozenset[str]) -> dict[str, pa.DataType]:
@@ -216,41 +220,54 @@ def _holds_times(dtype: pa.DataType) -> bool:
 
 def find_json_error(path: str, stored: pa.Schema) -> SourceError | None:
     """Find the first line of a file that is no object, or holds a value of another type."""
-    import pyarrow.json as pyarrow_json
-
-    physical = pa.schema([pa.field(f.name, json_type(f.type)) for f in stored])
+    remaining = lines(path)
     try:
-        for number, line in lines(path):
-            values = parse(path, number, line)
-            for field, form in zip(stored, physical, strict=True):
-                value = values.get(field.name)
-                if value is None or _holds(form.type, value):
-                    continue
-                options = pyarrow_json.ParseOptions(
-                    explicit_schema=pa.schema([form]), unexpected_field_behavior="ignore"
-                )
-                try:
-                    read = pyarrow_json.read_json(pa.py_buffer(line + b"\n"), parse_options=options)
-                    cast_json(read.column(0).combine_chunks(), field.type)
-                except (pa.ArrowException, EvaluationError):
-                    return SourceError(
-                        f"{path}, line {number}: {field.name!r} is {_shown(value)}, "
-                        f"which is no {type_name(field.type)}",
-                        hint="correct the file, or give the column another type: "
-                        f"schema={{{field.name!r}: …}}",
-                    )
+        while piece := list(islice(remaining, _PIECE)):
+            if _reads(b"\n".join(line for _, line in piece), stored):
+                continue
+            for number, line in piece:
+                found = _line_error(path, number, line, stored)
+                if found is not None:
+                    return found
     except SourceError as error:
         return error
     return None
 
 
-def _holds(dtype: pa.DataType, value: Any) -> bool:
-    """Whether a value is certainly one of the type; if not, Arrow is asked."""
-    if isinstance(value, bool):
-        return bool(pa.types.is_boolean(dtype))
-    if isinstance(value, int):
-        return bool(dtype == INT64 and -(2**63) <= value < 2**63)
-    return False
+def _line_error(path: str, number: int, line: bytes, stored: pa.Schema) -> SourceError | None:
+    values = parse(path, number, line)
+    for field in stored:
+        value = values.get(field.name)
+        if value is not None and not _reads(line, pa.schema([field])):
+            return SourceError(
+                f"{path}, line {number}: {field.name!r} is {_shown(value)}, "
+                f"which is no {type_name(field.type)}",
+                hint="correct the file, or give the column another type: "
+                f"schema={{{field.name!r}: …}}",
+            )
+    return None
+
+
+def _reads(text: bytes, stored: pa.Schema) -> bool:
+    """Whether Arrow's reader takes some lines, and their values have the columns' types."""
+    import pyarrow.json as pyarrow_json
+
+    options = pyarrow_json.ParseOptions(
+        explicit_schema=pa.schema([pa.field(f.name, json_type(f.type)) for f in stored]),
+        unexpected_field_behavior="ignore",
+    )
+    try:
+        # One block for all of it, which may hold long lines.
+        table = pyarrow_json.read_json(
+            pa.py_buffer(text + b"\n"),
+            read_options=pyarrow_json.ReadOptions(block_size=len(text) + 2),
+            parse_options=options,
+        )
+        for field in stored:
+            cast_json(table.column(field.name).combine_chunks(), field.type)
+    except (pa.ArrowException, EvaluationError):
+        return False
+    return True
 
 
 def _is_text(dtype: pa.DataType) -> bool:

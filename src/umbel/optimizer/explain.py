@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from umbel.optimizer.cost import Budget
 from umbel.optimizer.diagram import Box, draw
@@ -18,6 +18,7 @@ from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.optimizer.planner import optimize
 from umbel.plan.errors import PlacementError, UmbelError
 from umbel.plan.operators import Operator
+from umbel.platforms.base import Platform
 from umbel.platforms.registry import Registry
 
 
@@ -138,8 +139,32 @@ def explain(root: Operator, platforms: Registry, *, budget: Budget | None = None
             rules.append(rule)
         last = plan
 
+    platforms = _as_found(platforms)
     chosen = optimize(root, platforms, budget=budget, observer=observe)
     return Explanation(chosen, tuple(_alternatives(root, chosen, platforms)), tuple(rules))
+
+
+@dataclass(frozen=True)
+class _AsFound:
+    """A platform whose engine is as much up as it was when the explanation began.
+
+    Asking engines what they can run may import them. Without this a later alternative would be
+    spared the start that an earlier one was charged.
+    """
+
+    platform: Platform
+    up: bool
+
+    def started(self) -> bool:
+        return self.up
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.platform, name)
+
+
+def _as_found(platforms: Registry) -> Registry:
+    found = (cast("Platform", _AsFound(p, p.started())) for p in platforms)
+    return Registry(*found, missing=platforms.missing)
 
 
 def _alternatives(root: Operator, chosen: ExecutionPlan, platforms: Registry) -> list[Alternative]:

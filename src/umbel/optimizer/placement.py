@@ -11,7 +11,7 @@ Source: Kruse et al., "RHEEMix in the data jungle", VLDB Journal 29, 2020, secti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.movement import (
@@ -22,7 +22,8 @@ from umbel.optimizer.movement import (
 )
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, consumers, topological
-from umbel.platforms.base import Conversion, Platform
+from umbel.platforms.base import Platform
+from umbel.platforms.costs import Linear
 
 #: Partial plans kept per step. Beyond it the cheapest survive, and pruning may lose the best plan;
 #: no plan that people write comes near it.
@@ -37,7 +38,7 @@ class Problem:
         root: the plan.
         candidates: for each operator (by identity) the platforms that can run it.
         operator_cost: of one operator on one platform, over its estimated rows.
-        conversion_cost: of one conversion of an operator's output.
+        conversion_cost: of moving an operator's output, given the seconds per row and byte.
         channels_for: the channels of a platform's list that can hold an operator's output.
         graph: the channels and conversions at hand.
         wanted: the channels of which the plan's result must come in one.
@@ -47,11 +48,24 @@ class Problem:
     root: Operator
     candidates: Mapping[int, Sequence[Platform]]
     operator_cost: Callable[[Operator, Platform], Cost]
-    conversion_cost: Callable[[Operator, Conversion], float]
+    conversion_cost: Callable[[Operator, Linear], float]
     channels_for: Callable[[Operator, Sequence[str]], Sequence[str]]
     graph: ChannelGraph
     wanted: Sequence[str]
     rounds: float = 1
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads an output: the channels it can take, and what taking them costs."""
+
+    channels: Sequence[str]
+    costs: Mapping[str, Linear] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, platform: Platform) -> Reader:
+        """A stage on a platform."""
+        return cls(platform.reads, platform.costs.read)
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ def _enumerate(problem: Problem, *, keep_front: bool) -> tuple[list[_Partial], b
                 problem,
                 operator,
                 platforms[producer],
-                [platforms[name].reads for name in sorted(readers_at) if name != producer],
+                [Reader.of(platforms[name]) for name in sorted(readers_at) if name != producer],
             )
         return trees[key]
 
@@ -207,7 +221,7 @@ def _extend(
         launch = platform.costs.stage * rounds
         cost += Cost(launch, launch * platform.costs.dollars_per_second)
     if operator is problem.root:
-        way = handover(problem, operator, platform, [problem.wanted])
+        way = handover(problem, operator, platform, [Reader(problem.wanted)])
         if way is None:
             return None
         cost += Cost(way.seconds * rounds)
@@ -230,12 +244,15 @@ def _last_reader(
 
 
 def handover(
-    problem: Problem, operator: Operator, producer: Platform, wanted: Sequence[Sequence[str]]
+    problem: Problem, operator: Operator, producer: Platform, readers_at: Sequence[Reader]
 ) -> ConversionTree | None:
-    """Find the cheapest way from a producer to readers that want these channels, if any."""
-    if not wanted:
+    """Find the cheapest way from a producer to its readers, if there is any.
+
+    The seconds of the tree include what giving and taking the channels costs the platforms.
+    """
+    if not readers_at:
         return ConversionTree("", (), (), 0.0)
-    readable = [problem.channels_for(operator, channels) for channels in wanted]
+    readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
     best: ConversionTree | None = None
     for channel in problem.channels_for(operator, producer.writes):
         try:
@@ -243,10 +260,19 @@ def handover(
                 problem.graph,
                 channel,
                 readable,
-                cost=lambda conversion: problem.conversion_cost(operator, conversion),
+                cost=lambda conversion: problem.conversion_cost(operator, conversion.cost),
             )
         except NoConversionError:
             continue
-        if best is None or found.seconds < best.seconds:
-            best = found
+        seconds = found.seconds + _crossing(problem, operator, producer.costs.write, channel)
+        for reader, end in zip(readers_at, found.ends, strict=True):
+            seconds += _crossing(problem, operator, reader.costs, end)
+        if best is None or seconds < best.seconds:
+            best = replace(found, seconds=seconds)
     return best
+
+
+def _crossing(
+    problem: Problem, operator: Operator, costs: Mapping[str, Linear], channel: str
+) -> float:
+    return problem.conversion_cost(operator, costs[channel]) if channel in costs else 0.0

@@ -15,8 +15,8 @@ from umbel.optimizer.execution_plan import (
     PlannedStage,
     Refusal,
 )
-from umbel.optimizer.movement import ChannelGraph, minimum_conversion_tree
-from umbel.optimizer.placement import Placement, Problem, place
+from umbel.optimizer.movement import ChannelGraph
+from umbel.optimizer.placement import Placement, Problem, Reader, handover, place
 from umbel.optimizer.rewrite import Observer, rewrite
 from umbel.plan.errors import PlacementError
 from umbel.plan.expressions import Call, Cast, Expression, WindowCall, walk
@@ -132,7 +132,7 @@ class Planner:
             root=root,
             candidates={},
             operator_cost=costs,
-            conversion_cost=lambda op, c: c.cost(
+            conversion_cost=lambda op, linear: linear(
                 estimates[id(op)].expected, estimates[id(op)].size
             ),
             channels_for=channels_for,
@@ -354,11 +354,14 @@ def _cut(
     result: Location = (index_of[id(problem.root)], "")
     for operator in heads_in_order:
         reading = sorted({index_of[id(head[id(r)])] for r in readers[id(operator)]})
-        wanted = [channels_for(operator, platform_of[id(heads_in_order[i])].reads) for i in reading]
+        reading_at = [Reader.of(platform_of[id(heads_in_order[i])]) for i in reading]
         if operator is problem.root:
-            wanted.append(problem.wanted)
-        channel, tree, ends = _best_tree(problem, operator, platform_of[id(operator)], wanted)
-        trees[id(operator)] = (channel, tree)
+            reading_at.append(Reader(problem.wanted))
+        way = handover(problem, operator, platform_of[id(operator)], reading_at)
+        if way is None:
+            raise PlacementError(f"the output of {operator.name} cannot be handed on")
+        trees[id(operator)] = (way.root, way.edges)
+        ends = way.ends
         for reader, end in zip(reading, ends, strict=False):
             location[id(operator), reader] = (index_of[id(operator)], end)
         if operator is problem.root:
@@ -405,24 +408,3 @@ def _cut(
             )
         )
     return tuple(stages), result
-
-
-def _best_tree(
-    problem: Problem, operator: Operator, platform: Platform, wanted: list[Sequence[str]]
-) -> tuple[str, tuple[Conversion, ...], tuple[str, ...]]:
-    best = None
-    for channel in channels_for(operator, platform.writes):
-        try:
-            tree = minimum_conversion_tree(
-                problem.graph,
-                channel,
-                wanted,
-                cost=lambda c: problem.conversion_cost(operator, c),
-            )
-        except LookupError:
-            continue
-        if best is None or tree.seconds < best.seconds:
-            best = tree
-    if best is None:
-        raise PlacementError(f"the output of {operator.name} cannot be handed on")
-    return best.root, best.edges, best.ends

@@ -22,6 +22,9 @@ from umbel.plan.expressions import (
 from umbel.plan.functions import CATALOGUE, Function, Kind, Nulls
 from umbel.plan.types import INT64, common_type, is_object, type_name
 
+#: Characters of an expression in a message.
+_LONGEST = 100
+
 
 def infer(expression: Expression, schema: pa.Schema) -> pa.Field:
     """Find an expression's type and nullability over the columns of `schema`.
@@ -73,7 +76,10 @@ def _infer(expression: Expression, schema: pa.Schema) -> tuple[pa.DataType, bool
             return dtype, value is None
         case Cast(operand, dtype, strict):
             source, nullable = _infer(operand, schema)
-            check_cast(source, dtype)
+            try:
+                check_cast(source, dtype)
+            except TypeClashError as error:
+                raise _shown_in(expression, error) from None
             return dtype, nullable or not strict
         case Case():
             return _infer_case(expression, schema)
@@ -84,12 +90,31 @@ def _infer(expression: Expression, schema: pa.Schema) -> tuple[pa.DataType, bool
                 nullable = False
             elif row.nulls in (Nulls.PARTIAL, Nulls.CALLED):
                 nullable = True
-            return row.result_type(types, arguments), nullable
+            return _result_type(row, types, arguments, expression), nullable
         case AggregateCall():
             return _infer_aggregate(expression, schema)
         case WindowCall():
             return _infer_window(expression, schema)
     raise PlanError(f"not an expression: {expression!r}")
+
+
+def _result_type(
+    row: Function,
+    types: Sequence[pa.DataType],
+    arguments: Sequence[Expression],
+    expression: Expression,
+) -> pa.DataType:
+    try:
+        return row.result_type(types, arguments)
+    except TypeClashError as error:
+        raise _shown_in(expression, error) from None
+
+
+def _shown_in(expression: Expression, error: TypeClashError) -> TypeClashError:
+    """Let a clash of types say in which expression it is, for the columns that it names."""
+    shown = str(expression)
+    shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+    return TypeClashError(f"{error.message}, in {shown}", hint=error.hint)
 
 
 def _row(name: str, *kinds: Kind) -> Function:
@@ -147,7 +172,7 @@ def _infer_aggregate(call: AggregateCall, schema: pa.Schema) -> tuple[pa.DataTyp
                     f"distinct values of {call.function!r} cannot be ordered by {key.expression}",
                     hint="order them by the values themselves",
                 )
-    return row.result_type(types, call.arguments), row.nulls is not Nulls.NEVER
+    return _result_type(row, types, call.arguments, call), row.nulls is not Nulls.NEVER
 
 
 def _infer_window(call: WindowCall, schema: pa.Schema) -> tuple[pa.DataType, bool]:
@@ -168,7 +193,7 @@ def _infer_window(call: WindowCall, schema: pa.Schema) -> tuple[pa.DataType, boo
         end = 2**62 if frame.end is None else frame.end
         if start > end:
             raise PlanError(f"the frame {frame} ends before it starts")
-    return row.result_type(types, call.arguments), row.nulls is not Nulls.NEVER
+    return _result_type(row, types, call.arguments, call), row.nulls is not Nulls.NEVER
 
 
 def forbid_aggregates(expression: Expression, where: str) -> None:

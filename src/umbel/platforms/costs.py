@@ -43,6 +43,8 @@ class CostProfile:
         operators: per operator name, over the rows and bytes of its inputs (of its output for
             sources, under the name `Scan.<kind>`).
         output: what an operator's output adds, over its rows and bytes, by operator name.
+        read: what taking a stage's input costs, by channel.
+        write: what giving a stage's output costs, by channel.
         expression: seconds per row for each function call or cast in an expression.
         functions: the same for functions that cost more or less than that.
         dollars_per_second: price of the machine while the engine works.
@@ -52,6 +54,8 @@ class CostProfile:
     stage: float = 0.0
     operators: Mapping[str, Linear] = field(default_factory=dict)
     output: Mapping[str, Linear] = field(default_factory=dict)
+    read: Mapping[str, Linear] = field(default_factory=dict)
+    write: Mapping[str, Linear] = field(default_factory=dict)
     expression: float = 0.0
     functions: Mapping[str, float] = field(default_factory=dict)
     dollars_per_second: float = 0.0
@@ -65,6 +69,8 @@ class CostProfile:
             stage=data["stage"],
             operators={k: Linear.of(v) for k, v in data["operators"].items()},
             output={k: Linear.of(v) for k, v in data.get("output", {}).items()},
+            read={k: Linear.of(v) for k, v in data.get("read", {}).items()},
+            write={k: Linear.of(v) for k, v in data.get("write", {}).items()},
             expression=data["expression"],
             functions=data.get("functions", {}),
             dollars_per_second=data.get("dollars_per_second", 0.0),

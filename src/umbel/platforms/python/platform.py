@@ -13,8 +13,8 @@ from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.python.arrow import arrow_to_python, python_to_arrow
 
 #: Seconds of a conversion; measured on the machine that costs.toml names.
-_TO_PYTHON = Linear(fixed=2e-5, per_row=1.5e-7, per_byte=4e-9)
-_TO_ARROW = Linear(fixed=2e-5, per_row=1e-7, per_byte=4e-9)
+_TO_PYTHON = Linear(fixed=2e-5, per_row=3e-7, per_byte=2e-8)
+_TO_ARROW = Linear(fixed=2e-5, per_row=6e-7, per_byte=6e-8)
 
 
 class PythonPlatform:
