@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from umbel.catalog.files import compression_of
 from umbel.catalog.formats import csv_header, csv_rows, json_rows
-from umbel.plan.errors import RunError, UmbelError
+from umbel.plan.errors import RunError
 from umbel.plan.operators import Element
 from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink, TextSink
 from umbel.plan.types import is_list, is_object
@@ -151,8 +151,10 @@ def _replacing(sink: Sink) -> Iterator[Any]:
         _move(sink, temporary, target)
         done = True
         _sync_folder(target.parent)
-    except UmbelError:
-        raise
+    except RunError as error:
+        if error.message.startswith(sink.path):
+            raise
+        raise type(error)(f"{sink.path}: {error.message}", hint=error.hint) from error
     except (OSError, pa.ArrowException) as error:
         what = getattr(error, "strerror", None) or str(error).split("\n", 1)[0]
         raise RunError(
@@ -307,8 +309,9 @@ def _write_text(
         try:
             file.write(("\n".join(lines) + "\n").encode())
         except UnicodeEncodeError as error:
+            number = rows + 1 + error.object.count("\n", 0, error.start)
             raise RunError(
-                f"an element holds {error.object[error.start]!r}, which has no form in UTF-8",
+                f"line {number}: {error.object[error.start]!r} has no form in UTF-8",
                 hint="replace it first: .map(lambda text: text.encode(errors='replace').decode())",
             ) from error
         rows += len(piece)

@@ -15,6 +15,8 @@ _NOISE = re.compile(
     r"\n\n|\nStack|\nLINE \d|\nResolved plan|\nThis error occurred|\nTraceback|\nCandidate"
 )
 _LONGEST = 500
+#: In a message, that a value has no form in a type; otherwise something else went wrong.
+_MISFIT = re.compile(r"overflow|out of range|conversion|does not fit", re.IGNORECASE)
 
 
 def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
@@ -34,10 +36,12 @@ def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
             found = diagnose(operator.source, error)
             if found is not None:
                 return found
-    what = error.message if isinstance(error, UmbelError) else first_lines(error)
-    hint = error.hint if isinstance(error, UmbelError) else ""
-    kind = EvaluationError if evaluation else RunError
-    return kind(
+    if isinstance(error, UmbelError):
+        what, hint = _without_noise(error.message), error.hint
+    else:
+        what, hint = first_lines(error), ""
+    evaluation = evaluation or _MISFIT.search(what) is not None
+    return (EvaluationError if evaluation else RunError)(
         f"stage {planned.index} failed on platform {planned.platform.name!r} "
         f"at {_chain(planned)}: {what}",
         hint=hint or _advice(what),
@@ -50,9 +54,11 @@ def first_lines(error: BaseException) -> str:
     >>> first_lines(ValueError("no\nStack trace:\n..."))
     'ValueError: no'
     """
-    text = str(error).strip() or "no message"
-    kept = _NOISE.split(text, maxsplit=1)[0].strip()
-    return f"{type(error).__name__}: {kept[:_LONGEST]}"
+    return f"{type(error).__name__}: {_without_noise(str(error)) or 'no message'}"
+
+
+def _without_noise(text: str) -> str:
+    return _NOISE.split(text.strip(), maxsplit=1)[0].strip()[:_LONGEST]
 
 
 def _operators(planned: PlannedStage) -> list[Operator]:
@@ -84,7 +90,7 @@ def _advice(what: str) -> str:
         return "the data does not fit the memory limit: filter or aggregate earlier"
     if "no space" in lowered or "disk" in lowered:
         return "free some space, or set TMPDIR to a folder with more"
-    if any(word in lowered for word in ("overflow", "out of range", "conversion", "does not fit")):
+    if _MISFIT.search(what):
         return "a value does not fit its type: cast to a wider one, or use try_cast for null"
     return ""
 

@@ -34,7 +34,7 @@ def run(
     listener: Listener | None = None,
     measured: Mapping[str, float] | None = None,
     memory_limit: int | None = None,
-    lifting: bool = True,
+    lifting: bool | None = None,
 ) -> Result:
     """Plan and run a plan.
 
@@ -47,7 +47,7 @@ def run(
         listener: told of every event.
         measured: rows that earlier runs counted, by operator digest.
         memory_limit: bytes a stage may use before it spills; None takes a part of the machine's.
-        lifting: whether Python functions may run as equal expressions.
+        lifting: run Python functions as equal expressions, or as written; None for the faster.
 
     Returns:
         The data and the record of the run.
@@ -106,7 +106,7 @@ class _Attempts:
         """Say that the run is over."""
         self.listener(RunFinished(self._now(), error))
 
-    def run(self, *, lifting: bool) -> Result:
+    def run(self, *, lifting: bool | None) -> Result:
         """Run the plan; a second time if a lifted function fails."""
         for operator in topological(self.root):
             if isinstance(operator, Write):
@@ -130,7 +130,7 @@ class _Attempts:
         result.run.unlifted = failed.message
         return result
 
-    def _plan(self, *, lifting: bool) -> ExecutionPlan:
+    def _plan(self, *, lifting: bool | None) -> ExecutionPlan:
         self.cancellation.check()
         start = time.perf_counter()
         plan = optimize(

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 from umbel.optimizer.cost import Budget
 from umbel.optimizer.diagram import Box, draw
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.optimizer.planner import optimize
+from umbel.optimizer.rewrite import rewrite
 from umbel.plan.errors import PlacementError, UmbelError
-from umbel.plan.operators import Operator
-from umbel.platforms.base import Platform
+from umbel.plan.operators import Functional, Operator, topological
 from umbel.platforms.registry import Registry
 
 
@@ -27,7 +27,8 @@ class Alternative:
     """Another choice of platforms, and what it would have cost; None if it is impossible.
 
     Attributes:
-        platforms: the names that it is limited to.
+        platforms: the names that it is limited to; all of them if empty.
+        lifted: whether Python functions are replaced by expressions, where that is the difference.
         seconds: estimated; None if some operator cannot run there.
         reason: why it lost.
     """
@@ -35,6 +36,14 @@ class Alternative:
     platforms: tuple[str, ...]
     seconds: float | None
     reason: str
+    lifted: bool | None = None
+
+    @property
+    def what(self) -> str:
+        """Names the difference, for people."""
+        if self.lifted is None:
+            return f"only {' + '.join(self.platforms)}"
+        return "functions as expressions" if self.lifted else "functions as written"
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Explanation:
         lines.append("considered instead:" if self.alternatives else "nothing else was possible")
         for other in self.alternatives:
             cost = "impossible" if other.seconds is None else _seconds(other.seconds)
-            lines.append(f"  only {' + '.join(other.platforms):<16} {cost:>10}  {other.reason}")
+            lines.append(f"  {other.what:<24} {cost:>10}  {other.reason}")
         if plan.pruned:
             lines.append("the search was cut short; a better placement may exist")
         return "\n".join(lines)
@@ -86,7 +95,12 @@ class Explanation:
             "rules": list(self.rules),
             "stages": [_stage_data(stage) for stage in self.plan.stages],
             "alternatives": [
-                {"platforms": list(a.platforms), "seconds": a.seconds, "reason": a.reason}
+                {
+                    "what": a.what,
+                    "platforms": list(a.platforms),
+                    "seconds": a.seconds,
+                    "reason": a.reason,
+                }
                 for a in self.alternatives
             ],
             "refusals": [
@@ -139,32 +153,9 @@ def explain(root: Operator, platforms: Registry, *, budget: Budget | None = None
             rules.append(rule)
         last = plan
 
-    platforms = _as_found(platforms)
-    chosen = optimize(root, platforms, budget=budget, observer=observe)
+    chosen = optimize(root, platforms, budget=budget)
+    rewrite(root, lifting=chosen.lifted, observer=observe)
     return Explanation(chosen, tuple(_alternatives(root, chosen, platforms)), tuple(rules))
-
-
-@dataclass(frozen=True)
-class _AsFound:
-    """A platform whose engine is as much up as it was when the explanation began.
-
-    Asking engines what they can run may import them. Without this a later alternative would be
-    spared the start that an earlier one was charged.
-    """
-
-    platform: Platform
-    up: bool
-
-    def started(self) -> bool:
-        return self.up
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.platform, name)
-
-
-def _as_found(platforms: Registry) -> Registry:
-    found = (cast("Platform", _AsFound(p, p.started())) for p in platforms)
-    return Registry(*found, missing=platforms.missing)
 
 
 def _alternatives(root: Operator, chosen: ExecutionPlan, platforms: Registry) -> list[Alternative]:
@@ -180,20 +171,31 @@ def _alternatives(root: Operator, chosen: ExecutionPlan, platforms: Registry) ->
         if set(names_tried) == set(used):
             continue
         found.append(_alternative(root, chosen, platforms, names_tried))
+    other_form = _alternative(root, chosen, platforms, tuple(names), lifting=not chosen.lifted)
+    if other_form.seconds is not None and _has_functions(root):
+        found.append(replace(other_form, platforms=(), lifted=not chosen.lifted))
     return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
 
 
 def _alternative(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, names: tuple[str, ...]
+    root: Operator,
+    chosen: ExecutionPlan,
+    platforms: Registry,
+    names: tuple[str, ...],
+    lifting: bool | None = None,
 ) -> Alternative:
     try:
-        plan = optimize(root, platforms.only(*names))
+        plan = optimize(root, platforms.only(*names), lifting=lifting)
     except PlacementError as error:
         return Alternative(names, None, _shorten(f"{error.message}; {error.hint}"))
     except UmbelError as error:
         return Alternative(names, None, _shorten(error.message))
     ratio = plan.cost.seconds / max(chosen.cost.seconds, 1e-9)
     return Alternative(names, plan.cost.seconds, f"{ratio:.2f}× the estimate; {_parts(plan)}")
+
+
+def _has_functions(root: Operator) -> bool:
+    return any(isinstance(operator, Functional) for operator in topological(root))
 
 
 def _parts(plan: ExecutionPlan) -> str:

@@ -42,7 +42,7 @@ def optimize(
     platforms: Registry,
     *,
     budget: Budget | None = None,
-    lifting: bool = True,
+    lifting: bool | None = None,
     observer: Observer | None = None,
     measured: Mapping[str, float] | None = None,
 ) -> ExecutionPlan:
@@ -52,7 +52,9 @@ def optimize(
         root: the plan.
         platforms: what may run it.
         budget: bounds on the estimated cost.
-        lifting: whether Python functions may be replaced by equal expressions.
+        lifting: replace Python functions by equal expressions, or leave them as written; None
+            does what is reckoned to be faster. For little data the functions themselves often
+            are.
         observer: told of the plan after each rewrite rule.
         measured: rows that earlier runs counted, by operator digest.
 
@@ -64,10 +66,30 @@ def optimize(
         PlacementError: no platform can run some operator, a pinned one cannot, or no plan fits
             the budget.
     """
-    rewritten = rewrite(root, lifting=lifting, observer=observer)
     planner = Planner(platforms, budget=budget, measured=measured)
-    plan = planner.plan(rewritten, [result_channel(rewritten)])
-    return replace(plan, logical=root, lifted=_functions(rewritten) < _functions(root))
+    as_written: ExecutionPlan | None = None
+    rewritten = rewrite(root, lifting=lifting is not False, observer=observer)
+    lifted = _functions(rewritten) < _functions(root)
+    if lifted and lifting is None:
+        try:
+            as_written = _plan_as_written(root, planner)
+        except PlacementError:
+            as_written = None  # a pinned engine runs only the lifted form
+    try:
+        plan = planner.plan(rewritten, [result_channel(rewritten)])
+    except PlacementError:
+        if as_written is None:
+            raise
+        plan = as_written
+    if as_written is not None and as_written.cost.seconds <= plan.cost.seconds:
+        return as_written
+    return replace(plan, logical=root, lifted=lifted)
+
+
+def _plan_as_written(root: Operator, planner: Planner) -> ExecutionPlan:
+    """Plan with the Python functions left as they are."""
+    rewritten = rewrite(root, lifting=False)
+    return replace(planner.plan(rewritten, [result_channel(rewritten)]), logical=root)
 
 
 def _functions(root: Operator) -> int:

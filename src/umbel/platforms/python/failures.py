@@ -130,7 +130,10 @@ def evaluation_error(operator: Operator, error: Exception, row: Any) -> Evaluati
         kind, said = type(error), error.message
     else:
         kind, said = EvaluationError, f"{type(error).__name__}: {error}"
-    return kind(f"{where(operator)}: {said}", hint=f"in the row {shorten(tuple(row))}")
+    values = tuple(row)
+    return kind(
+        f"{where(operator)}: {said}", hint=f"in the row {shorten(values)}" if values else ""
+    )
 
 
 def fail(operator: Operator, message: str, *, hint: str = "") -> NoReturn:
