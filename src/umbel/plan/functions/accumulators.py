@@ -414,7 +414,17 @@ class Moments:
 class Comoments:
     """The joint moments of pairs without nulls, for covariance and correlation."""
 
-    __slots__ = ("count", "kind", "mean_x", "mean_y", "products", "spread_x", "spread_y", "xx", "yy")
+    __slots__ = (
+        "count",
+        "kind",
+        "mean_x",
+        "mean_y",
+        "products",
+        "spread_x",
+        "spread_y",
+        "xx",
+        "yy",
+    )
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -103,9 +103,7 @@ class Function:
     ordered: bool = False
     resolve: ResolveType | None = None
 
-    def result_type(
-        self, types: Sequence[pa.DataType], nodes: Sequence[Expression]
-    ) -> pa.DataType:
+    def result_type(self, types: Sequence[pa.DataType], nodes: Sequence[Expression]) -> pa.DataType:
         """Give the result type for arguments, checking types and constants."""
         if self.resolve is None:
             return self.result(types)
@@ -116,7 +114,7 @@ class Function:
         """Raise `PlanError` if the function does not take `count` arguments."""
         least, most = self.arity
         if count < least or (most is not None and count > most):
-            wanted = str(least) if least == most else f"{least} to {most if most else 'any'}"
+            wanted = str(least) if least == most else f"{least} to {most or 'any'}"
             raise PlanError(f"function {self.name!r} takes {wanted} arguments, not {count}")
 
 

@@ -89,7 +89,9 @@ def _case(
 
     result = literal(None, dtype) if otherwise is None else value(otherwise)
     for condition, branch in reversed(branches):
-        result = pl.when(compile_expression(condition, schema)).then(value(branch)).otherwise(result)
+        result = (
+            pl.when(compile_expression(condition, schema)).then(value(branch)).otherwise(result)
+        )
     return result
 
 
@@ -171,9 +173,7 @@ def per_row(expression: Expression, schema: pa.Schema) -> pl.Expr:
     return built if columns_of(expression) else pl.repeat(built, pl.len())
 
 
-def unify(
-    call: TypedCall[pl.Expr], positions: Sequence[int] | None = None
-) -> tuple[pl.Expr, ...]:
+def unify(call: TypedCall[pl.Expr], positions: Sequence[int] | None = None) -> tuple[pl.Expr, ...]:
     """Cast a call's arguments to their common type, as comparisons need."""
     chosen = range(len(call.arguments)) if positions is None else positions
     target = pa.null()
