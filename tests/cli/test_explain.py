@@ -44,7 +44,7 @@ def test_a_script_stops_where_it_would_run_its_first_plan(umbel: Run, script: Pa
 
 
 def test_a_name_chooses_the_plan(umbel: Run, script: Path, folder: Path):
-    done = umbel("explain", "--name", "doubled", "--format", "json", script)
+    done = umbel("explain", "--name", "doubled", "--on", "polars", "--format", "json", script)
     operators = [o["name"] for s in json.loads(done.stdout)["stages"] for o in s["operators"]]
     assert operators == ["Scan", "Project"]  # the lambda was lifted
     assert not (folder / "ran").exists()

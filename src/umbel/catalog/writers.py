@@ -13,6 +13,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -219,7 +220,11 @@ def _checked(
 
 
 def _batches(data: Any, schema: pa.Schema, element: Element) -> Iterator[pa.RecordBatch]:
-    """Give data as batches of the schema, of at most `BATCH` rows."""
+    """Give data as batches of the schema, all but the last of `BATCH` rows.
+
+    Equal data gives equal batches to the last bit, whichever engine made it and in whatever pieces
+    it comes: a file tells what is in it, not how it came about.
+    """
     if isinstance(data, pa.Table):
         data = data.to_batches(max_chunksize=BATCH)
     items = iter(data)
@@ -229,9 +234,36 @@ def _batches(data: Any, schema: pa.Schema, element: Element) -> Iterator[pa.Reco
     if not isinstance(first, pa.RecordBatch):
         items = _of_elements(_chain(first, items), schema, element)
         first = next(items)
-    for batch in _chain(first, items):
-        for start in range(0, batch.num_rows, BATCH):
-            yield _conform(batch.slice(start, BATCH), schema)
+    yield from _cut((_conform(batch, schema) for batch in _chain(first, items)), schema)
+
+
+def _cut(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, BATCH - rows)
+            start, rows = start + piece.num_rows, rows + piece.num_rows
+            held.append(piece)
+            if rows == BATCH:
+                yield from _joined(held, schema)
+                held, rows = [], 0
+    if held:
+        yield from _joined(held, schema)
+
+
+def _joined(pieces: list[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Make one batch of several (more only if its texts are too long for one)."""
+    table = pa.Table.from_batches(pieces, schema)
+    # Taking all rows copies them, and puts zeros where nulls are instead of what lay there.
+    taken = table.take(_positions(table.num_rows)) if schema.names else table
+    yield from taken.combine_chunks().to_batches()
+
+
+@lru_cache(maxsize=1)
+def _positions(rows: int) -> pa.Array:
+    return pa.array(range(rows), pa.int64())
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -289,7 +321,8 @@ def _write_parquet(
     with parquet.ParquetWriter(file, schema, compression=sink.compression) as writer:
         for batch in batches:
             group.append(batch)
-            rows, size, total = rows + batch.num_rows, size + batch.nbytes, total + batch.num_rows
+            rows, total = rows + batch.num_rows, total + batch.num_rows
+            size += pa.ipc.get_record_batch_size(batch)
             if rows >= GROUP_ROWS or size >= GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(group, schema), row_group_size=GROUP_ROWS)
                 group, rows, size = [], 0, 0

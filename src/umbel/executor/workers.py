@@ -73,10 +73,20 @@ class Workers:
             self._cancellation.unregister(self._wake)
         if key < 0:
             self._cancellation.check()
-        self._threads.pop(key, None)
+        self._joined(key)
         if error is not None:
             raise error
         return key
+
+    def _joined(self, key: int) -> None:
+        """Let a thread whose work has ended come to its own end.
+
+        It may still be letting go of an engine's objects; a process that exits meanwhile would
+        end the thread inside the engine, which engines answer by aborting.
+        """
+        thread = self._threads.pop(key, None)
+        if thread is not None:
+            thread.join(PATIENCE)
 
     def _wake(self) -> None:
         self._ended.put((-1, None))
@@ -96,7 +106,7 @@ class Workers:
                 key, _ = self._ended.get(timeout=min(left, _AGAIN))
             except Empty:
                 continue
-            self._threads.pop(key, None)
+            self._joined(key)
 
 
 def _interrupt(thread: threading.Thread) -> None:

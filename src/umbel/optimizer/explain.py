@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from umbel.optimizer.cost import Budget
 from umbel.optimizer.diagram import Box, draw
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
-from umbel.optimizer.planner import optimize
+from umbel.optimizer.planner import optimize, started
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.errors import PlacementError, UmbelError
 from umbel.plan.operators import Functional, Operator, topological
@@ -153,12 +153,15 @@ def explain(root: Operator, platforms: Registry, *, budget: Budget | None = None
             rules.append(rule)
         last = plan
 
-    chosen = optimize(root, platforms, budget=budget)
+    up = started(platforms)
+    chosen = optimize(root, platforms, budget=budget, up=up)
     rewrite(root, lifting=chosen.lifted, observer=observe)
-    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms)), tuple(rules))
+    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, up)), tuple(rules))
 
 
-def _alternatives(root: Operator, chosen: ExecutionPlan, platforms: Registry) -> list[Alternative]:
+def _alternatives(
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, up: frozenset[str]
+) -> list[Alternative]:
     """Plan again on each single platform, and without each platform that was chosen."""
     names = [platform.name for platform in platforms]
     used = [name for name in chosen.platforms if name != DRIVER]
@@ -170,40 +173,50 @@ def _alternatives(root: Operator, chosen: ExecutionPlan, platforms: Registry) ->
             continue
         if set(names_tried) == set(used):
             continue
-        found.append(_alternative(root, chosen, platforms, names_tried))
-    other_form = _alternative(root, chosen, platforms, tuple(names), lifting=not chosen.lifted)
-    if other_form.seconds is not None and _has_functions(root):
-        found.append(replace(other_form, platforms=(), lifted=not chosen.lifted))
+        found.append(_alternative(root, chosen, platforms.only(*names_tried), up))
+    if _has_functions(root):
+        other = optimize(root, platforms, lifting=not chosen.lifted, up=up)
+        if other.lifted is not chosen.lifted:
+            found.append(_compared(other, chosen, (), up, lifted=other.lifted))
     return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
 
 
 def _alternative(
-    root: Operator,
-    chosen: ExecutionPlan,
-    platforms: Registry,
-    names: tuple[str, ...],
-    lifting: bool | None = None,
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, up: frozenset[str]
 ) -> Alternative:
+    names = tuple(platform.name for platform in platforms)
     try:
-        plan = optimize(root, platforms.only(*names), lifting=lifting)
+        plan = optimize(root, platforms, up=up)
     except PlacementError as error:
         return Alternative(names, None, _shorten(f"{error.message}; {error.hint}"))
     except UmbelError as error:
         return Alternative(names, None, _shorten(error.message))
+    return _compared(plan, chosen, names, up)
+
+
+def _compared(
+    plan: ExecutionPlan,
+    chosen: ExecutionPlan,
+    names: tuple[str, ...],
+    up: frozenset[str],
+    *,
+    lifted: bool | None = None,
+) -> Alternative:
     ratio = plan.cost.seconds / max(chosen.cost.seconds, 1e-9)
-    return Alternative(names, plan.cost.seconds, f"{ratio:.2f}× the estimate; {_parts(plan)}")
+    reason = f"{ratio:.2f}× the estimate; {_parts(plan, up)}"
+    return Alternative(names, plan.cost.seconds, reason, lifted)
 
 
 def _has_functions(root: Operator) -> bool:
     return any(isinstance(operator, Functional) for operator in topological(root))
 
 
-def _parts(plan: ExecutionPlan) -> str:
+def _parts(plan: ExecutionPlan, up: frozenset[str]) -> str:
     """The dearest part of a plan that lost."""
     starts = sum(
         p.costs.start
         for p in {s.platform.name: s.platform for s in plan.stages}.values()
-        if not p.started()
+        if p.name not in up
     )
     dearest = max((o for s in plan.stages for o in s.operators), key=lambda o: o.cost.seconds)
     start = f"starting engines {_seconds(starts)}, " if starts else ""

@@ -42,6 +42,7 @@ class Problem:
         channels_for: the channels of a platform's list that can hold an operator's output.
         graph: the channels and conversions at hand.
         wanted: the channels of which the plan's result must come in one.
+        up: names of the platforms whose engines need no starting.
         rounds: how often the plan runs; everything but starting engines is paid each time.
     """
 
@@ -52,6 +53,7 @@ class Problem:
     channels_for: Callable[[Operator, Sequence[str]], Sequence[str]]
     graph: ChannelGraph
     wanted: Sequence[str]
+    up: frozenset[str] = frozenset()
     rounds: float = 1
 
 
@@ -199,7 +201,7 @@ def _extend(
     cost = partial.cost + problem.operator_cost(operator, platform).times(rounds)
     used = partial.used
     # Engines that are up cost nothing to use once more, so they do not tell partial plans apart.
-    if platform.name not in used and not platform.started():
+    if platform.name not in used and platform.name not in problem.up:
         cost += Cost(platform.costs.start, platform.costs.start * platform.costs.dollars_per_second)
         used |= {platform.name}
     still_open = []

@@ -45,6 +45,7 @@ def optimize(
     lifting: bool | None = None,
     observer: Observer | None = None,
     measured: Mapping[str, float] | None = None,
+    up: frozenset[str] | None = None,
 ) -> ExecutionPlan:
     """Choose how a plan is run.
 
@@ -57,6 +58,7 @@ def optimize(
             are.
         observer: told of the plan after each rewrite rule.
         measured: rows that earlier runs counted, by operator digest.
+        up: names of the platforms to be taken as started; None asks them.
 
     Returns:
         The execution plan that is reckoned to take the least time within the budget. Equal
@@ -66,7 +68,7 @@ def optimize(
         PlacementError: no platform can run some operator, a pinned one cannot, or no plan fits
             the budget.
     """
-    planner = Planner(platforms, budget=budget, measured=measured)
+    planner = Planner(platforms, budget=budget, measured=measured, up=up)
     as_written: ExecutionPlan | None = None
     rewritten = rewrite(root, lifting=lifting is not False, observer=observer)
     lifted = _functions(rewritten) < _functions(root)
@@ -84,6 +86,11 @@ def optimize(
     if as_written is not None and as_written.cost.seconds <= plan.cost.seconds:
         return as_written
     return replace(plan, logical=root, lifted=lifted)
+
+
+def started(platforms: Registry) -> frozenset[str]:
+    """The names of the platforms whose engines are up."""
+    return frozenset(platform.name for platform in platforms if platform.started())
 
 
 def _plan_as_written(root: Operator, planner: Planner) -> ExecutionPlan:
@@ -118,7 +125,10 @@ class Planner:
         *,
         budget: Budget | None = None,
         measured: Mapping[str, float] | None = None,
+        up: frozenset[str] | None = None,
     ) -> None:
+        # Asked once and first: to ask an engine what it can run may start it.
+        self._up = started(platforms) if up is None else up
         self._platforms = platforms
         self._budget = budget
         self._measured = measured
@@ -160,6 +170,7 @@ class Planner:
             channels_for=channels_for,
             graph=self._graph,
             wanted=wanted,
+            up=self._up,
             rounds=rounds,
         )
         among = self._worth_asking(problem)
@@ -202,7 +213,9 @@ class Planner:
         """
         everyone = list(self._platforms)
         pinned = {op.pin for op in topological(problem.root)}
-        at_hand = [p for p in everyone if p.started() or not p.costs.start or p.name in pinned]
+        at_hand = [
+            p for p in everyone if p.name in self._up or not p.costs.start or p.name in pinned
+        ]
         if self._budget is not None or len(at_hand) == len(everyone):
             return everyone
         try:

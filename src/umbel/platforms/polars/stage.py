@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from threading import Thread
 from typing import Any
 
@@ -72,14 +72,12 @@ class PolarsStage:
             except BaseException as error:  # noqa: BLE001 (handed to the waiting thread)
                 collected.set_exception(error)
 
-        Thread(target=work, name="umbel-polars", daemon=True).start()
-        while True:
-            try:
-                return collected.result(timeout=_WAIT)
-            except TimeoutError:
-                if collected.done():
-                    raise  # the query's own
-                context.check_cancelled()
+        thread = Thread(target=work, name="umbel-polars", daemon=True)
+        thread.start()
+        while not wait([collected], timeout=_WAIT).done:
+            context.check_cancelled()
+        thread.join()  # it only lets go of what it used; not to be cut off by the process's exit
+        return collected.result()
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

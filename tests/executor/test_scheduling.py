@@ -1,0 +1,191 @@
+"""Independent stages run at once, and data is let go of once its last reader took it."""
+
+from __future__ import annotations
+
+import contextvars
+import decimal
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import umbel as ub
+from umbel import col
+from umbel.executor.events import Event, StageFinished, StageStarted
+
+
+def frame_of(session: ub.Session, function: Any) -> ub.DataFrame:
+    """A frame whose rows a Python function makes, in a stage of its own."""
+    return session.from_items([1, 2]).map(function).to_frame({"n": int}).on("python")
+
+
+def test_independent_stages_run_at_the_same_time(session: ub.Session):
+    """Each of the two functions waits for the other to be called."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(x):
+        if x == 1:
+            meeting.wait()
+        return x
+
+    left = frame_of(session, meet)
+    right = frame_of(session, lambda x: meet(x))
+    both = left.join(right, on="n").on("duckdb")
+    assert sorted(both.collect().column("n").to_pylist()) == [1, 2]
+
+
+def test_dependent_stages_run_one_after_the_other():
+    events: list[Event] = []
+    session = ub.connect(progress=False, listener=events.append)
+    frame = frame_of(session, lambda x: x * 2)
+    frame.group_by().agg(col("n").sum()).on("duckdb").sort("n").on("polars").collect()
+    order = [type(e).__name__ for e in events if isinstance(e, StageStarted | StageFinished)]
+    assert order == ["StageStarted", "StageFinished"] * 3
+
+
+def test_a_failure_stops_the_other_stages(session: ub.Session):
+    """The one that does not fail would run for a minute."""
+    started = threading.Event()
+    rounds = []
+
+    def slow(x):
+        started.set()
+        threading.Event().wait(0.01)
+        rounds.append(x)
+        return x
+
+    def fail(x):
+        assert started.wait(20)
+        raise ValueError("on purpose")
+
+    many = session.from_items(list(range(6000))).map(slow).to_frame({"n": int}).on("python")
+    both = many.join(frame_of(session, fail), on="n").on("duckdb")
+    with pytest.raises(ub.FunctionError, match="on purpose"):
+        both.collect()
+    assert len(rounds) < 3000
+
+
+def test_a_function_sees_the_context_of_the_thread_that_runs_the_plan(session: ub.Session):
+    """Among context variables is the precision of decimals."""
+    name = contextvars.ContextVar("name", default="none")
+    name.set("here")
+    with decimal.localcontext(prec=50):
+        thirds = session.from_items([3]).map(lambda n: str(1 / decimal.Decimal(n))).collect()
+    assert thirds == ["0." + 50 * "3"]
+    assert session.from_items([1]).map(lambda _: name.get()).collect() == ["here"]
+
+
+class Tracked:
+    """A value whose life a test can watch."""
+
+    alive: weakref.WeakSet[Tracked] = weakref.WeakSet()
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.alive.add(self)
+
+
+def test_what_nobody_reads_any_more_is_released(session: ub.Session):
+    """The objects of the first stage are gone when the third begins."""
+    before_third: list[int] = []
+
+    def count(d: ub.Dataset) -> ub.Dataset:
+        return d.map(lambda t: t.n + 1)  # the loop's body: reads the objects, gives numbers
+
+    def look(x):
+        gc.collect()
+        before_third.append(len(Tracked.alive))
+        return x
+
+    made = session.from_items(list(range(50))).map(Tracked)
+    assert made.repeat(1, count).map(look).count() == 50
+    assert set(before_third) == {0}
+
+
+def test_arrow_data_is_released_after_its_last_reader():
+    """Watches the tables that pass between three engines' stages."""
+    tables: list[weakref.ref[pa.Table]] = []
+    alive: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageStarted):
+            gc.collect()
+            alive.append(sum(table() is not None for table in tables))
+
+    session = ub.connect(progress=False, listener=listen)
+    platform = session.platforms()["python"]
+    compile_stage = platform.compile
+
+    class Watching:
+        def __init__(self, stage: Any) -> None:
+            self.inner = compile_stage(stage)
+            self.text = self.inner.text
+
+        def run(self, inputs: Any, context: Any) -> Any:
+            output = self.inner.run(inputs, context)
+            if isinstance(output, pa.Table):
+                tables.append(weakref.ref(output))
+            return output
+
+    platform.compile = Watching  # type: ignore[method-assign]
+    frame = session.from_items([1, 2, 3]).map(lambda x: hash(x)).to_frame({"n": int}).on("python")
+    once = frame.filter(col("n") > 1).on("duckdb")
+    (once.sort("n").on("polars")).limit(2).on("duckdb").collect()
+    # python, duckdb, polars, duckdb: its table lives for the second stage only.
+    assert alive == [0, 1, 0, 0]
+
+
+def test_failed_tries_let_go_of_their_data(session: ub.Session):
+    """What a lifted try made is not kept while the functions run as written."""
+    from umbel.executor import run
+
+    alive: list[int] = []
+
+    def look(pair):
+        gc.collect()
+        alive.append(len(Tracked.alive))
+        return pair
+
+    def wide(t):
+        return (t.n, t.n)
+
+    objects = session.from_items(list(range(20))).map(Tracked).map(wide).to_frame({"a": int, "b": int})
+    numbers = objects.rows().map(lambda r: r.a + 2**63 - 19).map(look)
+    result = run(numbers.plan, platforms=session.platforms(), progress=False, lifting=True)
+    assert result.elements == [n + 2**63 - 19 for n in range(20)]
+    # One piece of the second try may be under way; twenty of the first would add up to more.
+    assert max(alive) <= 20
+
+
+def test_many_stages_wait_for_their_turn(session: ub.Session):
+    """More independent stages than run at once."""
+    running: set[int] = set()
+    most: list[int] = []
+    lock = threading.Lock()
+
+    def branch(number: int) -> ub.DataFrame:
+        def note(x):
+            with lock:
+                running.add(number)
+                most.append(len(running))
+            threading.Event().wait(0.02)
+            with lock:
+                running.discard(number)
+            return x
+
+        return session.from_items([number]).map(note).to_frame({"n": int}).on("python")
+
+    branches = [branch(number) for number in range(9)]
+    union = branches[0].union(*branches[1:]).on("duckdb")
+    assert sorted(union.collect().column("n").to_pylist()) == list(range(9))
+    assert 1 < max(most) <= 4
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    yield
+    assert not [t for t in threading.enumerate() if t.name.startswith("umbel-stage")]
