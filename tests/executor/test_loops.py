@@ -31,7 +31,9 @@ def test_a_loop_in_the_condition_of_a_loop(session: ub.Session):
         return d.repeat(2, lambda e: e.map(lambda x: x + 1)).map(lambda x: x < 10)
 
     # ends as soon as x + 2 is no longer below 10
-    assert session.from_items([1]).do_while(small, lambda d: d.map(lambda x: x + 1)).collect() == [8]
+    assert session.from_items([1]).do_while(small, lambda d: d.map(lambda x: x + 1)).collect() == [
+        8
+    ]
 
 
 def test_do_while_runs_at_least_once_and_until_the_condition_is_false(session: ub.Session):
@@ -139,9 +141,7 @@ def test_broadcasts_inside_and_outside_of_the_body(session: ub.Session):
     def share(x, everything):
         return x + len(everything)
 
-    loop = session.from_items([0, 5]).repeat(
-        3, lambda d: d.map(share, broadcast={"everything": d})
-    )
+    loop = session.from_items([0, 5]).repeat(3, lambda d: d.map(share, broadcast={"everything": d}))
     assert sorted(loop.collect()) == [6, 11]
 
 

@@ -44,15 +44,15 @@ def test_every_operator_of_a_python_stage_is_measured(session: ub.Session):
 def test_operators_above_another_stages_output_are_measured_too(session: ub.Session):
     """Their inputs are placeholders when they run, which must not hide who they are."""
     frame = session.from_dict({"a": [1, 2, 3, 4]}).filter(col("a") > 1).on("duckdb")
-    result = frame.rows().map(lambda r: hash(r.a)).filter(lambda a: hash(a) > 2).on("python").execute()
+    result = (
+        frame.rows().map(lambda r: hash(r.a)).filter(lambda a: hash(a) > 2).on("python").execute()
+    )
     last = result.run.stages[-1]
     assert [(o.name, o.rows) for o in last.operators][-2:] == [("Map", 3), ("FilterRows", 2)]
 
 
 @pytest.mark.parametrize("platform", ["polars", "duckdb"])
-def test_an_engine_that_fuses_measures_its_output_and_the_stage(
-    session: ub.Session, platform: str
-):
+def test_an_engine_that_fuses_measures_its_output_and_the_stage(session: ub.Session, platform: str):
     frame = session.from_dict({"a": [1, 2, 3]}).on(platform)
     result = frame.filter(col("a") > 1).on(platform).with_columns(b=col("a") + 1).on(platform)
     run = result.execute().run
@@ -67,7 +67,9 @@ def test_an_engine_that_fuses_measures_its_output_and_the_stage(
 
 
 def test_the_record_is_json(session: ub.Session):
-    loop = session.from_items([1]).map(lambda x: hash(x)).repeat(2, lambda d: d.map(lambda x: x + 1))
+    loop = (
+        session.from_items([1]).map(lambda x: hash(x)).repeat(2, lambda d: d.map(lambda x: x + 1))
+    )
     result = loop.execute()
     record = json.loads(result.run.to_json())
     assert record["seconds"] == pytest.approx(result.run.seconds)

@@ -7,8 +7,8 @@ branch takes must be evaluated for its own rows only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.expressions import (
@@ -22,10 +22,17 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.safety import cannot_fail
 from umbel.plan.typing import infer_type
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch
 from umbel.platforms.polars.types import literal, polars_type
 
-Compile = Callable[[Expression, pa.Schema], pl.Expr]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
+
+Compile: TypeAlias = "Callable[[Expression, pa.Schema], pl.Expr]"
 
 
 def must_wait(case: Case, schema: pa.Schema) -> bool:

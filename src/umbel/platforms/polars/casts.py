@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,8 +12,15 @@ from umbel.plan.casting import cast_value, kind, text_pattern
 from umbel.plan.casting import refuse_cast as refuse_plan_cast
 from umbel.plan.errors import EvaluationError
 from umbel.plan.types import MAX_DECIMAL_PRECISION, type_name
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch, each_row, from_arrow, patch_rows
 from umbel.platforms.polars.types import literal, polars_type
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
 
 _NUMBERS = ("integer", "float", "decimal", "boolean")
 

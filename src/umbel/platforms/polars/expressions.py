@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.expressions import (
@@ -22,11 +22,17 @@ from umbel.plan.functions import CATALOGUE
 from umbel.plan.functions.forms import Absent, TypedCall
 from umbel.plan.types import common_type
 from umbel.plan.typing import infer_type
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.branches import must_wait, row_by_branch
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import call_reference
 from umbel.platforms.polars.functions import forms
 from umbel.platforms.polars.types import literal
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
 
 
 def compile_expression(expression: Expression, schema: pa.Schema) -> pl.Expr:

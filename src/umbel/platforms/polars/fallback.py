@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.errors import EvaluationError
 from umbel.plan.functions import Function, Nulls
 from umbel.plan.types import type_name
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.types import polars_type
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
 
 
 def call_reference(

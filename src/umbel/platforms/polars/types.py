@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.errors import TypeClashError
 from umbel.plan.types import is_decimal, is_list, type_name
+from umbel.platforms.lazy import LazyModule
 
-_PRIMITIVES: dict[pa.DataType, type[pl.DataType]] = {
-    pa.null(): pl.Null,
-    pa.bool_(): pl.Boolean,
-    pa.int8(): pl.Int8,
-    pa.int16(): pl.Int16,
-    pa.int32(): pl.Int32,
-    pa.int64(): pl.Int64,
-    pa.uint8(): pl.UInt8,
-    pa.uint16(): pl.UInt16,
-    pa.uint32(): pl.UInt32,
-    pa.uint64(): pl.UInt64,
-    pa.float32(): pl.Float32,
-    pa.float64(): pl.Float64,
-    pa.string(): pl.String,
-    pa.binary(): pl.Binary,
-    pa.date32(): pl.Date,
-    pa.time64("us"): pl.Time,
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
+
+#: Names in the module, which is not imported yet.
+_PRIMITIVES: dict[pa.DataType, str] = {
+    pa.null(): "Null",
+    pa.bool_(): "Boolean",
+    pa.int8(): "Int8",
+    pa.int16(): "Int16",
+    pa.int32(): "Int32",
+    pa.int64(): "Int64",
+    pa.uint8(): "UInt8",
+    pa.uint16(): "UInt16",
+    pa.uint32(): "UInt32",
+    pa.uint64(): "UInt64",
+    pa.float32(): "Float32",
+    pa.float64(): "Float64",
+    pa.string(): "String",
+    pa.binary(): "Binary",
+    pa.date32(): "Date",
+    pa.time64("us"): "Time",
 }
 
 
@@ -47,7 +54,8 @@ def polars_type(dtype: pa.DataType) -> pl.DataType:
     """
     primitive = _PRIMITIVES.get(dtype)
     if primitive is not None:
-        return primitive()
+        dtype_class: type[pl.DataType] = getattr(pl, primitive)
+        return dtype_class()
     if is_decimal(dtype):
         return pl.Decimal(dtype.precision, dtype.scale)
     if pa.types.is_timestamp(dtype):

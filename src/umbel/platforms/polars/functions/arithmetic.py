@@ -10,9 +10,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,11 +30,18 @@ from umbel.plan.types import (
     is_integer,
     type_name,
 )
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import each_batch, from_arrow, map_rows
 from umbel.platforms.polars.types import literal, polars_type
 
-Call = TypedCall[pl.Expr]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
+
+Call: TypeAlias = "TypedCall[pl.Expr]"
 Interval = tuple[int, int]
 Operation = Callable[[Any, Any], Any]
 

@@ -5,23 +5,31 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.casting import cast_value
 from umbel.plan.expressions import Literal
 from umbel.plan.functions.comparison import compared_type, exactly_common
 from umbel.plan.functions.forms import Absent, Form, TypedCall
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import from_arrow
 from umbel.platforms.polars.types import literal
 
-Call = TypedCall[pl.Expr]
-Compare = Callable[[pl.Expr, pl.Expr], pl.Expr]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
 
-_NULL = pl.lit(None, dtype=pl.Boolean)
+
+Call: TypeAlias = "TypedCall[pl.Expr]"
+Compare: TypeAlias = "Callable[[pl.Expr, pl.Expr], pl.Expr]"
+
+
+def _null() -> pl.Expr:
+    return pl.lit(None, dtype=pl.Boolean)
 
 
 def pair(call: Call, first: int, second: int) -> tuple[pl.Expr, pl.Expr]:
@@ -61,7 +69,7 @@ def _is_in(call: Call) -> pl.Expr:
         if not isinstance(node, Literal):
             tests.append(operator.eq(*pair(call, 0, position)))
         elif node.value is None:
-            tests.append(_NULL)
+            tests.append(_null())
         else:
             value = cast_value(node.value, node.dtype, target, strict=True)
             constants.setdefault(target, []).append(value)

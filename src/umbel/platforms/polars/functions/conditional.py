@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import is_float
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.functions.comparison import exact, pair
 from umbel.platforms.polars.types import literal
 
-Call = TypedCall[pl.Expr]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
+
+Call: TypeAlias = "TypedCall[pl.Expr]"
 
 
 def _unified(call: Call) -> list[pl.Expr]:

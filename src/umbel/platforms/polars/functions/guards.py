@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.errors import EvaluationError
 from umbel.plan.functions.forms import Absent, Form, TypedCall
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch
 from umbel.platforms.polars.types import literal
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
 
 
 def _check(value: pl.Series, condition: pl.Series) -> pl.Series:

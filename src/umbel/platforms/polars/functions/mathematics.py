@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 
 from umbel.plan.functions.forms import Absent, Form, TypedCall
@@ -20,6 +19,7 @@ from umbel.plan.types import (
     is_float,
     is_integer,
 )
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import each_batch
 from umbel.platforms.polars.functions.arithmetic import (
@@ -30,7 +30,13 @@ from umbel.platforms.polars.functions.arithmetic import (
 )
 from umbel.platforms.polars.types import literal, polars_type
 
-Call = TypedCall[pl.Expr]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
+
+Call: TypeAlias = "TypedCall[pl.Expr]"
 
 
 def _reals(call: Call) -> list[pl.Expr]:
@@ -172,7 +178,7 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "asin": _real(lambda x: x.arcsin()),
     "acos": _real(lambda x: x.arccos()),
     "atan": _real(lambda x: x.arctan()),
-    "atan2": _real(pl.arctan2),
+    "atan2": _real(lambda y, x: pl.arctan2(y, x)),  # noqa: PLW0108 - Polars is not imported yet
     "sinh": _real(lambda x: x.sinh()),
     "cosh": _real(lambda x: x.cosh()),
     "tanh": _real(lambda x: x.tanh()),

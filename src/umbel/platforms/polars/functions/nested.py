@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import polars as pl
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import common_type, is_float, is_integer, is_list
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.functions.strings import Call, native, slice_bounds, whole
 from umbel.platforms.polars.types import polars_type
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
 
 
 def _contains(call: Call) -> pl.Expr:

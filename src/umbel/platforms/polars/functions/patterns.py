@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.functions.patterns import ANY, ONE, parse_like
 from umbel.plan.functions.regex import parse_regex, parse_replacement
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.functions.strings import FORMS as STRINGS
 from umbel.platforms.polars.functions.strings import Call
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
 
 
 def _rust(call: Call) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,9 +23,16 @@ from umbel.plan.functions.characters import (
 )
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import STRING
+from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch, patch_rows
 
-Call = TypedCall[pl.Expr]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyModule("polars")
+
+
+Call: TypeAlias = "TypedCall[pl.Expr]"
 
 #: Positions and lengths beyond this are as good as infinite, and safe to add up.
 FAR = 2**40
