@@ -31,6 +31,7 @@ from umbel.plan.operators import (
     Filter,
     Intersect,
     Join,
+    JoinType,
     Limit,
     Operator,
     Project,
@@ -85,7 +86,7 @@ def scalar(draw: st.DrawFn, schema: pa.Schema, dtype: pa.DataType, depth: int = 
     """An expression of a type over a schema."""
     own = [Column(f.name) for f in schema if f.type == dtype]
     if depth == 0 or draw(st.booleans()):
-        if own and draw(st.integers(0, 4)):
+        if own and draw(st.integers(min_value=0, max_value=4)):
             return draw(st.sampled_from(own))
         return literal(draw, dtype)
 
@@ -230,7 +231,8 @@ def step(draw: st.DrawFn, names: Names, kind: str, below: Operator, other: Any) 
         ]
         if pairs:
             on = (draw(st.sampled_from(pairs)),)
-            how = draw(st.sampled_from(["inner", "left", "right", "full", "semi", "anti"]))
+            kinds: list[JoinType] = ["inner", "left", "right", "full", "semi", "anti"]
+            how = draw(st.sampled_from(kinds))
             residual = None
             if how in ("inner", "left", "semi", "anti") and draw(st.booleans()):
                 both = pa.schema([*schema, *right.schema])

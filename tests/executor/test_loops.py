@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -175,7 +175,7 @@ def test_the_state_of_a_round_is_released_when_the_next_has_read_it(session: ub.
     import weakref
 
     class Value:
-        alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        alive: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
 
         def __init__(self) -> None:
             self.alive.add(self)

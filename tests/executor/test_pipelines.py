@@ -204,10 +204,11 @@ def test_a_pipeline_gives_what_plain_python_gives(
     session: ub.Session, pipeline: tuple[list[Any], list[Step]]
 ):
     items, steps = pipeline
-    expected: list[Any] | None = list(items)
+    modelled = list(items)
+    expected: list[Any] | None = modelled
     for step in steps:
         try:
-            expected = list(step.model(expected))
+            expected = modelled = list(step.model(modelled))
         except Exception:  # noqa: BLE001 - whatever the function raises for its values
             expected = None
             break

@@ -93,8 +93,9 @@ def test_bounds_without_end_are_null_in_json(session: ub.Session):
 def test_the_record_prints_estimates_beside_measurements(session: ub.Session):
     result = session.from_items([3, 1, 2]).filter(lambda x: hash(x) > 1).on("python").execute()
     lines = str(result.run).splitlines()
-    assert ["rows: estimate", "measured"] == [
-        word for word in ("rows: estimate", "measured") if word in lines[0]
+    assert [word for word in ("rows: estimate", "measured") if word in lines[0]] == [
+        "rows: estimate",
+        "measured",
     ]
     (line,) = [line for line in lines if "FilterRows" in line]
     words = line.split()

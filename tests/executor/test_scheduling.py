@@ -8,7 +8,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -82,7 +82,7 @@ def test_a_function_sees_the_context_of_the_thread_that_runs_the_plan(session: u
 class Tracked:
     """A value whose life a test can watch."""
 
-    alive: weakref.WeakSet[Tracked] = weakref.WeakSet()
+    alive: ClassVar[weakref.WeakSet[Tracked]] = weakref.WeakSet()
 
     def __init__(self, n: int) -> None:
         self.n = n

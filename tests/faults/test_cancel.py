@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import umbel as ub
-from umbel import col
 from tests.faults.conftest import Start
+from umbel import col
 
 #: Seconds that a cancelled run may take to end. By itself it takes less than two; the machine of
 #: the tests may be busy.

@@ -162,7 +162,7 @@ def test_python_objects_stay_in_python() -> None:
 
 
 @pytest.fixture
-def explained():  # type: ignore[no-untyped-def]
+def explained():
     predicate = Call("greater", (Column("a"), Literal(1, INT64)))
     root = Distinct(input=Filter(input=Distinct(input=values(1, 2)), predicate=predicate))
     both = registry(fast=engine(refuses="Filter"), slow=engine(Distinct=5.0, Filter=0.1))
@@ -170,7 +170,7 @@ def explained():  # type: ignore[no-untyped-def]
 
 
 class TestExplanation:
-    def test_text_shows_stages_and_what_lost(self, explained) -> None:  # type: ignore[no-untyped-def]
+    def test_text_shows_stages_and_what_lost(self, explained) -> None:
         text = str(explained)
         assert "stage 0 on" in text
         assert "greater(a, 1)" in text
@@ -179,19 +179,19 @@ class TestExplanation:
         assert "no Filter here" in text
         assert "only slow" in text
 
-    def test_json(self, explained) -> None:  # type: ignore[no-untyped-def]
+    def test_json(self, explained) -> None:
         data = json.loads(explained.to_json())
         assert data["seconds"] == pytest.approx(explained.plan.cost.seconds)
         assert {"operator", "platform", "reason"} == set(data["refusals"][0])
         operators = [o["name"] for s in data["stages"] for o in s["operators"]]
         assert operators.count("Filter") == 1
 
-    def test_mermaid(self, explained) -> None:  # type: ignore[no-untyped-def]
+    def test_mermaid(self, explained) -> None:
         lines = explained.to_mermaid().splitlines()
         assert lines[0] == "flowchart TD"
         assert sum("-->" in line for line in lines) == len(explained.plan.stages) - 1
 
-    def test_svg_is_well_formed_and_shows_every_stage(self, explained) -> None:  # type: ignore[no-untyped-def]
+    def test_svg_is_well_formed_and_shows_every_stage(self, explained) -> None:
         root = ET.fromstring(explained.to_svg())
         boxes = [e for e in root if e.tag.endswith("rect")]
         assert len(boxes) == len(explained.plan.stages)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
+from umbel.executor.interrupts import Interrupts
 from umbel.executor.progress import ProgressDisplay
 from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
@@ -148,13 +149,14 @@ class _Attempts:
         records = stage_records(plan.stages)
         scratch = Scratch()
         try:
-            with self.cancellation.part() as part:
+            with self.cancellation.part() as part, Interrupts() as interrupts:
                 services = Services(
                     cancellation=part,
                     scratch=scratch,
                     memory_limit=self.memory_limit,
                     graph=ChannelGraph(self.platforms.conversions),
                     listener=self.listener,
+                    interrupts=interrupts,
                     began=self.began,
                 )
                 try:

@@ -66,12 +66,16 @@ class Scheduler:
             UmbelError: the first stage that failed; the others were stopped.
             CancelledError: the run was cancelled.
         """
-        workers = Workers(self._services.cancellation)
+        services = self._services
+        workers = Workers(services.cancellation)
+        if not self._depth:
+            workers = Workers(services.cancellation, services.interrupts.keep)
+            services.wake = workers.wake
         try:
             self._run_stages(workers)
         except BaseException as error:
             workers.stop()
-            failure = self._services.failure
+            failure = services.failure
             if isinstance(error, CancelledError) and failure is not None:
                 raise failure.error from failure.error.__cause__
             raise

@@ -10,6 +10,7 @@ from typing import Any
 
 from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.events import Listener
+from umbel.executor.interrupts import Interrupts
 from umbel.optimizer.execution_plan import PlannedStage
 from umbel.optimizer.movement import ChannelGraph
 from umbel.platforms.base import CompiledStage
@@ -33,6 +34,8 @@ class Services:
         memory_limit: bytes that each stage may use before it spills.
         graph: the conversions between channels.
         listener: told of events.
+        interrupts: who hears of Ctrl-C.
+        wake: lets the main thread look up.
         began: when the run began.
         failure: the first stage that failed by itself, not because it was stopped.
     """
@@ -42,6 +45,8 @@ class Services:
     memory_limit: int
     graph: ChannelGraph
     listener: Listener
+    interrupts: Interrupts
+    wake: Callable[[], None] = lambda: None
     began: float = field(default_factory=time.perf_counter)
     failure: Failure | None = None
     _closed: bool = False
@@ -73,6 +78,7 @@ class Services:
             known = planned.platform.compile(planned.stage)
             with self._lock:
                 self._compiled[id(planned)] = known
+            self.wake()  # the engine may have been imported just now, see `Interrupts`
         return known
 
     def fail(self, stage: PlannedStage, error: BaseException) -> None:

@@ -20,6 +20,8 @@ from umbel.executor.context import Cancellation
 PATIENCE, LAST_PATIENCE = 1.0, 0.3
 #: Seconds between interrupts: an engine that was about to begin has not heard the first.
 _AGAIN = 0.05
+#: Stands for the key of no work.
+_WAKE = -1
 
 
 class LeftBehindError(BaseException):
@@ -29,8 +31,17 @@ class LeftBehindError(BaseException):
 class Workers:
     """Runs pieces of work on threads, and tells which has ended."""
 
-    def __init__(self, cancellation: Cancellation) -> None:
+    def __init__(
+        self, cancellation: Cancellation, attend: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            cancellation: of the run.
+            attend: called by the thread that waits, when it begins to and whenever it is woken.
+        """
         self._cancellation = cancellation
+        self._attend = attend
         self._threads: dict[int, threading.Thread] = {}
         self._ended: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
 
@@ -66,30 +77,23 @@ class Workers:
             CancelledError: the run was cancelled.
             KeyboardInterrupt: the user pressed Ctrl-C (in the main thread only).
         """
-        self._cancellation.register(self._wake)
+        self._cancellation.register(self.wake)
         try:
-            key, error = self._ended.get()
+            key, error = _WAKE, None
+            while key == _WAKE:
+                self._cancellation.check()
+                self._attend()
+                key, error = self._ended.get()
         finally:
-            self._cancellation.unregister(self._wake)
-        if key < 0:
-            self._cancellation.check()
-        self._joined(key)
+            self._cancellation.unregister(self.wake)
+        self._threads.pop(key, None)
         if error is not None:
             raise error
         return key
 
-    def _joined(self, key: int) -> None:
-        """Let a thread whose work has ended come to its own end.
-
-        It may still be letting go of an engine's objects; a process that exits meanwhile would
-        end the thread inside the engine, which engines answer by aborting.
-        """
-        thread = self._threads.pop(key, None)
-        if thread is not None:
-            thread.join(PATIENCE)
-
-    def _wake(self) -> None:
-        self._ended.put((-1, None))
+    def wake(self) -> None:
+        """Let the thread that waits look up."""
+        self._ended.put((_WAKE, None))
 
     def stop(self) -> None:
         """Cancel all work and wait for its end; leave behind what does not end."""

@@ -49,7 +49,7 @@ SMALL = (-(2**63), -(2**31) - 1, -5, -2, -1, 0, 1, 2, 3, 7, 2**31, 2**62, 2**63 
 COUNTS = (-(2**63), -3, -1, 0, 1, 2, 9, None)
 
 
-def text(value: str) -> Literal:
+def text(value: str | None) -> Literal:
     """A constant text."""
     return constant(value, pa.string())
 

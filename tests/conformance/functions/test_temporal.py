@@ -15,6 +15,7 @@ from tests.conformance.functions.values import STRINGS, array, hostile
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Call, Literal
 from umbel.plan.functions import temporal
+from umbel.plan.functions.formats import format_time
 from umbel.plan.functions.temporal import CALENDAR_UNITS, UNITS
 from umbel.plan.typing import infer_type
 
@@ -133,7 +134,11 @@ def test_making_dates() -> None:
 
 def test_making_timestamps() -> None:
     good = (2024, 2, 29, 23, 59, 59, 999999)
-    rows = [good, (1, 1, 1, 0, 0, 0, 0), (9999, 12, 31, 23, 59, 59, 1)]
+    rows: list[tuple[int | None, ...]] = [
+        good,
+        (1, 1, 1, 0, 0, 0, 0),
+        (9999, 12, 31, 23, 59, 59, 1),
+    ]
     for place, wrong in enumerate((0, 13, 30, 24, 60, 60, 10**6)):
         rows.append((*good[:place], wrong, *good[place + 1 :]))
         rows.append((*good[:place], -1, *good[place + 1 :]))
@@ -187,7 +192,7 @@ def test_reading(pattern: str) -> None:
 def test_reading_gives_what_was_written() -> None:
     moments = [value for value in hostile(LOCAL) if value is not None]
     for pattern in ("%Y-%m-%d %H:%M:%S.%f", "%f %S %M %p %I %B %d %Y"):
-        written = [temporal.format_time(moment, pattern) for moment in moments]
+        written = [format_time(moment, pattern) for moment in moments]
         values = check(call("strptime", "x", text(pattern)), {"x": pa.array(written)})
         assert values == moments
 
