@@ -86,7 +86,8 @@ def scalar(draw: st.DrawFn, schema: pa.Schema, dtype: pa.DataType, depth: int = 
     """An expression of a type over a schema."""
     own = [Column(f.name) for f in schema if f.type == dtype]
     if depth == 0 or draw(st.booleans()):
-        if own and draw(st.integers(min_value=0, max_value=4)):
+        chance: int = draw(st.integers(0, 4))
+        if own and chance:
             return draw(st.sampled_from(own))
         return literal(draw, dtype)
 

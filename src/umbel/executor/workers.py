@@ -86,10 +86,20 @@ class Workers:
                 key, error = self._ended.get()
         finally:
             self._cancellation.unregister(self.wake)
-        self._threads.pop(key, None)
+        self._joined(key)
         if error is not None:
             raise error
         return key
+
+    def _joined(self, key: int) -> None:
+        """Let a thread whose work has ended come to its own end.
+
+        It may still be letting go of an engine's objects; a process that exits meanwhile would
+        end the thread inside the engine, which engines answer by aborting.
+        """
+        thread = self._threads.pop(key, None)
+        if thread is not None:
+            thread.join(PATIENCE)
 
     def wake(self) -> None:
         """Let the thread that waits look up."""
