@@ -24,3 +24,15 @@ def test_umbel_is_imported(imported: set[str]):
 
 def test_no_engine_is_imported(imported: set[str]):
     assert imported & LAZY == set()
+
+
+def test_a_small_job_in_python_imports_no_engine():
+    code = """
+import sys
+import umbel as ub
+session = ub.connect()
+assert session.from_items([1, 2]).map(lambda x: x + 1).collect() == [2, 3]
+print(*{name.partition('.')[0] for name in sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {"duckdb", "polars", "sqlglot"} == set()

@@ -27,7 +27,8 @@ def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
     """
     evaluation = isinstance(error, EvaluationError)
     if isinstance(error, UmbelError) and (not evaluation or _names_operator(planned, error)):
-        return error
+        advice = "" if error.hint or not evaluation else _advice(error.message)
+        return EvaluationError(error.message, hint=advice) if advice else error
     for operator in _operators(planned):
         # Of all that is read only CSV is converted by expressions.
         if isinstance(operator, Scan) and (

@@ -14,8 +14,10 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-#: More than the size of a `struct sigaction` anywhere; only its bytes matter here.
+#: More than the size of a `struct sigaction` anywhere. It is kept as the system gave it; only the
+#: address of the handler is looked at, with which it begins.
 _SIZE = 512
+_ADDRESS = ctypes.sizeof(ctypes.c_void_p)
 
 
 class Interrupts:
@@ -55,7 +57,7 @@ class Interrupts:
         if self._libc is None:
             return
         current = self._action()
-        if current != self._own:
+        if current[:_ADDRESS] != self._own[:_ADDRESS]:
             self._others = current
             self._libc.sigaction(signal.SIGINT, self._own, None)
 

@@ -174,10 +174,9 @@ def _alternatives(
         if set(names_tried) == set(used):
             continue
         found.append(_alternative(root, chosen, platforms.only(*names_tried), up))
-    if _has_functions(root):
-        other = optimize(root, platforms, lifting=not chosen.lifted, up=up)
-        if other.lifted is not chosen.lifted:
-            found.append(_compared(other, chosen, (), up, lifted=other.lifted))
+    other = _other_form(root, chosen, platforms, up)
+    if other is not None:
+        found.append(_compared(other, chosen, (), up, lifted=other.lifted))
     return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
 
 
@@ -207,8 +206,17 @@ def _compared(
     return Alternative(names, plan.cost.seconds, reason, lifted)
 
 
-def _has_functions(root: Operator) -> bool:
-    return any(isinstance(operator, Functional) for operator in topological(root))
+def _other_form(
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, up: frozenset[str]
+) -> ExecutionPlan | None:
+    """The plan with functions as expressions where they were left, or the other way round."""
+    if not any(isinstance(operator, Functional) for operator in topological(root)):
+        return None
+    try:
+        other = optimize(root, platforms, lifting=not chosen.lifted, up=up)
+    except PlacementError:  # a pinned engine runs only one of the two
+        return None
+    return other if other.lifted is not chosen.lifted else None
 
 
 def _parts(plan: ExecutionPlan, up: frozenset[str]) -> str:

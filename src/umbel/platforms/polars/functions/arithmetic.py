@@ -298,7 +298,7 @@ def _whole(on_integers: Callable[[pl.Series, pl.Series], pl.Series]) -> Form[pl.
 def negate_integers(series: pl.Series) -> pl.Series:
     """Change the sign; the least int64 fails the run."""
     if series.min() == integer_bounds(INT64)[0]:
-        return narrowed(-series.cast(pl.Int128), INT64)
+        return narrowed(series.cast(pl.Int128) * pl.Series([-1], dtype=pl.Int128), INT64)
     return -series
 
 
