@@ -9,11 +9,13 @@ cache, or another program running at the same time.
 from __future__ import annotations
 
 import argparse
+import compileall
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import umbel as ub
 from benchmarks.harness import interleave, report
 from benchmarks.wordcount.make_text import make_text
 
@@ -28,6 +30,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "umbel-bench")
     options = parser.parse_args()
+    # As pip leaves an installed package; this one may be a checkout whose files just changed.
+    compileall.compile_dir(str(Path(ub.__file__).parent), quiet=2)
     for size in options.size or ["10mb", "100mb"]:
         path = options.folder / f"text-{size}.txt"
         make_text(path, SIZES[size])
