@@ -187,9 +187,9 @@ def test_the_state_of_a_round_is_released_when_the_next_has_read_it(session: ub.
         most.append(len(Value.alive))
         return Value()
 
-    loop = session.from_items([None] * 10).repeat(6, lambda d: d.map(renew))
-    assert loop.count() == 10
-    assert max(most) <= 20
+    loop = session.from_items([None] * 3).repeat(4, lambda d: d.map(renew))
+    assert loop.count() == 3
+    assert max(most) <= 6
 
 
 def test_frames_inside_a_body(session: ub.Session):

@@ -106,7 +106,9 @@ def test_what_nobody_reads_any_more_is_released(session: ub.Session):
     assert set(before_third) == {0}
 
 
-def watch_tables(session: ub.Session) -> list[weakref.ref[pa.Table]]:
+def watch_tables(
+    session: ub.Session, monkeypatch: pytest.MonkeyPatch
+) -> list[weakref.ref[pa.Table]]:
     """Collect the tables that stages of the python platform give."""
     tables: list[weakref.ref[pa.Table]] = []
     platform = session.platforms()["python"]
@@ -123,7 +125,7 @@ def watch_tables(session: ub.Session) -> list[weakref.ref[pa.Table]]:
                 tables.append(weakref.ref(output))
             return output
 
-    platform.compile = Watching  # type: ignore[method-assign]
+    monkeypatch.setattr(platform, "compile", Watching)
     return tables
 
 
@@ -132,7 +134,7 @@ def count_alive(tables: list[weakref.ref[pa.Table]]) -> int:
     return sum(table() is not None for table in tables)
 
 
-def test_arrow_data_is_released_after_its_last_reader():
+def test_arrow_data_is_released_after_its_last_reader(monkeypatch: pytest.MonkeyPatch):
     alive: list[int] = []
 
     def listen(event: Event) -> None:
@@ -140,7 +142,7 @@ def test_arrow_data_is_released_after_its_last_reader():
             alive.append(count_alive(tables))
 
     session = ub.connect(progress=False, listener=listen)
-    tables = watch_tables(session)
+    tables = watch_tables(session, monkeypatch)
     frame = session.from_items([1, 2, 3]).map(lambda x: hash(x)).to_frame({"n": int}).on("python")
     once = frame.filter(col("n") > 1).on("duckdb")
     once.sort("n").on("polars").limit(2).on("duckdb").collect()
@@ -148,7 +150,7 @@ def test_arrow_data_is_released_after_its_last_reader():
     assert alive == [0, 1, 0, 0]
 
 
-def test_a_failed_try_lets_go_of_its_data():
+def test_a_failed_try_lets_go_of_its_data(monkeypatch: pytest.MonkeyPatch):
     """What the lifted try made is not kept while the functions run as written."""
     from umbel.executor import run
 
@@ -159,9 +161,9 @@ def test_a_failed_try_lets_go_of_its_data():
             alive.append(count_alive(tables))
 
     session = ub.connect(progress=False)
-    tables = watch_tables(session)
-    frame = session.from_items([1, 2**62]).map(lambda x: hash(str(x)) * 0 + x)
-    frame = frame.to_frame({"n": int}).on("python")
+    tables = watch_tables(session, monkeypatch)
+    items = session.from_items([1, 2**62]).map(lambda x: hash(str(x)) * 0 + x)
+    frame = items.to_frame({"n": int}).on("python")
     numbers = frame.filter(col("n") > 0).on("duckdb").rows().map(lambda r: r.n * 4)
     result = run(
         numbers.plan,

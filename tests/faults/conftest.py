@@ -13,6 +13,17 @@ import pytest
 
 Start = Callable[[str], "subprocess.Popen[str]"]
 
+#: Where the tests run in the background, Ctrl-C is ignored, and by what they start too.
+LISTENS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    """The names of what is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
@@ -28,7 +39,7 @@ def start(tmp_path: Path, temporary: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
     def start(script: str) -> subprocess.Popen[str]:
-        (tmp_path / "script.py").write_text(script, encoding="utf-8")
+        (tmp_path / "script.py").write_text(LISTENS + script, encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, "script.py"],
             cwd=tmp_path,

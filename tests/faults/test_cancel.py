@@ -14,6 +14,7 @@ import pytest
 import umbel as ub
 from tests.faults.conftest import Start
 from umbel import col
+from umbel.executor.events import Event, RunStarted
 
 #: Seconds that a cancelled run may take to end. By itself it takes less than two; the machine of
 #: the tests may be busy.
@@ -121,14 +122,20 @@ LONG: dict[str, Callable[[ub.Session], ub.Dataset | ub.DataFrame]] = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_another_thread_can_cancel(name: str):
-    session = ub.connect(progress=False)
-    timer = threading.Timer(0.7, session.cancel)
-    timer.start()
+    timers: list[threading.Timer] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RunStarted) and not timers:
+            timers.append(threading.Timer(0.7, session.cancel))
+            timers[0].start()
+
+    session = ub.connect(progress=False, listener=listen)
+    long = LONG[name](session)
     began = time.monotonic()
     with pytest.raises(ub.CancelledError, match="the run was cancelled"):
-        LONG[name](session).collect()
-    assert time.monotonic() - began < 0.7 + PROMPTLY
-    timer.join()
+        long.collect()
+    assert time.monotonic() - began < PROMPTLY
+    timers[0].join()
     # The session goes on; a new run is not cancelled.
     assert session.from_items([1]).map(lambda x: hash(x)).collect() == [1]
     deadline = time.monotonic() + PROMPTLY
@@ -155,7 +162,8 @@ def test_a_run_that_is_cancelled_before_it_begins_does_nothing():
 
 def test_a_run_on_another_thread_can_be_cancelled():
     """As a server does it: runs on threads of its own, cancelled from its main thread."""
-    session = ub.connect(progress=False)
+    started = threading.Event()
+    session = ub.connect(progress=False, listener=lambda event: started.set())
     caught: list[BaseException] = []
 
     def work():
@@ -166,7 +174,8 @@ def test_a_run_on_another_thread_can_be_cancelled():
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.5)
+    assert started.wait(20)
+    time.sleep(0.3)
     session.cancel()
     thread.join(PROMPTLY)
     assert not thread.is_alive()
