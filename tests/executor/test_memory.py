@@ -1,0 +1,117 @@
+"""Memory: limits reach the engines, results are whole however they were held, and held once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+
+import umbel as ub
+from umbel import col
+from umbel.executor.events import Event, RunFinished
+
+
+def test_a_limit_makes_python_spill_and_the_result_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The result itself lies in the run's scratch folder, which goes when the run ends."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    spilled: list[list[Path]] = []
+
+    def last(x):
+        if x[0] == 0:
+            spilled.append(list(tmp_path.rglob("*.spill")))
+        return x
+
+    session = ub.connect(progress=False, memory_limit=200_000)
+    numbers = session.from_items(list(range(30_000, -1, -1)))
+    pairs = numbers.map(lambda x: (x, "x" * 50 + str(hash(x)))).sort_by().map(last)
+    result = pairs.execute()
+    assert [x for x, _ in result.elements] == list(range(30_001))
+    assert type(result.elements) is list
+    assert spilled[0]  # it did spill
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("platform", ["duckdb", "python", "polars"])
+def test_the_limit_reaches_the_engine(platform: str, monkeypatch: pytest.MonkeyPatch):
+    limits: list[int] = []
+    session = ub.connect(progress=False, memory_limit=123_456_789)
+    found = session.platforms()[platform]
+    compile_stage = found.compile
+
+    class Watching:
+        def __init__(self, stage: Any) -> None:
+            self.inner = compile_stage(stage)
+            self.text = self.inner.text
+
+        def run(self, inputs: Any, context: Any) -> Any:
+            limits.append(context.memory_limit)
+            return self.inner.run(inputs, context)
+
+    monkeypatch.setattr(found, "compile", Watching)
+    session.from_dict({"a": [2, 1]}).sort("a").on(platform).collect()
+    assert set(limits) == {123_456_789}
+
+
+def test_duckdb_keeps_to_the_limit():
+    session = ub.connect(progress=False, memory_limit=200_000_000)
+    session.from_dict({"a": [2, 1]}).sort("a").on("duckdb").collect()
+    database = session.platforms()["duckdb"].database()
+    (limit,) = database.cursor().execute("SELECT current_setting('memory_limit')").fetchone()
+    assert limit.startswith("190.7")  # MiB
+
+
+def test_the_result_of_a_frame_is_held_once():
+    """While the result is handed over, no second copy of it is alive."""
+    session = ub.connect(progress=False)
+    rows = 2_000_000
+    frame = session.from_arrow(pa.table({"a": pa.array(range(rows), pa.int64())}))
+    doubled = frame.select((col("a") * 2).alias("b"))
+    size = 8 * rows
+    before = pa.total_allocated_bytes()
+    result = doubled.on("duckdb").collect()
+    assert result.nbytes >= size
+    assert pa.total_allocated_bytes() - before < 1.5 * size
+    del result
+    assert pa.total_allocated_bytes() - before < 0.1 * size
+
+
+def test_nothing_of_a_run_is_kept_but_its_result():
+    """The record, the session and the platforms hold no data."""
+    import gc
+    import weakref
+
+    class Value:
+        alive: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+        def __init__(self, n: int) -> None:
+            self.alive.add(self)
+
+    ended: list[Event] = []
+    session = ub.connect(progress=False, listener=ended.append)
+    result = session.from_items([1, 2, 3]).map(Value).execute()
+    run = result.run
+    gc.collect()
+    assert len(Value.alive) == 3
+    del result
+    gc.collect()
+    assert len(Value.alive) == 0
+    assert run.stages[0].rows == 3
+    assert isinstance(ended[-1], RunFinished)
+    assert session.last_run is run
+
+
+def test_tables_kept_in_duckdb_are_dropped():
+    """What stays inside the engine between two of its stages is gone after the run."""
+    session = ub.connect(progress=False)
+    frame = session.from_dict({"a": [3, 1, 2]}).sort("a").on("duckdb")
+    shared = frame.filter(col("a") > 1).on("duckdb")
+    left = shared.rows().map(lambda r: hash(r.a)).to_frame({"a": int}).on("python")
+    shared.join(left, on="a").on("duckdb").collect()
+    database = session.platforms()["duckdb"].database()
+    tables = database.cursor().execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    assert tables == []
