@@ -41,12 +41,14 @@ def test_making_and_asking_a_platform_imports_no_engine(engine):
     code = f"""
         import sys
         import pyarrow as pa
-        from umbel.plan.expressions import Column
+        from umbel.plan.expressions import Call, Cast, Column
         from umbel.plan.operators import Filter, Project, Values
         from umbel.platforms.{engine} import engine
         made = engine()
         table = Values(table=pa.table({{"a": [True]}}))
         assert made.refuse(Filter(input=table, predicate=Column("a"))) is None
+        text = Call("lower", (Cast(Column("a"), pa.string()),))
+        assert made.refuse(Project(input=table, columns=(("b", text),))) is None
         assert made.version and made.costs.start > 0 and not made.started()
         print([name for name in ("polars", "duckdb", "sqlglot") if name in sys.modules])
     """

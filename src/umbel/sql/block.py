@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Column, Expression, walk
 from umbel.sql.expressions import Scope, column
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
 
 #: The column that a SELECT without columns has, because SQL needs one.
 NOTHING = "umbel_nothing"

@@ -9,11 +9,11 @@ their FROM item, so that no output name can hide an input's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Column, columns_of
 from umbel.plan.operators import (
     Aggregate,
@@ -41,6 +41,11 @@ from umbel.plan.operators import (
 from umbel.plan.types import common_type, is_float
 from umbel.sql.block import Block, conjunction, named_columns
 from umbel.sql.expressions import Dialect, Scope, column, compile_expression, order
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 class Sources(Protocol):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import (
     AggregateCall,
     Call,
@@ -28,6 +28,11 @@ from umbel.plan.functions import CATALOGUE, Kind
 from umbel.plan.functions.forms import Absent, Form, Forms, TypedCall
 from umbel.plan.types import common_type
 from umbel.plan.typing import infer_type
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 class Dialect(Protocol):

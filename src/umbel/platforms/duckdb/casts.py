@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-from sqlglot import expressions as exp
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from umbel.lazy import LazyModule
 from umbel.plan.casting import kind, text_pattern
 from umbel.plan.casting import refuse_cast as refuse_plan_cast
 from umbel.plan.types import type_name
 from umbel.platforms.duckdb.types import convert, type_text
 from umbel.platforms.duckdb.udfs import call_cast
 from umbel.sql.expressions import function
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 def refuse_cast(source: pa.DataType, target: pa.DataType) -> str | None:

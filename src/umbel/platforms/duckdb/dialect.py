@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Forms, TypedCall
 from umbel.platforms.duckdb import casts, types, udfs
 from umbel.platforms.duckdb.functions import forms
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 class DuckDBDialect:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from sqlglot import expressions as exp
-
+from umbel.lazy import LazyModule
 from umbel.sql.expressions import function
 
-#: What binds as tightly as a name, so that it needs no parentheses as an operand.
-_ATOMS = (
-    exp.Anonymous,
-    exp.Boolean,
-    exp.Case,
-    exp.Cast,
-    exp.Column,
-    exp.Literal,
-    exp.Null,
-    exp.Paren,
-)
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+@cache
+def _atoms() -> tuple[type[exp.Expr], ...]:
+    """What binds as tightly as a name, so that it needs no parentheses as an operand."""
+    return (
+        exp.Anonymous,
+        exp.Boolean,
+        exp.Case,
+        exp.Cast,
+        exp.Column,
+        exp.Literal,
+        exp.Null,
+        exp.Paren,
+    )
 
 
 def operand(node: exp.Expr) -> exp.Expr:
     """Put parentheses around a node unless it needs none."""
-    return node if isinstance(node, _ATOMS) else exp.Paren(this=node)
+    return node if isinstance(node, _atoms()) else exp.Paren(this=node)
 
 
 def binary(operator: type[exp.Binary], left: exp.Expr, right: exp.Expr) -> exp.Expr:

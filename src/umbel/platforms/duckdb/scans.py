@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import exp
 
 from umbel.catalog.csv_rows import check_header
 from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError, UmbelError
 from umbel.plan.operators import Placeholder, Scan, Values
 from umbel.plan.sources import (
@@ -31,6 +31,12 @@ from umbel.platforms.conform import conform
 from umbel.platforms.duckdb.database import quoted
 from umbel.platforms.streams import ArrowStream, raw_schema, scanned_columns, stream
 from umbel.sql.expressions import Dialect, column
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
 
 #: Between fields of a text file read as CSV: a control character. A file that holds it is read as
 #: a stream instead.

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.errors import TypeClashError
 from umbel.plan.types import is_decimal, is_list, type_name
 from umbel.sql.expressions import function
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
 
 _PRIMITIVES: dict[pa.DataType, str] = {
     pa.null(): "INTEGER",  # DuckDB's type of a bare NULL

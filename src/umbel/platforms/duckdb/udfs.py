@@ -13,16 +13,22 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError
 from umbel.plan.functions import CATALOGUE, Nulls
 from umbel.plan.types import type_name
 from umbel.platforms.duckdb.types import type_text
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
 
 _META = "umbel_function"
 _PLAIN_TYPES = re.compile(r"[a-z0-9]+")

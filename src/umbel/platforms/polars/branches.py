@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import (
     AggregateCall,
     Case,
@@ -22,7 +23,6 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.safety import cannot_fail
 from umbel.plan.typing import infer_type
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch
 from umbel.platforms.polars.types import literal, polars_type
 

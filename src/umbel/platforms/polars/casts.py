@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.lazy import LazyModule
 from umbel.plan.casting import cast_value, kind, text_pattern
 from umbel.plan.casting import refuse_cast as refuse_plan_cast
 from umbel.plan.errors import EvaluationError
 from umbel.plan.types import MAX_DECIMAL_PRECISION, type_name
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch, each_row, from_arrow, patch_rows
 from umbel.platforms.polars.types import literal, polars_type
 

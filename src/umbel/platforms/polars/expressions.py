@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import (
     AggregateCall,
     Call,
@@ -22,7 +23,6 @@ from umbel.plan.functions import CATALOGUE
 from umbel.plan.functions.forms import Absent, TypedCall
 from umbel.plan.types import common_type
 from umbel.plan.typing import infer_type
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.branches import must_wait, row_by_branch
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import call_reference

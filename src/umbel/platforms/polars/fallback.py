@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.errors import EvaluationError
 from umbel.plan.functions import Function, Nulls
 from umbel.plan.types import type_name
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.types import polars_type
 
 if TYPE_CHECKING:

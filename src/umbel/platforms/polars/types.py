@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.errors import TypeClashError
 from umbel.plan.types import is_decimal, is_list, type_name
-from umbel.platforms.lazy import LazyModule
 
 if TYPE_CHECKING:
     import polars as pl

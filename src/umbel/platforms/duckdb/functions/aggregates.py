@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import FLOAT64, INT64, is_decimal
 from umbel.sql.expressions import function
 
-Call = TypedCall[exp.Expr]
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+Call: TypeAlias = "TypedCall[exp.Expr]"
 
 #: A sum of fewer digits cannot leave 38 digits with any number of rows that a machine holds.
 _SAFE_DIGITS = 26
@@ -79,22 +85,22 @@ def _distinct_count(call: Call) -> exp.Expr:
     return call.wrap(function("count", exp.Distinct(expressions=[call.arguments[0]])))
 
 
-def _edge(of_group: str, of_window: type[exp.Func]) -> Form[exp.Expr]:
+def _edge(of_group: str, of_window: str) -> Form[exp.Expr]:
     """The first or last row; DuckDB has own functions for windows, which are faster."""
 
     def build(call: Call) -> exp.Expr:
         if call.window:
-            return call.wrap(of_window(this=call.arguments[0]))
+            return call.wrap(getattr(exp, of_window)(this=call.arguments[0]))
         return call.wrap(function(of_group, call.arguments[0]))
 
     return Form(build)
 
 
-def _non_null_edge(of_group: str, of_window: type[exp.Func]) -> Form[exp.Expr]:
+def _non_null_edge(of_group: str, of_window: str) -> Form[exp.Expr]:
     def build(call: Call) -> exp.Expr:
         value = call.arguments[0]
         if call.window:
-            return call.wrap(exp.IgnoreNulls(this=of_window(this=value)))
+            return call.wrap(exp.IgnoreNulls(this=getattr(exp, of_window)(this=value)))
         present = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
         node = call.wrap(function(of_group, value))
         if isinstance(node, exp.Filter):
@@ -188,10 +194,10 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "len": _form(_count_rows),
     "n_unique": _form(_distinct_count),
     "any_value": _simple("any_value"),
-    "first": _edge("first", exp.FirstValue),
-    "last": _edge("last", exp.LastValue),
-    "first_non_null": _non_null_edge("first", exp.FirstValue),
-    "last_non_null": _non_null_edge("last", exp.LastValue),
+    "first": _edge("first", "FirstValue"),
+    "last": _edge("last", "LastValue"),
+    "first_non_null": _non_null_edge("first", "FirstValue"),
+    "last_non_null": _non_null_edge("last", "LastValue"),
     "nth": Form(_nth, _refuse_nth),
     "median": _form(_median),
     "quantile": _quantile("quantile_cont", floats=True),

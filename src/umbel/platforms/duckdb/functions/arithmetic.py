@@ -7,11 +7,11 @@ truncate; the floored ones are made of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Expression, Literal, walk
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.functions.numbers import exact_type, operand_types
@@ -21,17 +21,18 @@ from umbel.platforms.duckdb.operators import binary, error, number, operand, whe
 from umbel.platforms.duckdb.types import convert, literal, type_text
 from umbel.sql.expressions import function
 
-Call = TypedCall[exp.Expr]
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+Call: TypeAlias = "TypedCall[exp.Expr]"
 
 #: The first and last moment that the plan knows, in microseconds: the years 1 to 9999.
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 #: Digits of the decimals that DuckDB keeps in 64 bits.
 _SHORT = 18
-_OPERATORS: dict[str, type[exp.Binary]] = {
-    "add": exp.Add,
-    "subtract": exp.Sub,
-    "multiply": exp.Mul,
-}
 
 
 def _is_moment(dtype: pa.DataType) -> bool:
@@ -50,7 +51,7 @@ def ticks(node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
 
 def _temporal(call: Call) -> exp.Expr:
     left, right = (ticks(*given) for given in zip(call.arguments, call.types, strict=True))
-    total = binary(_OPERATORS[call.row.name], left, right)
+    total = binary(_operator(call), left, right)
     if not _is_moment(call.dtype):
         return function("to_microseconds", total)
     outside = exp.Not(this=exp.Between(this=total.copy(), low=number(_FIRST), high=number(_LAST)))
@@ -67,11 +68,15 @@ def _combine(call: Call) -> exp.Expr:
     if is_decimal(call.dtype):
         return _combine_decimals(call)
     left, right = _cast_all(call)
-    return binary(_OPERATORS[call.row.name], left, right)
+    return binary(_operator(call), left, right)
+
+
+def _operator(call: Call) -> type[exp.Binary]:
+    return {"add": exp.Add, "subtract": exp.Sub, "multiply": exp.Mul}[call.row.name]
 
 
 def _combine_decimals(call: Call) -> exp.Expr:
-    operator = _OPERATORS[call.row.name]
+    operator = _operator(call)
     values = [node.value if isinstance(node, Literal) else None for node in call.nodes]
     types = [
         call.dtype if pa.types.is_null(dtype) else exact_type(dtype)

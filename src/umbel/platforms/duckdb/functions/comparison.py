@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.comparison import compared_type, exactly_common
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.platforms.duckdb.casts import cast
 from umbel.platforms.duckdb.operators import binary, operand
 from umbel.platforms.duckdb.types import literal
 
-Call = TypedCall[exp.Expr]
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+Call: TypeAlias = "TypedCall[exp.Expr]"
 
 
 def pair(call: Call, first: int, second: int) -> tuple[exp.Expr, exp.Expr]:
@@ -35,9 +41,9 @@ def _targets(call: Call) -> set[pa.DataType]:
     return {compared_type(call.row.name, call.types[0], other) for other in call.types[1:]}
 
 
-def _comparison(operator: type[exp.Binary]) -> Form[exp.Expr]:
+def _comparison(operator: str) -> Form[exp.Expr]:
     def build(call: Call) -> exp.Expr:
-        return binary(operator, *pair(call, 0, 1)) if exact(call) else call.fallback()
+        return binary(getattr(exp, operator), *pair(call, 0, 1)) if exact(call) else call.fallback()
 
     return Form(build)
 
@@ -83,16 +89,16 @@ def _booleans(call: Call) -> list[exp.Expr]:
 
 
 FORMS: dict[str, Form[Any] | Absent] = {
-    "equal": _comparison(exp.EQ),
-    "not_equal": _comparison(exp.NEQ),
-    "less": _comparison(exp.LT),
-    "less_equal": _comparison(exp.LTE),
-    "greater": _comparison(exp.GT),
-    "greater_equal": _comparison(exp.GTE),
+    "equal": _comparison("EQ"),
+    "not_equal": _comparison("NEQ"),
+    "less": _comparison("LT"),
+    "less_equal": _comparison("LTE"),
+    "greater": _comparison("GT"),
+    "greater_equal": _comparison("GTE"),
     "between": Form(_between),
     "is_in": Form(_is_in),
-    "is_distinct_from": _comparison(exp.NullSafeNEQ),
-    "is_not_distinct_from": _comparison(exp.NullSafeEQ),
+    "is_distinct_from": _comparison("NullSafeNEQ"),
+    "is_not_distinct_from": _comparison("NullSafeEQ"),
     "and": _joined(_and),
     "or": _joined(_or),
     "not": Form(lambda call: exp.Paren(this=exp.Not(this=operand(_booleans(call)[0])))),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import is_float
 from umbel.platforms.duckdb.casts import cast
@@ -15,7 +15,13 @@ from umbel.platforms.duckdb.operators import binary, is_null, when
 from umbel.platforms.duckdb.types import literal
 from umbel.sql.expressions import function
 
-Call = TypedCall[exp.Expr]
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+Call: TypeAlias = "TypedCall[exp.Expr]"
 
 
 def _chosen(name: str, *, ordered: bool) -> Form[exp.Expr]:

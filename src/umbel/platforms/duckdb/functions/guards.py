@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.platforms.duckdb.operators import error, when
 from umbel.platforms.duckdb.types import literal
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 def _require(call: TypedCall[exp.Expr]) -> exp.Expr:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import FLOAT64, is_decimal, is_float, is_integer
 from umbel.platforms.duckdb.casts import cast
@@ -17,7 +17,13 @@ from umbel.platforms.duckdb.operators import binary, double, number, operand, wh
 from umbel.platforms.duckdb.types import convert, literal, type_text
 from umbel.sql.expressions import function
 
-Call = TypedCall[exp.Expr]
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+Call: TypeAlias = "TypedCall[exp.Expr]"
 
 
 def _cast_all(call: Call, dtype: pa.DataType) -> list[exp.Expr]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import common_type, is_decimal, is_integer
@@ -15,6 +16,11 @@ from umbel.platforms.duckdb.functions.snippets import atom, snippet
 from umbel.platforms.duckdb.functions.strings import Call, native, simple, slice_bounds, text, whole
 from umbel.platforms.duckdb.types import convert, literal, type_text
 from umbel.sql.expressions import function
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 def _get(call: Call) -> exp.Expr:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.functions.patterns import ANY, ONE, parse_like
 from umbel.plan.functions.regex import parse_regex, parse_replacement
@@ -17,6 +18,11 @@ from umbel.platforms.duckdb.functions.strings import Call, text
 from umbel.platforms.duckdb.types import literal
 from umbel.platforms.duckdb.udfs import call_reference
 from umbel.sql.expressions import function
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 def _regex(call: Call) -> exp.Expr:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from sqlglot import expressions as exp
-from sqlglot import parse_one
+from umbel.lazy import LazyModule
 
-#: What needs no parentheses inside another expression.
-_ATOMS = (exp.Column, exp.Literal, exp.Func, exp.Paren, exp.Null, exp.Boolean)
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 @lru_cache(maxsize=512)
 def _parsed(text: str) -> exp.Expr:
-    return parse_one(text, dialect="duckdb")
+    return exp.maybe_parse(text, dialect="duckdb")
 
 
 def snippet(text: str, **arguments: exp.Expr) -> exp.Expr:
@@ -35,5 +37,6 @@ def snippet(text: str, **arguments: exp.Expr) -> exp.Expr:
 
 def atom(node: exp.Expr) -> exp.Expr:
     """Put an expression in parentheses if it would fall apart inside another one."""
-    is_atom = isinstance(node, _ATOMS) and not isinstance(node, exp.Binary)
+    atoms = (exp.Column, exp.Literal, exp.Func, exp.Paren, exp.Null, exp.Boolean)
+    is_atom = isinstance(node, atoms) and not isinstance(node, exp.Binary)
     return node if is_atom else exp.Paren(this=node)

@@ -7,10 +7,11 @@ characters on which it differs from Python, a CASE hands that row to the catalog
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
-from sqlglot import expressions as exp
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Literal
 from umbel.plan.functions.characters import (
     NOT_LOWERED_ALIKE,
@@ -25,7 +26,13 @@ from umbel.platforms.duckdb.functions.snippets import atom, snippet
 from umbel.platforms.duckdb.types import convert, literal
 from umbel.sql.expressions import function
 
-Call = TypedCall[exp.Expr]
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
+
+
+Call: TypeAlias = "TypedCall[exp.Expr]"
 
 #: Positions and lengths beyond this are as good as infinite, and safe to add up.
 FAR = 2**31

@@ -6,9 +6,11 @@ into the call, so that the session's zone does not matter.
 
 from __future__ import annotations
 
-import pyarrow as pa
-from sqlglot import expressions as exp
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from umbel.lazy import LazyModule
 from umbel.plan.functions.formats import format_regex
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.functions.temporal import microseconds_of, months_of
@@ -16,6 +18,11 @@ from umbel.platforms.duckdb.functions.snippets import snippet
 from umbel.platforms.duckdb.functions.strings import Call, fallback, native, text
 from umbel.platforms.duckdb.types import convert, literal
 from umbel.sql.expressions import function
+
+if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+else:
+    exp = LazyModule("sqlglot.expressions")
 
 
 def _local(call: Call, position: int = 0) -> exp.Expr:

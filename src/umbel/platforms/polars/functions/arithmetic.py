@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.lazy import LazyModule
 from umbel.plan.casting import integer_bounds
 from umbel.plan.errors import EvaluationError
 from umbel.plan.expressions import Expression, Literal, columns_of
@@ -30,7 +31,6 @@ from umbel.plan.types import (
     is_integer,
     type_name,
 )
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import each_batch, from_arrow, map_rows
 from umbel.platforms.polars.types import literal, polars_type

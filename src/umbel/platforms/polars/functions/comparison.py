@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.casting import cast_value
 from umbel.plan.expressions import Literal
 from umbel.plan.functions.comparison import compared_type, exactly_common
 from umbel.plan.functions.forms import Absent, Form, TypedCall
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import from_arrow
 from umbel.platforms.polars.types import literal

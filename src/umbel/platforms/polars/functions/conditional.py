@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import is_float
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.functions.comparison import exact, pair
 from umbel.platforms.polars.types import literal

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.errors import EvaluationError
 from umbel.plan.functions.forms import Absent, Form, TypedCall
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch
 from umbel.platforms.polars.types import literal
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import (
     DURATION,
@@ -19,7 +20,6 @@ from umbel.plan.types import (
     is_float,
     is_integer,
 )
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import each_batch
 from umbel.platforms.polars.functions.arithmetic import (

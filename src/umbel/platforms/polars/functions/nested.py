@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import common_type, is_float, is_integer, is_list
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.functions.strings import Call, native, slice_bounds, whole
 from umbel.platforms.polars.types import polars_type

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.functions.patterns import ANY, ONE, parse_like
 from umbel.plan.functions.regex import parse_regex, parse_replacement
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.functions.strings import FORMS as STRINGS
 from umbel.platforms.polars.functions.strings import Call
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.lazy import LazyModule
 from umbel.plan.expressions import Literal
 from umbel.plan.functions.characters import (
     NOT_LOWERED_ALIKE,
@@ -23,7 +24,6 @@ from umbel.plan.functions.characters import (
 )
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import STRING
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.fallback import each_batch, patch_rows
 
 if TYPE_CHECKING:

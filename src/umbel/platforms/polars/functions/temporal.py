@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.lazy import LazyModule
 from umbel.plan.functions.formats import format_regex, parse_format
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.functions.temporal import CLOCK_UNITS, microseconds_of, months_of
-from umbel.platforms.lazy import LazyModule
 from umbel.platforms.polars.functions.strings import Call, fallback, native
 
 if TYPE_CHECKING:
