@@ -22,7 +22,7 @@ from umbel.catalog.readers import read
 from umbel.catalog.writers import WriteReport, check_sink, write
 from umbel.plan.errors import CancelledError, RunError
 from umbel.plan.operators import Element
-from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink, TextSink
+from umbel.plan.sinks import CsvSink, FileSink, IpcSink, JsonLinesSink, ParquetSink, TextSink
 from umbel.plan.sources import FileSource
 
 RELAXED = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=60)
@@ -39,7 +39,7 @@ def same(left: pa.Table, right: pa.Table) -> bool:
     )
 
 
-def put(sink: Sink, table: pa.Table, element: Element = Element.ROW) -> WriteReport:
+def put(sink: FileSink, table: pa.Table, element: Element = Element.ROW) -> WriteReport:
     return write(sink, table, table.schema, element, lambda: None)
 
 
@@ -247,7 +247,7 @@ def failing(error: BaseException) -> Iterator[pa.RecordBatch]:
     "error", [ValueError("broken"), KeyboardInterrupt()], ids=["error", "interrupt"]
 )
 def test_a_failure_leaves_what_was_there(
-    tmp_path: Path, kind: type[Sink], error: BaseException
+    tmp_path: Path, kind: type[FileSink], error: BaseException
 ) -> None:
     path = tmp_path / "a.gz"
     path.write_text("before")
@@ -258,7 +258,7 @@ def test_a_failure_leaves_what_was_there(
 
 
 @pytest.mark.parametrize("kind", SINKS)
-def test_cancelling_leaves_nothing(tmp_path: Path, kind: type[Sink]) -> None:
+def test_cancelling_leaves_nothing(tmp_path: Path, kind: type[FileSink]) -> None:
     calls = []
 
     def check() -> None:

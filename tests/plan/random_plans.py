@@ -66,13 +66,22 @@ from umbel.plan.operators import (
     ZipWithId,
 )
 from umbel.plan.origin import Origin
-from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, TextSink
+from umbel.plan.sinks import (
+    CsvSink,
+    IpcSink,
+    JsonLinesSink,
+    ParquetSink,
+    RelationSink,
+    TextSink,
+)
 from umbel.plan.sources import (
     CsvSource,
     IpcSource,
     JsonLinesSource,
     MemorySource,
     ParquetSource,
+    QuerySource,
+    RelationSource,
     TextSource,
 )
 from umbel.plan.types import OBJECT, is_decimal, is_list, is_object
@@ -184,7 +193,8 @@ def leaves(draw: Any) -> Operator:
     """Scans of every kind of source, constant tables and placeholders."""
     schema = draw(schemas)
     paths = tuple(draw(st.lists(texts, min_size=1, max_size=2)))
-    match draw(st.sampled_from(["text", "csv", "json", "parquet", "ipc", "memory", "values"])):
+    kinds = ["text", "csv", "json", "parquet", "ipc", "memory", "relation", "query", "values"]
+    match draw(st.sampled_from(kinds)):
         case "text":
             schema = pa.schema([pa.field("value", pa.string(), nullable=False)])
             source: Any = TextSource(schema, paths)
@@ -199,6 +209,10 @@ def leaves(draw: Any) -> Operator:
             source = IpcSource(schema, paths)
         case "memory":
             source = MemorySource(schema, draw(texts), draw(st.sampled_from(["row", "record"])))
+        case "relation":
+            source = RelationSource(schema, "warehouse", paths)
+        case "query":
+            source = QuerySource(schema, "warehouse", draw(texts))
         case _:
             rows = draw(st.integers(0, 3))
             columns = []
@@ -368,6 +382,9 @@ def functional(draw: Any) -> Operator:
             [JsonLinesSink("o"), ParquetSink("o", compression="none"), IpcSink("o", "fail")]
         )
     )
+    if draw(st.booleans()):
+        mode = draw(st.sampled_from(["error", "replace", "append"]))
+        return Write(input=frame, sink=RelationSink("warehouse", ("public", "t"), mode))
     flat = not any(pa.types.is_nested(t) or pa.types.is_binary(t) for t in frame.schema.types)
     return Write(input=frame, sink=CsvSink("o") if flat else sink)
 

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from umbel.api.catalog import TableName
     from umbel.api.dataset import Dataset
     from umbel.executor import Result
 
@@ -510,6 +511,25 @@ class DataFrame(FrameDisplay, Handle):
     def write_text(self, path: Path, *, exists: OneOf["replace", "fail"] = "replace") -> Result:
         """Run, and write each row as a line of text; see `write_parquet`."""
         return self._write(TextSink(os.fspath(path), exists))
+
+    def write_table(
+        self,
+        name: TableName,
+        *,
+        mode: OneOf["error", "replace", "append"] = "error",
+        **options: Any,
+    ) -> Result:
+        """Run, and write the rows to a table of what is attached to the session, whole or not.
+
+        Args:
+            name: such as "warehouse.late_orders".
+            mode: what to do if it exists: fail before anything runs, replace it, or append rows.
+            options: what the kind of namespace offers.
+
+        Returns:
+            The table and the number of rows in `.table`, and the record of the run in `.run`.
+        """
+        return self._write(self.session.catalog.sink(name, mode, **options))
 
     def __narwhals_lazyframe__(self) -> Any:
         """The frame as Narwhals sees it; `narwhals.from_native` calls this."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from umbel.api.catalog import Catalog, TableName
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
@@ -58,6 +59,7 @@ class Session:
         self.listener = listener
         self.last_run: Run | None = None
         self._platforms = platforms
+        self._catalog: Catalog | None = None
         self._running: set[Cancellation] = set()
 
     def platforms(self) -> Registry:
@@ -72,6 +74,20 @@ class Session:
 
             self._platforms = Registry.discover()
         return self._platforms
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is attached to this session: databases, lakehouses and folders, with their tables.
+
+        >>> import umbel as ub
+        >>> len(ub.connect().catalog)
+        0
+        """
+        if self._catalog is None:
+            from umbel.api.catalog import Catalog
+
+            self._catalog = Catalog(self.platforms())
+        return self._catalog
 
     def run(self, plan: Operator) -> Result:
         """Run a plan; give its data and the record of the run."""
@@ -196,6 +212,32 @@ class Session:
         """A handle on a plan, such as `ub.plan_from_json` reads."""
         kind = DataFrame if plan.element is Element.ROW else Dataset
         return kind(plan, self)
+
+    # --- attached databases and lakehouses ------------------------------------------------------
+
+    def table(self, name: TableName, **options: Any) -> DataFrame:
+        """A DataFrame of a table of what is attached to the session.
+
+        Args:
+            name: such as "warehouse.orders" or "warehouse.public.orders"; parts with odd
+                characters stand in double quotes, or give the parts as a list.
+            options: what the kind of namespace offers, such as a version.
+
+        Raises:
+            UnknownNameError: there is no such table; says which there are.
+            SourceError: the database or store cannot be reached, or does not let us in.
+        """
+        return self._frame(self.catalog.source(name, **options))
+
+    def query(self, name: str, text: str, **options: Any) -> DataFrame:
+        """A DataFrame of your own query, which an attached database runs as it is written.
+
+        Args:
+            name: what the database is attached as.
+            text: one statement in its own dialect, that gives rows.
+            options: what the kind of namespace offers.
+        """
+        return self._frame(self.catalog.query(name, text, **options))
 
     # --- files --------------------------------------------------------------------------------
 

@@ -24,7 +24,14 @@ from umbel.catalog.files import compression_of
 from umbel.catalog.formats import csv_header, csv_rows, json_rows
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Element
-from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink, TextSink
+from umbel.plan.sinks import (
+    CsvSink,
+    FileSink,
+    IpcSink,
+    JsonLinesSink,
+    ParquetSink,
+    TextSink,
+)
 from umbel.plan.types import is_list, is_object
 
 #: Rows that are formatted at once.
@@ -48,7 +55,7 @@ class WriteReport:
 
 
 def write(
-    sink: Sink,
+    sink: FileSink,
     data: pa.Table | pa.RecordBatchReader | Iterable[Any],
     schema: pa.Schema,
     element: Element,
@@ -101,7 +108,7 @@ def write(
     return WriteReport(sink.path, rows)
 
 
-def check_sink(sink: Sink) -> None:
+def check_sink(sink: FileSink) -> None:
     """Raise `RunError` if a sink's file cannot go where it should; cheap, for before a run.
 
     >>> check_sink(TextSink("/dev/null/x"))
@@ -123,7 +130,7 @@ def check_sink(sink: Sink) -> None:
             return
 
 
-def _exists(sink: Sink) -> RunError:
+def _exists(sink: FileSink) -> RunError:
     return RunError(
         f"{sink.path}: the file is there already",
         hint="choose another path, or replace it: exists='replace'",
@@ -134,7 +141,7 @@ def _exists(sink: Sink) -> RunError:
 
 
 @contextmanager
-def _replacing(sink: Sink) -> Iterator[Any]:
+def _replacing(sink: FileSink) -> Iterator[Any]:
     """Open a new file that takes the sink's place when the block ends without an error."""
     check_sink(sink)
     target = Path(sink.path).resolve()  # through a link, what it leads to is replaced
@@ -169,7 +176,7 @@ def _replacing(sink: Sink) -> Iterator[Any]:
                     folder.rmdir()
 
 
-def _move(sink: Sink, temporary: Path, target: Path) -> None:
+def _move(sink: FileSink, temporary: Path, target: Path) -> None:
     if sink.exists == "replace":
         temporary.replace(target)
         return
@@ -197,7 +204,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _compressing(sink: Sink, file: BinaryIO) -> Iterator[Any]:
+def _compressing(sink: FileSink, file: BinaryIO) -> Iterator[Any]:
     compression = compression_of(sink.path)
     if compression is None or not isinstance(sink, TextSink | CsvSink | JsonLinesSink):
         yield file

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from umbel.plan.errors import UnknownNameError
-from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink, TextSink
+from umbel.plan.sinks import CsvSink, FileSink, IpcSink, JsonLinesSink, ParquetSink, TextSink
 
-_SINKS: dict[str, type[Sink]] = {
+_SINKS: dict[str, type[FileSink]] = {
     ".parquet": ParquetSink,
     ".csv": CsvSink,
     ".jsonl": JsonLinesSink,
@@ -21,7 +21,7 @@ _SINKS: dict[str, type[Sink]] = {
 _COMPRESSIONS = (".gz", ".zst", ".bz2")
 
 
-def sink_for(path: Path) -> Sink:
+def sink_for(path: Path) -> FileSink:
     """Give the sink for a file by its suffix.
 
     Raises:

@@ -22,6 +22,7 @@ from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.movement import ChannelGraph
 from umbel.plan.errors import CancelledError, FunctionError, PlacementError, PlanError, RunError
 from umbel.plan.operators import Operator, Write, topological
+from umbel.plan.sinks import FileSink, RelationSink
 from umbel.platforms.registry import Registry
 
 
@@ -110,8 +111,8 @@ class _Attempts:
     def run(self, *, lifting: bool | None) -> Result:
         """Run the plan; a second time if a lifted function fails."""
         for operator in topological(self.root):
-            if isinstance(operator, Write):
-                check_sink(operator.sink)  # before anything runs, not only when all is done
+            if isinstance(operator, Write):  # before anything runs, not only when all is done
+                self._check(operator)
         plan = self._plan(lifting=lifting)
         self.listener(RunStarted(self._now(), plan))
         result = self._try(plan)
@@ -130,6 +131,14 @@ class _Attempts:
             raise result
         result.run.unlifted = failed.message
         return result
+
+    def _check(self, write: Write) -> None:
+        """Raise if rows cannot be written where they should."""
+        match write.sink:
+            case FileSink() as sink:
+                check_sink(sink)
+            case RelationSink() as sink if sink.platform in self.platforms:
+                self.platforms.store(sink.platform).check_sink(sink, write.input.schema)
 
     def _plan(self, *, lifting: bool | None) -> ExecutionPlan:
         self.cancellation.check()

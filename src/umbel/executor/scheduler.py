@@ -25,6 +25,7 @@ from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.plan.errors import CancelledError, UmbelError
 from umbel.plan.operators import Loop, Placeholder, Write
+from umbel.plan.sinks import FileSink
 
 #: Stages that run at the same time; engines use the cores by themselves.
 CONCURRENT = 4
@@ -180,6 +181,8 @@ class Scheduler:
 def _write(root: Write, inputs: Mapping[str, Any], context: StageContext) -> pa.Table:
     (data,) = inputs.values()
     source = root.input
+    if not isinstance(root.sink, FileSink):
+        raise UmbelError(f"umbel itself does not write {root.sink.describe()}")
     report = write(root.sink, data, source.schema, source.element, context.check_cancelled)
     return pa.table({"path": [report.path], "rows": [report.rows]}, schema=root.schema)
 

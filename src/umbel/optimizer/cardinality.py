@@ -7,14 +7,14 @@ selection in a relational database management system", SIGMOD 1979).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
-from umbel.catalog.statistics import Interval, statistics
+from umbel.catalog.statistics import Interval, TableStatistics, statistics
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
     Call,
@@ -23,6 +23,7 @@ from umbel.plan.expressions import (
     Literal,
     columns_of,
 )
+from umbel.plan.sources import Source
 from umbel.plan.types import is_list, type_width
 
 _EQUAL, _RANGE, _LIKE, _DEFAULT = 0.1, 1 / 3, 0.1, 0.5
@@ -115,14 +116,17 @@ class Estimator:
 
     Attributes:
         measured: rows that earlier runs counted, by the operator's digest; they win.
+        known: what is known of a source.
     """
 
     def __init__(
         self,
         measured: Mapping[str, float] | None = None,
         placeholders: Mapping[str, Estimate] | None = None,
+        known: Callable[[Source], TableStatistics] = statistics,
     ) -> None:
         self.measured = measured or {}
+        self.known = known
         self._placeholders = placeholders or {}
         self._known: dict[int, Estimate] = {}
         self._alive: list[ops.Operator] = []
@@ -218,6 +222,7 @@ class Estimator:
                         label: self._of(source)
                         for label, source in zip(operator.labels, operator.inputs, strict=True)
                     },
+                    self.known,
                 )
                 return inner(operator.body)
             case ops.Write():
@@ -229,7 +234,7 @@ class Estimator:
         return Estimate(Interval(1, 1e6, 0.3), schema_width(operator.schema))
 
     def _scan(self, scan: ops.Scan) -> Estimate:
-        known = statistics(scan.source)
+        known = self.known(scan.source)
         rows = known.rows
         columns = {
             name: ColumnEstimate(column.distinct, column.low, column.high, column.nulls)

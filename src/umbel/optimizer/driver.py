@@ -1,4 +1,4 @@
-"""The driver: what umbel itself runs between the engines, that is loops and sinks."""
+"""The driver: what umbel itself runs between the engines, that is loops and files written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from umbel.plan.operators import Loop, Operator, Write
+from umbel.plan.sinks import RelationSink
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
 
@@ -28,10 +29,12 @@ class Driver:
     conversions: Sequence[Conversion] = ()
 
     def refuse(self, operator: Operator) -> str | None:
-        """Only loops and sinks run in the driver."""
+        """Only loops and the writing of files run in the driver."""
+        if isinstance(operator, Write) and isinstance(operator.sink, RelationSink):
+            return f"a table of {operator.sink.platform!r} is written there"
         if isinstance(operator, Loop | Write):
             return None
-        return "umbel itself runs only loops and sinks"
+        return "umbel itself runs only loops and writes files"
 
     def started(self) -> bool:
         """It is always up."""

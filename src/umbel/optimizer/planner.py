@@ -29,9 +29,12 @@ from umbel.plan.operators import (
     Placeholder,
     Scan,
     ToFrame,
+    Write,
     consumers,
     topological,
 )
+from umbel.plan.sinks import RelationSink
+from umbel.plan.sources import AttachedSource
 from umbel.plan.types import is_object
 from umbel.platforms.base import ARROW, PYTHON, Conversion, Platform, Stage
 from umbel.platforms.registry import Registry
@@ -150,7 +153,7 @@ class Planner:
             placeholders: estimates of what is bound later.
             rounds: how often the plan will run; engines start only once.
         """
-        estimator = Estimator(self._measured, placeholders)
+        estimator = Estimator(self._measured, placeholders, self._platforms.statistics)
         estimator(root)
         estimates = {id(op): estimator(op) for op in topological(root)}
         bodies = {
@@ -262,7 +265,9 @@ class Planner:
             )
             raise PlacementError(
                 f"no platform can run {operator.name} ({operator.describe()}){_at(operator)}",
-                hint=reasons or "there are no platforms; see `umbel platforms`",
+                hint=_absent(operator, self._platforms)
+                or reasons
+                or "there are no platforms; see `umbel platforms`",
             )
         return able
 
@@ -278,6 +283,15 @@ def body_channel(loop: Loop) -> str:
     return ARROW if typed and same else PYTHON
 
 
+def _absent(operator: Operator, platforms: Registry) -> str:
+    """Say what to do if what an operator reads or writes lies in a platform that is not here."""
+    match operator:
+        case Scan(source=AttachedSource(platform=name)) | Write(sink=RelationSink(platform=name)):
+            if name not in platforms:
+                return f"there is no platform {name!r}: session.catalog.attach({name!r}, url)"
+    return ""
+
+
 def _at(operator: Operator) -> str:
     return f" at {operator.origin}" if operator.origin is not None else ""
 
@@ -286,6 +300,8 @@ def channels_for(operator: Operator, channels: Sequence[str]) -> Sequence[str]:
     """The channels that can hold an operator's output: Python objects live in Python only."""
     if any(is_object(field.type) for field in operator.schema):
         return [channel for channel in channels if channel == PYTHON]
+    if isinstance(operator, Write):  # its one row says what was written
+        return [channel for channel in channels if channel in (ARROW, PYTHON)]
     return channels
 
 

@@ -30,13 +30,23 @@ from umbel.plan.expressions import (
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
-from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink, TextSink
+from umbel.plan.sinks import (
+    CsvSink,
+    IpcSink,
+    JsonLinesSink,
+    ParquetSink,
+    RelationSink,
+    Sink,
+    TextSink,
+)
 from umbel.plan.sources import (
     CsvSource,
     IpcSource,
     JsonLinesSource,
     MemorySource,
     ParquetSource,
+    QuerySource,
+    RelationSource,
     Source,
     TextSource,
 )
@@ -46,10 +56,19 @@ EXPRESSIONS: dict[str, type] = {
 }
 SOURCES: dict[str, type] = {
     cls.kind: cls
-    for cls in (TextSource, CsvSource, JsonLinesSource, ParquetSource, IpcSource, MemorySource)
+    for cls in (
+        TextSource,
+        CsvSource,
+        JsonLinesSource,
+        ParquetSource,
+        IpcSource,
+        MemorySource,
+        RelationSource,
+        QuerySource,
+    )  # fmt: skip
 }
 SINKS: dict[str, type] = {
-    cls.kind: cls for cls in (TextSink, CsvSink, JsonLinesSink, ParquetSink, IpcSink)
+    cls.kind: cls for cls in (TextSink, CsvSink, JsonLinesSink, ParquetSink, IpcSink, RelationSink)
 }
 
 #: Fields that never stand in a plan's JSON: live objects that travel beside it.

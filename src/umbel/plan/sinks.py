@@ -1,4 +1,7 @@
-"""Sinks: where a `Write` puts rows, as plain descriptions. Writing is the executor's work."""
+"""Sinks: where a `Write` puts rows, as plain descriptions.
+
+Files are written by the executor, tables by the platform that holds them.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,18 @@ from typing import Literal as OneOf
 import pyarrow as pa
 
 from umbel.plan.errors import TypeClashError
+from umbel.plan.sources import dotted
 from umbel.plan.types import is_object, type_name
 
 
 @dataclass(frozen=True)
 class Sink:
-    """One file of some format.
+    """A place that takes rows, and then holds them all or none."""
 
-    Attributes:
-        path: where the file goes. It appears there whole, or not at all.
-        exists: what to do if it is there already: replace it, or fail before anything runs.
-    """
-
-    path: str
-    exists: OneOf["replace", "fail"] = "replace"
     kind: ClassVar[str] = ""
 
     def check(self, schema: pa.Schema, element: str) -> None:
-        """Raise `TypeClashError` if the format cannot hold the rows."""
+        """Raise `TypeClashError` if the place cannot hold the rows."""
         for item in schema:
             if is_object(item.type):
                 raise TypeClashError(
@@ -36,11 +33,27 @@ class Sink:
 
     def describe(self) -> str:
         """Name the sink for people."""
+        return self.kind
+
+
+@dataclass(frozen=True)
+class FileSink(Sink):
+    """One file of some format.
+
+    Attributes:
+        path: where the file goes. It appears there whole, or not at all.
+        exists: what to do if it is there already: replace it, or fail before anything runs.
+    """
+
+    path: str
+    exists: OneOf["replace", "fail"] = "replace"
+
+    def describe(self) -> str:
         return f"{self.kind} {self.path}"
 
 
 @dataclass(frozen=True)
-class TextSink(Sink):
+class TextSink(FileSink):
     """One line per element; elements that are not text are written as `str` gives them."""
 
     kind: ClassVar[str] = "text"
@@ -50,7 +63,7 @@ class TextSink(Sink):
 
 
 @dataclass(frozen=True)
-class CsvSink(Sink):
+class CsvSink(FileSink):
     """Comma-separated values with a header. Null is an empty field, empty text is quoted."""
 
     kind: ClassVar[str] = "csv"
@@ -66,14 +79,14 @@ class CsvSink(Sink):
 
 
 @dataclass(frozen=True)
-class JsonLinesSink(Sink):
+class JsonLinesSink(FileSink):
     """One JSON object a line. NaN and infinities have no JSON form and fail the write."""
 
     kind: ClassVar[str] = "json"
 
 
 @dataclass(frozen=True)
-class ParquetSink(Sink):
+class ParquetSink(FileSink):
     """Apache Parquet."""
 
     compression: OneOf["zstd", "snappy", "none"] = "zstd"
@@ -81,7 +94,27 @@ class ParquetSink(Sink):
 
 
 @dataclass(frozen=True)
-class IpcSink(Sink):
+class IpcSink(FileSink):
     """An Arrow IPC file, also known as Feather version 2."""
 
     kind: ClassVar[str] = "ipc"
+
+
+@dataclass(frozen=True)
+class RelationSink(Sink):
+    """A table of an attached platform, which alone can write it.
+
+    Attributes:
+        platform: the platform's name.
+        relation: the table's name there, the outermost part first: (schema, table).
+        mode: what to do if it is there already: fail before anything runs, replace it, or append
+            rows to it.
+    """
+
+    platform: str
+    relation: tuple[str, ...]
+    mode: OneOf["error", "replace", "append"] = "error"
+    kind: ClassVar[str] = "relation"
+
+    def describe(self) -> str:
+        return f"{dotted((self.platform, *self.relation))} ({self.mode})"

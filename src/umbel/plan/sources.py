@@ -6,10 +6,14 @@ checked without touching data again.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pyarrow as pa
+
+from umbel.plan.errors import PlanError
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,79 @@ class MemorySource(Source):
     def describe(self) -> str:
         rows = "" if self.data is None else f" ({len(self.data)} rows)"
         return f"memory {self.token}{rows}"
+
+
+@dataclass(frozen=True)
+class AttachedSource(Source):
+    """Rows that lie in an attached platform, which alone can scan them.
+
+    Attributes:
+        platform: the platform's name; its address and secrets are no part of a plan.
+    """
+
+    platform: str
+
+
+@dataclass(frozen=True)
+class RelationSource(AttachedSource):
+    """A table or view of an attached platform.
+
+    Attributes:
+        relation: its name there, the outermost part first: (schema, table).
+    """
+
+    relation: tuple[str, ...]
+    kind: ClassVar[str] = "relation"
+
+    def describe(self) -> str:
+        return dotted((self.platform, *self.relation))
+
+
+@dataclass(frozen=True)
+class QuerySource(AttachedSource):
+    """A user's own query, in the dialect of an attached platform.
+
+    Attributes:
+        query: one statement that gives rows; it runs as it is written.
+    """
+
+    query: str
+    kind: ClassVar[str] = "query"
+
+    def describe(self) -> str:
+        text = " ".join(self.query.split())
+        return f"query of {self.platform}: {text if len(text) <= 80 else text[:79] + '…'}"
+
+
+def dotted(parts: Iterable[str]) -> str:
+    """Write a name of several parts; a part that is not plain stands in quotes.
+
+    >>> dotted(["warehouse", "public", "Order lines"])
+    'warehouse.public."Order lines"'
+    """
+    return ".".join(
+        part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts
+    )
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """Read a name of several parts, as `dotted` writes it.
+
+    Raises:
+        PlanError: a part is empty, or a quote is not closed.
+
+    >>> split_name('warehouse.public."Order.lines"')
+    ('warehouse', 'public', 'Order.lines')
+    """
+    parts = [quoted[1:-1].replace('""', '"') or plain for quoted, plain in _PART.findall(name)]
+    if not parts or not all(parts) or not _NAME.fullmatch(name):
+        raise PlanError(
+            f"not a name: {name!r}",
+            hint="""parts go between dots, odd ones in quotes: 'warehouse.public."odd.name"'""",
+        )
+    return tuple(parts)
+
+
+_PLAIN = re.compile(r"[^\W\d]\w*")
+_PART = re.compile(r'("(?:[^"]|"")+")|([^".]+)')
+_NAME = re.compile(r'(?:"(?:[^"]|"")+"|[^".]+)(?:\.(?:"(?:[^"]|"")+"|[^".]+))*')

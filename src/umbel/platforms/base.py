@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from umbel.catalog.address import Address
+from umbel.catalog.namespace import Namespace
+from umbel.catalog.statistics import Interval, TableStatistics
 from umbel.plan.operators import Element, Operator
+from umbel.plan.sinks import RelationSink
+from umbel.plan.sources import AttachedSource
 from umbel.platforms.costs import CostProfile, Linear
 
 #: Channels that several engines share. A channel is named by a string; its data is:
@@ -139,6 +144,52 @@ class Platform(Protocol):
 
     def compile(self, stage: Stage) -> CompiledStage:
         """Translate a stage whose operators were all let pass by `refuse`."""
+
+
+@runtime_checkable
+class TableStore(Namespace, Protocol):
+    """A platform that holds tables of its own, as a database does.
+
+    It scans the `AttachedSource`s of its name, and runs a `Write` to a `RelationSink` of its name
+    as it runs other operators: its stage gives one row with the table's name and the rows written.
+    """
+
+    def statistics(self, source: AttachedSource) -> TableStatistics:
+        """Say what is known of a source without reading it. Asked whenever a plan is made."""
+
+    def check_sink(self, sink: RelationSink, schema: pa.Schema) -> None:
+        """Raise if rows cannot be written there; asked before anything runs.
+
+        Raises:
+            RunError: the table exists though it must not, or takes no such rows.
+        """
+
+
+@runtime_checkable
+class Estimates(Protocol):
+    """A platform whose engine estimates results better than the optimizer can from outside."""
+
+    def estimate(self, operator: Operator) -> Interval | None:
+        """Reckon the rows of an operator whose whole input lies in the platform; None if unsure."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an entry point names, if the engine can be attached by URL.
+
+    (An entry point may also name just a function that makes the engine's platform.)
+
+    Attributes:
+        make: makes the platform that every session has, given its name; None if there is none.
+        schemes: the URL schemes that the engine takes.
+        attach: makes a platform of a name at an address.
+        check: raises `MissingEngineError` if the engine is not installed.
+    """
+
+    make: Callable[[str], Platform] | None = None
+    schemes: Sequence[str] = ()
+    attach: Callable[[str, Address], Platform] | None = None
+    check: Callable[[], None] = lambda: None
 
 
 class MissingEngineError(Exception):

@@ -32,6 +32,7 @@ from umbel.plan.operators import (
     Window,
 )
 from umbel.plan.operators.base import Element
+from umbel.plan.sources import AttachedSource, Source
 from umbel.plan.typing import infer_type
 
 
@@ -117,6 +118,24 @@ def _refuse(node: Expression, schema: pa.Schema, engine: Abilities) -> str | Non
     return reason
 
 
+def refuse_source(operator: Operator, platform: str, reads: tuple[type[Source], ...]) -> str | None:
+    """Say why a platform cannot read what a scan reads, by the kind of its source.
+
+    Args:
+        operator: any operator; only scans are looked at.
+        platform: the platform's name.
+        reads: the sources that its engine reads, those that lie in the platform aside.
+    """
+    if not isinstance(operator, Scan):
+        return None
+    source = operator.source
+    if isinstance(source, AttachedSource):
+        if source.platform == platform and isinstance(source, reads):
+            return None
+        return f"{source.describe()} lies in {source.platform!r}"
+    return None if isinstance(source, reads) else f"it reads no {source.kind}"
+
+
 def refuse_frame(operator: ToFrame) -> str | None:
     """Say why making a relation of elements needs Python; None if it only names columns."""
     below, wanted = operator.input.schema, operator.columns
@@ -134,4 +153,4 @@ def refuse_frame(operator: ToFrame) -> str | None:
             return None
 
 
-__all__ = ["Abilities", "expressions_of", "refuse_expressions", "refuse_frame"]
+__all__ = ["Abilities", "expressions_of", "refuse_expressions", "refuse_frame", "refuse_source"]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
-from umbel.plan.errors import PlacementError, UnknownNameError
-from umbel.platforms.base import Conversion, MissingEngineError, Platform
+from umbel.catalog.address import Address
+from umbel.catalog.statistics import TableStatistics
+from umbel.catalog.statistics import statistics as source_statistics
+from umbel.plan.errors import PlacementError, PlanError, UnknownNameError
+from umbel.plan.sources import AttachedSource, Source
+from umbel.platforms.base import Conversion, Engine, MissingEngineError, Platform, TableStore
 
 GROUP = "umbel.platforms"
+
+#: Names that mean something else: what umbel itself runs, and the channel of Arrow tables.
+_RESERVED = frozenset({"umbel", "arrow"})
 
 
 class Registry:
     """Platforms by name, and the engines that are known but cannot be used, with the reason.
+
+    Attributes:
+        missing: why engines cannot be used, by name.
+        engines: those that can be attached by URL, by name.
 
     >>> sorted(p.name for p in Registry.discover())
     ['duckdb', 'polars', 'python']
@@ -23,10 +35,13 @@ class Registry:
         *platforms: Platform,
         missing: dict[str, str] | None = None,
         conversions: Sequence[Conversion] = (),
+        engines: Mapping[str, Engine] | None = None,
     ) -> None:
         self._platforms: dict[str, Platform] = {}
-        self._conversions = list(conversions)
+        self._conversions: list[Conversion] = list(conversions)
+        self._attached: set[str] = set()
         self.missing: dict[str, str] = dict(missing or {})
+        self.engines: dict[str, Engine] = dict(engines or {})
         for platform in platforms:
             self.add(platform)
 
@@ -36,19 +51,94 @@ class Registry:
         registry = cls()
         for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
             try:
-                registry.add(entry.load()())
+                registry._offer(entry.name, entry.load())
             except MissingEngineError as missing:
                 registry.missing[entry.name] = str(missing)
             except ImportError as error:
                 registry.missing[entry.name] = f"cannot be imported: {error}"
         return registry
 
+    def _offer(self, name: str, offered: Engine | Callable[[], Platform]) -> None:
+        """Take what an entry point names."""
+        if not isinstance(offered, Engine):
+            self.add(offered())
+            return
+        self.engines[name] = offered
+        offered.check()
+        if offered.make is not None:
+            self.add(offered.make(name))
+
     def add(self, platform: Platform) -> None:
         """Add a platform; its name must be free."""
-        if platform.name in self._platforms:
+        if platform.name in self._platforms or platform.name in _RESERVED:
             raise PlacementError(f"there is a platform {platform.name!r} already")
         self._platforms[platform.name] = platform
         self._conversions.extend(c for c in platform.conversions if c not in self._conversions)
+
+    @property
+    def schemes(self) -> Mapping[str, str]:
+        """The URL schemes that can be attached, each with the engine that takes it."""
+        return {scheme: name for name, e in self.engines.items() for scheme in e.schemes}
+
+    def attach(self, name: str, url: str, **options: Any) -> Platform:
+        """Add a platform at a URL, by the engine that takes the URL's scheme.
+
+        Nothing is connected before it is needed.
+
+        Args:
+            name: the platform's name; two platforms may have one engine.
+            url: where it is. A password in it is split off, and shown nowhere.
+            options: further parts of the address. Secrets are references: "env:NAME" or
+                "file:/path".
+
+        Raises:
+            PlacementError: the name is taken, or the engine is not installed.
+            UnknownNameError: no engine takes such URLs.
+        """
+        address = Address.of(url, options)
+        if address.scheme not in self.schemes:
+            raise UnknownNameError("scheme of a URL", address.scheme, self.schemes)
+        engine = self.schemes[address.scheme]
+        if engine in self.missing:
+            raise PlacementError(f"engine {engine!r} is not here", hint=self.missing[engine])
+        attach = self.engines[engine].attach
+        if attach is None:
+            raise PlanError(f"engine {engine!r} says what URLs it takes, but not how")
+        platform = attach(name, address)
+        self.add(platform)
+        self._attached.add(name)
+        return platform
+
+    def detach(self, name: str) -> None:
+        """Remove a platform that was attached, and close it."""
+        if name not in self._attached:
+            raise UnknownNameError("attached platform", name, self._attached)
+        platform = self._platforms.pop(name)
+        self._attached.discard(name)
+        own = list(platform.conversions)
+        self._conversions = [c for c in self._conversions if c not in own]
+        if isinstance(platform, TableStore):
+            platform.close()
+
+    def store(self, name: str) -> TableStore:
+        """Give a platform that holds tables.
+
+        Raises:
+            UnknownNameError: there is no such platform.
+            PlacementError: it holds no tables.
+        """
+        platform = self[name]
+        if not isinstance(platform, TableStore):
+            raise PlacementError(f"platform {name!r} holds no tables of its own")
+        return platform
+
+    def statistics(self, source: Source) -> TableStatistics:
+        """Find what can be known of a source without reading it; databases know their own best."""
+        if isinstance(source, AttachedSource) and source.platform in self._platforms:
+            store = self._platforms[source.platform]
+            if isinstance(store, TableStore):
+                return store.statistics(source)
+        return source_statistics(source)
 
     @property
     def conversions(self) -> Sequence[Conversion]:
@@ -79,4 +169,6 @@ class Registry:
 
     def only(self, *names: str) -> Registry:
         """The registry reduced to some of its platforms; all conversions stay at hand."""
-        return Registry(*(self[name] for name in names), conversions=self._conversions)
+        chosen = Registry(*(self[name] for name in names), conversions=self._conversions)
+        chosen._attached = self._attached & set(names)
+        return chosen

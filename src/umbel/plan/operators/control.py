@@ -140,7 +140,7 @@ class DoWhile(Loop):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Write(Unary):
-    """A sink: writes its input, and gives one row per file with its path and rows written."""
+    """A sink: writes its input; gives one row with its path, or table, and the rows written."""
 
     sink: Sink
 

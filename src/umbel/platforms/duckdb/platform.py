@@ -38,11 +38,11 @@ from umbel.plan.operators import (
     Window,
 )
 from umbel.plan.operators.base import OBJECT_SCHEMA
-from umbel.plan.sources import CsvSource, MemorySource
+from umbel.plan.sources import CsvSource, FileSource, MemorySource
 from umbel.plan.types import is_list, is_object
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
-from umbel.platforms.refusal import refuse_expressions, refuse_frame
+from umbel.platforms.refusal import refuse_expressions, refuse_frame, refuse_source
 
 if TYPE_CHECKING:
     from umbel.platforms.duckdb.database import Database, DuckDBTable
@@ -107,7 +107,8 @@ class DuckDBPlatform:
             return _reason(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (
-                _refuse_names(operator)
+                refuse_source(operator, self.name, (FileSource, MemorySource))
+                or _refuse_names(operator)
                 or _refuse_shape(operator)
                 or refuse_expressions(operator, _Abilities())
             )

@@ -37,11 +37,11 @@ from umbel.plan.operators import (
     Window,
 )
 from umbel.plan.operators.base import OBJECT_SCHEMA
-from umbel.plan.sources import CsvSource, MemorySource
+from umbel.plan.sources import CsvSource, FileSource, MemorySource
 from umbel.plan.types import is_object
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
-from umbel.platforms.refusal import refuse_expressions, refuse_frame
+from umbel.platforms.refusal import refuse_expressions, refuse_frame, refuse_source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,8 +100,10 @@ class PolarsPlatform:
         if not isinstance(operator, _COMPILED):
             return _reason(operator)
         if operator.digest not in self._refusals:
-            self._refusals[operator.digest] = _refuse_shape(operator) or refuse_expressions(
-                operator, _Abilities()
+            self._refusals[operator.digest] = (
+                refuse_source(operator, self.name, (FileSource, MemorySource))
+                or _refuse_shape(operator)
+                or refuse_expressions(operator, _Abilities())
             )
         return self._refusals[operator.digest]
 

@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from umbel.plan.operators import DoWhile, Operator, Repeat, Write
+from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.python.arrow import arrow_to_python, python_to_arrow
+from umbel.platforms.refusal import refuse_source
 
 #: Seconds of a conversion; measured on the machine that costs.toml names.
 _TO_PYTHON = Linear(fixed=2e-5, per_row=3e-7, per_byte=2e-8)
@@ -67,6 +69,9 @@ class PythonPlatform:
             return "the executor itself runs loops, round by round"
         if isinstance(operator, Write):
             return "the executor itself writes files"
+        reason = refuse_source(operator, self.name, (FileSource, MemorySource))
+        if reason is not None:
+            return reason
         from umbel.platforms.python.compile import BUILDERS
 
         if type(operator) not in BUILDERS:
