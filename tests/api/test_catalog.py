@@ -122,7 +122,7 @@ def session() -> Session:
 def test_tables_are_listed_and_described(session):
     tables = session.catalog.tables("warehouse")
     assert tables.names == ['warehouse.public."odd.name"', "warehouse.public.orders"]
-    assert repr(tables[1]) and "about 3 rows" in repr(tables)
+    assert "warehouse.public.orders (table, about 3 rows)" in repr(tables)
     description = session.catalog.describe("warehouse.orders")
     assert description.schema.names == ["id", "total"]
     assert str(description.statistics.rows) == "3"

@@ -161,8 +161,7 @@ class Catalog:
         """Forget what is attached under a name, and close its connections."""
         namespace = self[name]
         del self._namespaces[name]
-        platform: object = self._platforms[name] if name in self._platforms else None
-        if platform is namespace:
+        if name in self._platforms.attached:
             self._platforms.detach(name)
         else:
             namespace.close()

@@ -65,7 +65,7 @@ SOURCES: dict[str, type] = {
         MemorySource,
         RelationSource,
         QuerySource,
-    )  # fmt: skip
+    )
 }
 SINKS: dict[str, type] = {
     cls.kind: cls for cls in (TextSink, CsvSink, JsonLinesSink, ParquetSink, IpcSink, RelationSink)

@@ -25,6 +25,7 @@ class Registry:
     Attributes:
         missing: why engines cannot be used, by name.
         engines: those that can be attached by URL, by name.
+        attached: names of the platforms that were.
 
     >>> sorted(p.name for p in Registry.discover())
     ['duckdb', 'polars', 'python']
@@ -39,7 +40,7 @@ class Registry:
     ) -> None:
         self._platforms: dict[str, Platform] = {}
         self._conversions: list[Conversion] = list(conversions)
-        self._attached: set[str] = set()
+        self.attached: set[str] = set()
         self.missing: dict[str, str] = dict(missing or {})
         self.engines: dict[str, Engine] = dict(engines or {})
         for platform in platforms:
@@ -106,15 +107,15 @@ class Registry:
             raise PlanError(f"engine {engine!r} says what URLs it takes, but not how")
         platform = attach(name, address)
         self.add(platform)
-        self._attached.add(name)
+        self.attached.add(name)
         return platform
 
     def detach(self, name: str) -> None:
         """Remove a platform that was attached, and close it."""
-        if name not in self._attached:
-            raise UnknownNameError("attached platform", name, self._attached)
+        if name not in self.attached:
+            raise UnknownNameError("attached platform", name, self.attached)
         platform = self._platforms.pop(name)
-        self._attached.discard(name)
+        self.attached.discard(name)
         own = list(platform.conversions)
         self._conversions = [c for c in self._conversions if c not in own]
         if isinstance(platform, TableStore):
@@ -170,5 +171,5 @@ class Registry:
     def only(self, *names: str) -> Registry:
         """The registry reduced to some of its platforms; all conversions stay at hand."""
         chosen = Registry(*(self[name] for name in names), conversions=self._conversions)
-        chosen._attached = self._attached & set(names)
+        chosen.attached = self.attached & set(names)
         return chosen
