@@ -16,6 +16,9 @@ import pytest
 import umbel as ub
 from tests.bad_input.conftest import ENGINES, PADDING, ROWS, WRONG, on, raised
 from umbel import col
+from umbel.catalog.files import resolve
+from umbel.catalog.readers import read
+from umbel.plan.operators import Scan, topological
 
 engines = pytest.mark.parametrize("engine", ENGINES)
 
@@ -100,6 +103,97 @@ def test_a_number_that_is_none_beyond_the_sample(session: ub.Session, engine: st
         error = raised(on(query, engine).collect, ub.SourceError)
         assert error.message == f"n.csv, row {WRONG}: column 'n' holds 'oops', which is no int64"
         assert "schema={'n': pa.string()}" in error.hint
+
+
+# --- which bad values fail a run: docs/decisions/0007-bad-values-in-files.md -------------------
+
+
+@pytest.fixture(params=["csv", "json"])
+def hostile(session: ub.Session, request: pytest.FixtureRequest) -> ub.DataFrame:
+    """Columns n, t and u: n is wrong in row 701, the only one where t is x; u in row 801."""
+    rows = [(number, "y", number) for number in range(1, 1001)]
+    rows[700] = ("oops", "x", 701)
+    rows[800] = (801, "y", "bad")
+    if request.param == "csv":
+        Path("h.csv").write_text("n,t,u\n" + "".join(f"{n},{t},{u}\n" for n, t, u in rows))
+        return session.read_csv("h.csv", schema={"n": int, "t": str, "u": int})
+    Path("h.json").write_text(
+        "".join(json.dumps({"n": n, "t": t, "u": u}) + "\n" for n, t, u in rows)
+    )
+    return session.read_json("h.json", schema={"n": int, "t": str, "u": int})
+
+
+#: Queries in which the wrong n is read, though nothing of its row would come out.
+DROPPED: dict[str, Callable[[ub.DataFrame], ub.DataFrame]] = {
+    "a filter": lambda f: f.filter(col("t") == "y").select("n"),
+    "a filter, then groups": lambda f: (
+        f.filter(col("t") == "y").group_by("t").agg(ub.sum("n").alias("n"))
+    ),
+    "a filter above a column of it": lambda f: (
+        f.with_columns((col("n") + 1).alias("m")).filter(col("t") == "y").select("m")
+    ),
+    "a semi join": lambda f: f.select("n", "t").join(
+        f.session.from_dict({"t": ["y"]}), on="t", how="semi"
+    ),
+    "a join": lambda f: f.select("n", "t").join(
+        f.session.from_dict({"t": ["y"], "z": [1]}), on="t"
+    ),
+    "a filtered sum": lambda f: f.select(ub.sum("n").filter(col("t") == "y")),
+    "a branch": lambda f: f.select(ub.when(col("t") == "y").then(col("n")).otherwise(0).alias("q")),
+    "a count": lambda f: f.select(ub.count("n").alias("c")),
+}
+
+
+@engines
+@pytest.mark.parametrize("query", DROPPED.values(), ids=DROPPED)
+def test_a_bad_value_fails_though_its_row_is_dropped(
+    hostile: ub.DataFrame, engine: str | None, query: Callable[[ub.DataFrame], ub.DataFrame]
+):
+    error = raised(on(query(hostile), engine).collect, ub.SourceError)
+    assert error.message in (
+        "h.csv, row 701: column 'n' holds 'oops', which is no int64",
+        "h.json, line 701: 'n' is \"oops\", which is no int64",
+    )
+
+
+@engines
+def test_a_bad_value_in_a_column_that_is_not_read_does_no_harm(
+    hostile: ub.DataFrame, engine: str | None
+):
+    wrong = hostile.filter(col("t") == "x").select("t")
+    assert on(wrong, engine).collect().to_pylist() == [{"t": "x"}]
+    assert on(hostile.select("t"), engine).count() == 1000
+    # Even if something must be read to count the rows.
+    assert on(hostile.select(ub.len().alias("c")), engine).to_dicts() == [{"c": 1000}]
+    counted = hostile.filter(col("t") == "y").select(ub.len().alias("c"))
+    assert on(counted, engine).to_dicts() == [{"c": 999}]
+
+
+@engines
+def test_a_failure_is_not_put_down_to_a_column_that_is_not_read(
+    session: ub.Session, engine: str | None
+):
+    Path("o.csv").write_text(f"a,u\n{2**63 - 1},bad\n1,2\n")
+    frame = session.read_csv("o.csv", schema={"a": int, "u": int})
+    error = raised(on(frame.select((col("a") + 1).alias("b")), engine).collect, ub.EvaluationError)
+    assert "o.csv" not in error.message
+
+
+@engines
+def test_a_limit_may_stop_the_scan_before_a_bad_value(hostile: ub.DataFrame, engine: str | None):
+    try:
+        rows = on(hostile.select("n").limit(5), engine).to_dicts()
+    except ub.SourceError as error:
+        assert "701" in error.message  # noqa: PT017 (either is right)
+    else:
+        assert rows == [{"n": number} for number in range(1, 6)]
+
+
+def test_on_python_rows_before_a_bad_value_come_first(session: ub.Session):
+    Path("h.csv").write_text("n\n" + "1\n" * 100 + "oops\n")
+    frame = session.read_csv("h.csv", schema={"n": int})
+    assert frame.limit(100).on("python").count() == 100
+    raised(frame.limit(101).on("python").collect, ub.SourceError)
 
 
 @engines
@@ -243,7 +337,11 @@ def test_a_file_that_disappears(session: ub.Session, engine: str | None, form: s
         ("csv", {"a": [1]}, "its columns are a, not a, b"),
         ("parquet", {"b": [1]}, "it has no column 'a'"),
         ("parquet", {"a": ["x"], "b": [1]}, "column 'a' is string, not int64"),
+        ("parquet", {"a": [1.0], "b": [1]}, "column 'a' is float64, not int64"),
+        ("parquet", {"a": [1], "b": [1], "c": [1]}, "it has a column 'c' that it had not"),
         ("ipc", {"b": [1]}, "it has no column 'a'"),
+        ("ipc", {"a": ["1"], "b": [1]}, "column 'a' is string, not int64"),
+        ("ipc", {"a": [1], "b": [1], "c": [1]}, "it has a column 'c' that it had not"),
     ],
 )
 def test_a_file_that_changes(
@@ -253,6 +351,77 @@ def test_a_file_that_changes(
     written(session, form, columns)
     error = raised(lambda: on(frame, engine).collect(), ub.SourceError)
     assert error.message == f"f.{form}: {said}: the file was changed after the plan was made"
+    assert f"read it again, so that its columns are found anew: session.read_{form}" in error.hint
+
+
+@engines
+@pytest.mark.parametrize("form", ["parquet", "ipc"])
+def test_one_of_many_files_that_changes_to_values_that_fit(
+    session: ub.Session, engine: str | None, form: str
+):
+    for part in range(5):
+        frame = session.from_arrow(pa.table({"a": pa.array([part], pa.int64())}))
+        getattr(frame, f"write_{form}")(f"many/{part}.{form}")
+    planned = getattr(session, f"read_{form}")("many")
+    assert on(planned, engine).count() == 5
+    frame = session.from_arrow(pa.table({"a": pa.array([3], pa.int8())}))
+    getattr(frame, f"write_{form}")(f"many/3.{form}")
+    error = raised(on(planned, engine).collect, ub.SourceError)
+    what = "column 'a' is int8, not int64: the file was changed after the plan was made"
+    assert error.message == f"many/3.{form}: {what}"
+
+
+@engines
+def test_a_column_that_comes_to_hold_nulls(session: ub.Session, engine: str | None):
+    for nullable in (False, True):
+        schema = pa.schema([pa.field("a", pa.int64(), nullable=nullable)])
+        pq.write_table(pa.table({"a": pa.array([1], pa.int64())}, schema=schema), "r.parquet")
+        if not nullable:
+            frame = session.read_parquet("r.parquet")
+    error = raised(on(frame, engine).collect, ub.SourceError)
+    assert error.message.startswith("r.parquet: column 'a' may hold nulls now: ")
+
+
+@engines
+@pytest.mark.parametrize("form", ["parquet", "ipc"])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.95])
+def test_a_file_that_shrinks(session: ub.Session, engine: str | None, form: str, left: float):
+    frame = written(session, form, {"a": list(range(5000)), "b": [1] * 5000})
+    whole = Path(f"f.{form}").read_bytes()
+    Path(f"f.{form}").write_bytes(whole[: int(len(whole) * left)])
+    error = raised(lambda: on(frame, engine).collect(), ub.SourceError)
+    assert error.message.startswith(f"f.{form}: ")
+
+
+@engines
+def test_a_csv_file_that_is_cut_off_within_a_row(session: ub.Session, engine: str | None):
+    Path("f.csv").write_text("a,b\n1,2\n3,4\n")
+    frame = session.read_csv("f.csv")
+    Path("f.csv").write_text("a,b\n1,2\n3")
+    error = raised(lambda: on(frame, engine).collect(), ub.SourceError)
+    assert error.message == "f.csv, row 2 (line 3): 1 fields, but there are 2 columns"
+
+
+@engines
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "ipc"])
+def test_a_pattern_is_looked_up_when_it_runs(session: ub.Session, engine: str | None, form: str):
+    for part in range(3):
+        getattr(session.from_dict({"a": [part]}), f"write_{form}")(f"{part}.{form}")
+    frame = getattr(session, f"read_{form}")(f"*.{form}")
+    Path(f"1.{form}").unlink()
+    getattr(session.from_dict({"a": [7]}), f"write_{form}")(f"4.{form}")
+    assert on(frame.sort("a"), engine).to_dicts() == [{"a": a} for a in (0, 2, 7)]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "ipc", "txt"])
+def test_a_file_that_goes_while_others_are_read(session: ub.Session, form: str):
+    """Found when the run began, gone when its turn comes."""
+    frame = written(session, form, {"a": [1]})
+    source = next(op.source for op in topological(frame.plan) if isinstance(op, Scan))
+    files = resolve(source)
+    Path(f"f.{form}").unlink()
+    error = raised(lambda: list(read(source, files=files)), ub.SourceError)
+    assert error.message == f"f.{form}: the file was removed while it was to be read"
 
 
 def written(session: ub.Session, form: str, columns: dict[str, Any]) -> ub.DataFrame:

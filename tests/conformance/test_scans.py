@@ -14,6 +14,7 @@ import pytest
 
 from tests.conformance.compare import assert_same_rows
 from tests.conformance.engines import LINES, run
+from umbel.catalog.infer import parquet_source
 from umbel.plan.errors import SourceError
 from umbel.plan.expressions import Call, Column, Literal
 from umbel.plan.operators import Count, Scan
@@ -234,15 +235,12 @@ PARQUET = {
 
 @pytest.mark.parametrize("column", PARQUET)
 def test_parquet_types(engine, column, tmp_path):
-    from umbel.plan.types import canonical_schema
-
     data = pa.table({column: PARQUET[column]})
     parquet.write_table(data, tmp_path / "a.parquet")
-    schema = canonical_schema(data.schema)
-    source = ParquetSource(schema=schema, paths=(str(tmp_path / "a.parquet"),))
+    source = parquet_source([str(tmp_path / "a.parquet")])
     result = run(engine, Scan(source=source))
-    assert result.schema.types == schema.types
-    assert_same_rows(result, data.cast(schema), context=column)
+    assert result.schema.types == source.schema.types
+    assert_same_rows(result, data.cast(source.schema), context=column)
 
 
 def hive(folder: Path) -> ParquetSource:
@@ -273,3 +271,26 @@ def test_parquet_files_whose_columns_stand_in_another_order(engine, tmp_path):
     schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
     source = ParquetSource(schema=schema, paths=(str(tmp_path),))
     assert_same_rows(run(engine, Scan(source=source)), [(1, "x"), (2, "y")])
+
+
+# --- durations, which no engine reads by itself -----------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_durations_in_text_files(engine, form, tmp_path):
+    gap = pa.duration("ms")
+    schema = pa.schema([("n", pa.int64()), ("d", gap)])
+    path = tmp_path / f"a.{form}"
+    if form == "csv":
+        path.write_text("n,d\n1,PT1.5S\n2,-P1DT2H\n3,\n")
+        source = CsvSource(schema=schema, paths=(str(path),))
+    else:
+        path.write_text('{"n": 1, "d": "PT1.5S"}\n{"n": 2, "d": "-P1DT2H"}\n{"n": 3}\n')
+        source = JsonLinesSource(schema=schema, paths=(str(path),))
+    wanted = pa.table({"n": [1, 2, 3], "d": pa.array([1500, -(26 * 3600 * 1000), None], gap)})
+    assert_same_rows(run(engine, Scan(source=source)), wanted)
+    later = Call("greater", (Column("n"), Literal(1, pa.int64())))
+    assert_same_rows(
+        run(engine, Scan(source=source, columns=("d",), predicate=later)),
+        wanted.slice(1).select(["d"]),
+    )

@@ -57,6 +57,8 @@ def damaged(path: str, error: Exception) -> SourceError:
 
 def malformed(path: str, form: str, error: Exception) -> SourceError:
     """Make the error for a file that is not what it should be."""
+    if not Path(path).exists():
+        return vanished(path)
     if Path(path).stat().st_size == 0:
         return SourceError(f"{path}: the file is empty", hint="leave it out of the paths")
     first = str(error).strip().split("\n", 1)[0]
@@ -66,12 +68,28 @@ def malformed(path: str, form: str, error: Exception) -> SourceError:
     )
 
 
-def changed(path: str, what: str) -> SourceError:
+def changed(path: str, what: str, kind: str) -> SourceError:
     """Make the error for a file that is not what it was when the plan was made."""
     return SourceError(
         f"{path}: {what}: the file was changed after the plan was made",
-        hint="make the source anew",
+        hint=f"read it again, so that its columns are found anew: session.read_{kind}(…)",
     )
 
 
-__all__ = ["changed", "damaged", "invalid_text", "malformed", "open_quote", "wrong_value"]
+def vanished(path: str) -> SourceError:
+    """Make the error for a file that was found, and was gone when it was to be read."""
+    return SourceError(
+        f"{path}: the file was removed while it was to be read",
+        hint="run it again once nothing changes the files, or leave it out of the paths",
+    )
+
+
+__all__ = [
+    "changed",
+    "damaged",
+    "invalid_text",
+    "malformed",
+    "open_quote",
+    "vanished",
+    "wrong_value",
+]

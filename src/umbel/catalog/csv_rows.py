@@ -6,15 +6,13 @@ Slow and exact, for what an engine's reader does not tell: which row, which colu
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pyarrow as pa
-
 from umbel.catalog.complaints import changed, invalid_text, open_quote, wrong_value
 from umbel.catalog.lines import BLOCK, line_blocks
-from umbel.plan.casting import cast_value
+from umbel.catalog.texts import value_of_text
 from umbel.plan.errors import EvaluationError, SourceError
 from umbel.plan.sources import CsvSource
 from umbel.plan.types import is_string
@@ -62,7 +60,8 @@ def check_header(source: CsvSource, path: str) -> None:
     stored = [name for name in source.schema.names if name not in source.partitions]
     found = header_of(source, path)
     if found != stored:
-        raise changed(path, f"its columns are {', '.join(found)}, not {', '.join(stored)}")
+        what = f"its columns are {', '.join(found)}, not {', '.join(stored)}"
+        raise changed(path, what, source.kind)
 
 
 def records(source: CsvSource, path: str, size: int = BLOCK) -> Iterator[tuple[int, list[str]]]:
@@ -99,9 +98,20 @@ def records(source: CsvSource, path: str, size: int = BLOCK) -> Iterator[tuple[i
             line = reader.line_num + 1
 
 
-def find_csv_error(source: CsvSource, path: str) -> SourceError | None:
-    """Find the first row of a file that its source's columns do not describe."""
+def find_csv_error(
+    source: CsvSource, path: str, columns: Collection[str] | None = None
+) -> SourceError | None:
+    """Find the first row of a file that its source's columns do not describe.
+
+    Args:
+        source: what the columns are.
+        path: the file.
+        columns: those whose values are looked at; None for all.
+    """
     fields = [f for f in source.schema if f.name not in source.partitions]
+    texts = {f.name for f in fields if is_string(f.type)}
+    if columns is not None:
+        texts.update(f.name for f in fields if f.name not in columns)
     row = 0
     try:
         for line, record in records(source, path):
@@ -121,10 +131,10 @@ def find_csv_error(source: CsvSource, path: str) -> SourceError | None:
                     hint=f"correct the line: {source.delimiter.join(record)[:80]}",
                 )
             for text, field in zip(record, fields, strict=True):
-                if is_string(field.type) or text in source.null_values:
+                if field.name in texts or text in source.null_values:
                     continue
                 try:
-                    cast_value(text, pa.string(), field.type, strict=True)
+                    value_of_text(text, field.type)
                 except EvaluationError:
                     return wrong_value(path, number, field, text)
     except SourceError as error:

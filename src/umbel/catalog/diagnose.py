@@ -6,12 +6,12 @@ first row that is: slow, but done only once a run has failed.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
-from umbel.catalog.complaints import changed
 from umbel.catalog.csv_rows import check_header, find_csv_error
 from umbel.catalog.files import FileEntry, resolve
-from umbel.catalog.infer import ipc_schema, parquet_schema
 from umbel.catalog.json_rows import find_json_error
 from umbel.catalog.readers import ipc_batches, parquet_batches, text_batches
 from umbel.plan.errors import CancelledError, SourceError
@@ -24,16 +24,18 @@ from umbel.plan.sources import (
     Source,
     TextSource,
 )
-from umbel.plan.types import type_name
 
 
-def diagnose(source: Source, error: BaseException | None = None) -> SourceError | None:
+def diagnose(
+    source: Source, error: BaseException | None = None, columns: Collection[str] | None = None
+) -> SourceError | None:
     r"""Find what is wrong with a source's files.
 
     Args:
         source: what an engine failed to read.
         error: what it failed with; kept as the cause. Memory and cancellation are no fault of
             a file's.
+        columns: those that were read, in which alone a value can be at fault; None for all.
 
     Returns:
         An error that names the file and, where there is one, the row, the column, the text and
@@ -51,7 +53,7 @@ def diagnose(source: Source, error: BaseException | None = None) -> SourceError 
         return None
     try:
         for entry in resolve(source):
-            found = _diagnose_file(source, entry)
+            found = _diagnose_file(source, entry, columns)
             if found is not None:
                 return _because(found, error)
     except SourceError as found:
@@ -65,42 +67,26 @@ def _because(found: SourceError, error: BaseException | None) -> SourceError:
     return found
 
 
-def _diagnose_file(source: FileSource, entry: FileEntry) -> SourceError | None:
+def _diagnose_file(
+    source: FileSource, entry: FileEntry, columns: Collection[str] | None
+) -> SourceError | None:
     stored = pa.schema([f for f in source.schema if f.name not in source.partitions])
+    read = stored if columns is None else pa.schema([f for f in stored if f.name in columns])
     match source:
         case TextSource():
             for _ in text_batches(entry.path):
                 pass
         case CsvSource():
             check_header(source, entry.path)
-            return find_csv_error(source, entry.path)
+            return find_csv_error(source, entry.path, read.names)
         case JsonLinesSource():
-            return find_json_error(entry.path, stored)
+            return find_json_error(entry.path, read)
         case ParquetSource():
-            wrong = _other_schema(entry.path, parquet_schema(entry.path), stored)
-            if wrong is not None:
-                return wrong
             for batch in parquet_batches(source, entry, stored.names):
                 batch.validate()
         case IpcSource():
-            wrong = _other_schema(entry.path, ipc_schema(entry.path), stored)
-            if wrong is not None:
-                return wrong
-            for batch in ipc_batches(entry.path, stored.names):
+            for batch in ipc_batches(source, entry, stored.names):
                 batch.validate()
-    return None
-
-
-def _other_schema(path: str, found: pa.Schema, wanted: pa.Schema) -> SourceError | None:
-    for field in wanted:
-        if field.name not in found.names:
-            return changed(path, f"it has no column {field.name!r}")
-        dtype = found.field(field.name).type
-        if dtype != field.type:
-            return changed(
-                path,
-                f"column {field.name!r} is {type_name(dtype)}, not {type_name(field.type)}",
-            )
     return None
 
 

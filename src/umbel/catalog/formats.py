@@ -1,7 +1,8 @@
 """How values look in text, CSV and JSON files: one form, whichever engine made them.
 
 Floats are written as Python's `repr`, decimals with all their digits, dates and times in
-ISO 8601 (in UTC if they have a time zone), durations as a number of their unit.
+ISO 8601 (in UTC if they have a time zone), durations too, in seconds. Reading a file with the
+types of what was written gives it back; what has no such form is refused.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.catalog.texts import duration_text
 from umbel.plan.casting import cast_value
-from umbel.plan.errors import RunError
+from umbel.plan.errors import EvaluationError, RunError
 from umbel.plan.types import (
     STRING,
     is_decimal,
     is_float,
     is_integer,
     is_list,
+    is_object,
     is_string,
+    type_name,
 )
+
+_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (the clock of any zone)
 
 
 def csv_header(names: Sequence[str]) -> bytes:
@@ -43,57 +49,119 @@ def csv_header(names: Sequence[str]) -> bytes:
     return (",".join(quoted) + "\n").encode()
 
 
-def csv_rows(batch: pa.RecordBatch) -> bytes:
-    r"""Give the lines of a batch's rows. Null is an empty field, an empty text is quoted.
+def csv_rows(batch: pa.RecordBatch, first: int = 1) -> bytes:
+    r"""Give the lines of a batch's rows; `first` is the number of the batch's first row.
+
+    Null is an empty field, an empty text is quoted.
+
+    Raises:
+        RunError: bytes that are no text, or moments finer than microseconds.
 
     >>> csv_rows(pa.record_batch({"a": [1.0, None], "b": ["x,y", ""]}))
     b'1.0,"x,y"\n,""\n'
     """
     if batch.num_rows == 0:
         return b""
-    fields = [_csv_field(column) for column in batch.columns]
+    fields = [
+        _csv_field(column, name, first)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
     lines = pc.binary_join_element_wise(
         *fields, pa.scalar(","), null_handling="replace", null_replacement=""
     )
     return ("\n".join(lines.to_pylist()) + "\n").encode()
 
 
-def _csv_field(column: pa.Array) -> pa.Array:
+def _csv_field(column: pa.Array, name: str, first: int) -> pa.Array:
     dtype = column.type
     if is_string(dtype):
-        special = pc.or_(pc.match_substring_regex(column, '[,"\r\n]'), pc.equal(column, ""))
-        if not pc.any(special).as_py():
-            return column
-        doubled = pc.replace_substring(column, '"', '""')
-        quoted = pc.binary_join_element_wise('"', doubled, '"', "")
-        return pc.if_else(special, quoted, column)
+        return _quoted(column)
     if is_integer(dtype) or pa.types.is_boolean(dtype) or pa.types.is_null(dtype):
         return column.cast(STRING)
-    return pa.array([None if v is None else _text(v, dtype) for v in column.to_pylist()], STRING)
+    texts = []
+    for number, value in enumerate(_plain(column).to_pylist(), first):
+        try:
+            texts.append(None if value is None else _csv_text(value, dtype))
+        except (ValueError, EvaluationError) as error:
+            raise RunError(
+                f"row {number}: column {name!r} holds {str(value)[:80]}, which CSV cannot",
+                hint="convert it first, or write Parquet",
+            ) from error
+    fields = pa.array(texts, STRING)
+    return _quoted(fields) if pa.types.is_binary(dtype) else fields
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    special = pc.or_(pc.match_substring_regex(texts, '[,"\r\n]'), pc.equal(texts, ""))
+    if not pc.any(special).as_py():
+        return texts
+    doubled = pc.replace_substring(texts, '"', '""')
+    return pc.if_else(special, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+
+
+def refuse_csv(schema: pa.Schema) -> None:
+    """Raise `RunError` if a column's type has no form in a CSV file.
+
+    >>> refuse_csv(pa.schema([("a", pa.list_(pa.int64()))]))
+    Traceback (most recent call last):
+    umbel.plan.errors.RunError: column 'a' is list<int64>, for which CSV has no form
+    ...
+    """
+    for field in schema:
+        if pa.types.is_nested(field.type) or is_object(field.type):
+            raise RunError(
+                f"column {field.name!r} is {type_name(field.type)}, for which CSV has no form",
+                hint="write JSON or Parquet, or take the column apart first",
+            )
+
+
+def _csv_text(value: Any, dtype: pa.DataType) -> str:
+    if dtype == pa.timestamp("ns", getattr(dtype, "tz", None)) and value % 1000:
+        raise ValueError(value)  # finer than what a cast reads
+    return _text(value, dtype)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Give durations, and moments in nanoseconds, as numbers: Python has no values for all."""
+    plain = _plain_type(column.type)
+    return column if plain == column.type else column.cast(plain)
+
+
+def _plain_type(dtype: pa.DataType) -> pa.DataType:
+    if is_list(dtype):
+        return pa.list_(_plain_type(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([f.with_type(_plain_type(f.type)) for f in dtype])
+    nanoseconds = pa.types.is_timestamp(dtype) and dtype.unit == "ns"
+    return pa.int64() if nanoseconds or pa.types.is_duration(dtype) else dtype
 
 
 def _text(value: Any, dtype: pa.DataType) -> str:
     if is_float(dtype):
         return repr(value)
     if pa.types.is_duration(dtype):
-        return str(pa.scalar(value, dtype).value)
+        return duration_text(value, dtype.unit)
     if pa.types.is_timestamp(dtype):
         return _moment(value, dtype)
     text: str = cast_value(value, dtype, STRING, strict=True)
     return text
 
 
-def _moment(value: datetime.datetime, dtype: pa.DataType) -> str:
+def _moment(value: Any, dtype: pa.DataType) -> str:
     """Write a timestamp, with as many digits as its unit has where they are not zero.
 
     With a time zone it is written in UTC: offsets that change along a file trouble many readers,
     and some zones once had offsets with seconds, which ISO 8601 does not know.
     """
-    zone = "" if value.tzinfo is None else "Z"
-    if zone:
+    zone, finer = "" if dtype.tz is None else "Z", 0
+    if dtype.unit == "ns":
+        microseconds, finer = divmod(value, 1000)
+        value = _EPOCH + datetime.timedelta(microseconds=microseconds)
+    elif zone:
         value = value.astimezone(datetime.UTC)
-    nanoseconds = value.microsecond * 1000 + getattr(value, "nanosecond", 0)
-    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[dtype.unit]
+    nanoseconds = value.microsecond * 1000 + finer
+    # More digits than six only where they are needed: casts do not read them.
+    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9 if finer else 6}[dtype.unit]
     fraction = f".{nanoseconds:09}"[: digits + 1] if nanoseconds else ""
     return value.strftime("%Y").rjust(4, "0") + value.strftime("-%m-%dT%H:%M:%S") + fraction + zone
 
@@ -120,7 +188,7 @@ def json_rows(batch: pa.RecordBatch, first: int) -> bytes:
 
 
 def _json_column(column: pa.Array, name: str, first: int) -> Iterator[str]:
-    for number, value in enumerate(column.to_pylist(), first):
+    for number, value in enumerate(_plain(column).to_pylist(), first):
         try:
             yield _json(value, column.type)
         except ValueError as error:
@@ -153,8 +221,8 @@ def _json(value: Any, dtype: pa.DataType) -> str:
     if pa.types.is_binary(dtype):
         return json.dumps(base64.b64encode(value).decode())
     if pa.types.is_duration(dtype):
-        return _text(value, dtype)
+        return json.dumps(duration_text(value, dtype.unit))
     return json.dumps(_text(value, dtype))
 
 
-__all__ = ["csv_header", "csv_rows", "json_rows"]
+__all__ = ["csv_header", "csv_rows", "json_rows", "refuse_csv"]

@@ -14,13 +14,13 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umbel.catalog.complaints import malformed
+from umbel.catalog.columns import columns_of_file
 from umbel.catalog.csv_rows import find_csv_error, header_of
 from umbel.catalog.files import FileEntry, resolve
 from umbel.catalog.json_rows import sample_types, settled, unify
 from umbel.catalog.readers import csv_batches
 from umbel.catalog.samples import type_of_texts
-from umbel.plan.casting import refuse_cast
+from umbel.catalog.texts import refuse_text
 from umbel.plan.errors import PlanError, SourceError, TypeClashError, UnknownNameError
 from umbel.plan.sources import (
     CsvSource,
@@ -30,7 +30,15 @@ from umbel.plan.sources import (
     ParquetSource,
     TextSource,
 )
-from umbel.plan.types import DATE, INT64, STRING, canonical_schema, common_type, type_name
+from umbel.plan.types import (
+    DATE,
+    INT64,
+    STRING,
+    canonical_schema,
+    common_type,
+    is_object,
+    type_name,
+)
 
 #: Bytes, decompressed, that types are found from.
 SAMPLE_BYTES = 2**20
@@ -64,8 +72,8 @@ def csv_source(
 ) -> CsvSource:
     """Describe CSV files.
 
-    A column's type is the first of bool, int64, date, float64, timestamp[us], timestamp[us,UTC]
-    that all texts of the sample can be cast to, and otherwise string; a column without values is
+    A column's type is the first of bool, int64, date, float64, timestamp[us], timestamp[us,UTC],
+    duration[us] that all texts of the sample can be cast to, and otherwise string; a column without values is
     string, and so are numbers with leading zeros and integers beyond 64 bits.
 
     Args:
@@ -91,7 +99,7 @@ def csv_source(
     names = _csv_names(bare, files, schema)
     wanted = {} if schema is None else {f.name: f.type for f in canonical_schema(schema)}
     for name, dtype in wanted.items():
-        reason = refuse_cast(STRING, dtype)
+        reason = refuse_text(dtype)
         if reason is not None:
             raise TypeClashError(f"column {name!r} of a CSV file: {reason}")
     stored = replace(bare, schema=pa.schema([pa.field(name, STRING) for name in names]))
@@ -110,7 +118,7 @@ def json_source(paths: Paths, *, schema: pa.Schema | None = None) -> JsonLinesSo
     """Describe files with one JSON object a line.
 
     Numbers are int64, or float64 if one of the sample has a point, an exponent or more than 64
-    bits; texts are string, or date or timestamp if all of the sample are; arrays and objects are
+    bits; texts are string, or date, timestamp or duration if all of the sample are; arrays and objects are
     lists and structs. A key that only some lines have gives null in the others.
 
     Args:
@@ -124,10 +132,8 @@ def json_source(paths: Paths, *, schema: pa.Schema | None = None) -> JsonLinesSo
     files = resolve(given)
     wanted = {} if schema is None else {f.name: f.type for f in canonical_schema(schema)}
     for name, dtype in wanted.items():
-        if pa.types.is_binary(dtype):
-            raise TypeClashError(
-                f"column {name!r}: JSON has no binary values", hint="read it as pa.string()"
-            )
+        if is_object(dtype):
+            raise TypeClashError(f"column {name!r}: JSON has no Python objects")
     types: dict[str, pa.DataType] = {}
     size = _sample_size(files)
     for entry in _sampled(files):
@@ -138,7 +144,7 @@ def json_source(paths: Paths, *, schema: pa.Schema | None = None) -> JsonLinesSo
             f"{files[0].path}: there is no object in the file, and so no column",
             hint="give the columns: schema={'name': type}",
         )
-    fields = [pa.field(name, settled(dtype)) for name, dtype in types.items()]
+    fields = [pa.field(name, wanted.get(name) or settled(dtype)) for name, dtype in types.items()]
     return _with_partitions(JsonLinesSource(pa.schema([]), given), files, fields, schema)
 
 
@@ -150,8 +156,8 @@ def parquet_source(paths: Paths) -> ParquetSource:
     """
     given = _given(paths)
     files = resolve(given)
-    fields = _same_columns(files, parquet_schema)
-    return _with_partitions(ParquetSource(pa.schema([]), given), files, fields, None)
+    bare = ParquetSource(pa.schema([]), given)
+    return _with_partitions(bare, files, _same_columns(bare, files), None)
 
 
 def ipc_source(paths: Paths) -> IpcSource:
@@ -162,27 +168,8 @@ def ipc_source(paths: Paths) -> IpcSource:
     """
     given = _given(paths)
     files = resolve(given)
-    fields = _same_columns(files, ipc_schema)
-    return _with_partitions(IpcSource(pa.schema([]), given), files, fields, None)
-
-
-def parquet_schema(path: str) -> pa.Schema:
-    """Read the columns of a Parquet file, in canonical types."""
-    import pyarrow.parquet as parquet
-
-    try:
-        return canonical_schema(parquet.read_schema(path))
-    except (pa.ArrowException, OSError) as error:
-        raise malformed(path, "Parquet", error) from error
-
-
-def ipc_schema(path: str) -> pa.Schema:
-    """Read the columns of an Arrow IPC file, in canonical types."""
-    try:
-        with pa.memory_map(path) as file:
-            return canonical_schema(pa.ipc.open_file(file).schema)
-    except (pa.ArrowException, OSError) as error:
-        raise malformed(path, "Arrow IPC", error) from error
+    bare = IpcSource(pa.schema([]), given)
+    return _with_partitions(bare, files, _same_columns(bare, files), None)
 
 
 def _given(paths: Paths) -> tuple[str, ...]:
@@ -263,14 +250,14 @@ def _common_text(left: pa.DataType, right: pa.DataType) -> pa.DataType:
         return STRING
 
 
-def _same_columns(
-    files: Sequence[FileEntry], schema_of: Callable[[str], pa.Schema]
-) -> list[pa.Field]:
-    first = schema_of(files[0].path)
+def _same_columns(source: FileSource, files: Sequence[FileEntry]) -> list[pa.Field]:
+    first = columns_of_file(source, files[0])
     _check_unique(files[0].path, first.names)
     fields = {f.name: f for f in first}
     for entry in files[1:]:
-        other = schema_of(entry.path)
+        other = columns_of_file(source, entry)
+        if other is first:
+            continue
         if set(other.names) != set(fields) or len(other) != len(fields):
             raise _other_columns(files[0], first.names, entry, other.names)
         for field in other:
@@ -350,10 +337,8 @@ __all__ = [
     "SAMPLE_BYTES",
     "SAMPLE_FILES",
     "csv_source",
-    "ipc_schema",
     "ipc_source",
     "json_source",
-    "parquet_schema",
     "parquet_source",
     "text_source",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -12,7 +13,7 @@ import pyarrow as pa
 from umbel.catalog.complaints import invalid_text
 from umbel.catalog.lines import line_blocks
 from umbel.catalog.samples import type_of_text
-from umbel.plan.casting import cast_value
+from umbel.catalog.texts import value_of_text
 from umbel.plan.errors import EvaluationError, SourceError, TypeClashError
 from umbel.plan.types import (
     BOOL,
@@ -188,34 +189,46 @@ def json_type(dtype: pa.DataType) -> pa.DataType:
         return pa.list_(json_type(dtype.value_type))
     if pa.types.is_struct(dtype):
         return pa.struct([pa.field(f.name, json_type(f.type)) for f in dtype])
-    if pa.types.is_date(dtype) or pa.types.is_time(dtype):
-        return pa.string()
     if pa.types.is_timestamp(dtype) and dtype.unit in ("s", "ms"):
         return pa.timestamp("us", dtype.tz)  # takes texts with more digits, if they are zeros
-    return pa.int64() if pa.types.is_duration(dtype) else dtype
+    as_text = pa.types.is_date(dtype) or _read_singly(dtype)
+    return pa.string() if as_text else dtype
 
 
 def cast_json(array: pa.Array, dtype: pa.DataType) -> pa.Array:
     """Convert what Arrow's JSON reader gave for a type (see `json_type`) to the type.
 
     Raises:
-        EvaluationError: a text that is no time; Arrow's own errors for other types.
+        EvaluationError: a text that is no value of the type; Arrow's own errors for other types.
 
     >>> cast_json(pa.array(["23:59:00"]), pa.time64("us")).to_pylist()
     [datetime.time(23, 59)]
     """
     if array.type == dtype:
         return array
-    if not _holds_times(dtype):
-        return array.cast(dtype)
-    values = [cast_value(value, array.type, dtype, strict=True) for value in array.to_pylist()]
-    return pa.array(values, dtype)
+    if is_list(dtype):
+        items = cast_json(array.values, dtype.value_type)
+        return pa.ListArray.from_arrays(array.offsets, items, type=dtype, mask=array.is_null())
+    if pa.types.is_struct(dtype):
+        parts = [cast_json(array.field(i), field.type) for i, field in enumerate(dtype)]
+        return pa.StructArray.from_arrays(parts, fields=list(dtype), mask=array.is_null())
+    if _read_singly(dtype):
+        return pa.array([_value(text, dtype) for text in array.to_pylist()], dtype)
+    return array.cast(dtype)
 
 
-def _holds_times(dtype: pa.DataType) -> bool:
-    """Whether times are in a type, for whose texts Arrow has no cast."""
-    inside = any(_holds_times(dtype.field(i).type) for i in range(dtype.num_fields))
-    return inside or bool(pa.types.is_time(dtype))
+def _read_singly(dtype: pa.DataType) -> bool:
+    """Whether Arrow has no cast from texts to a type as they stand in JSON."""
+    return bool(pa.types.is_time(dtype) or pa.types.is_duration(dtype) or pa.types.is_binary(dtype))
+
+
+def _value(text: str | None, dtype: pa.DataType) -> Any:
+    if text is None or not pa.types.is_binary(dtype):
+        return value_of_text(text, dtype)
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise EvaluationError(f"{text[:80]!r} is not Base64") from error
 
 
 def find_json_error(path: str, stored: pa.Schema) -> SourceError | None:
@@ -271,7 +284,8 @@ def _reads(text: bytes, stored: pa.Schema) -> bool:
 
 
 def _is_text(dtype: pa.DataType) -> bool:
-    return is_string(dtype) or dtype == DATE or bool(pa.types.is_timestamp(dtype))
+    moment = pa.types.is_timestamp(dtype) or pa.types.is_duration(dtype)
+    return is_string(dtype) or dtype == DATE or bool(moment)
 
 
 def _shown(value: Any) -> str:

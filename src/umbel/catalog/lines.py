@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from umbel.catalog.complaints import damaged
+from umbel.catalog.complaints import damaged, vanished
 from umbel.catalog.files import compression_of
 from umbel.plan.errors import SourceError
 
@@ -21,6 +21,8 @@ def open_bytes(path: str) -> Any:
     """Open a file for reading, decompressed by its suffix: .gz, .zst, .bz2."""
     try:
         return pa.input_stream(path, compression=compression_of(path))
+    except FileNotFoundError:
+        raise vanished(path) from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
 

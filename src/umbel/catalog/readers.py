@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
+from umbel.catalog.columns import compare
 from umbel.catalog.complaints import (
-    changed,
     invalid_text,
     malformed,
     open_quote,
@@ -27,7 +27,7 @@ from umbel.catalog.files import FileEntry, resolve
 from umbel.catalog.json_rows import cast_json, find_json_error, json_type
 from umbel.catalog.lines import BLOCK, line_blocks, open_bytes
 from umbel.catalog.pruning import row_groups
-from umbel.plan.casting import cast_value
+from umbel.catalog.texts import value_of_text
 from umbel.plan.errors import EvaluationError, SourceError
 from umbel.plan.expressions import Expression
 from umbel.plan.sources import (
@@ -38,7 +38,10 @@ from umbel.plan.sources import (
     ParquetSource,
     TextSource,
 )
-from umbel.plan.types import type_name
+from umbel.plan.types import canonical_schema
+
+#: Rows of a CSV file whose texts are converted at once.
+_CONVERTED = 4096
 
 
 def read(
@@ -67,10 +70,13 @@ def read(
     stored = pa.schema([f for f in schema if f.name not in source.partitions])
     for entry in resolve(source) if files is None else files:
         first = 1
-        for batch in _batches(source, entry, stored, predicate):
-            check()
-            yield _assemble(source, entry, batch, schema, first)
-            first += batch.num_rows
+        for block in _batches(source, entry, stored, predicate):
+            # Texts are converted in few rows at once: a limit may need no more.
+            step = _CONVERTED if isinstance(source, CsvSource) else max(1, block.num_rows)
+            for start in range(0, block.num_rows, step):
+                check()
+                yield from _assembled(source, entry, block.slice(start, step), schema, first)
+                first += step
 
 
 def _batches(
@@ -86,8 +92,21 @@ def _batches(
         case ParquetSource():
             return parquet_batches(source, entry, stored.names, predicate)
         case IpcSource():
-            return ipc_batches(entry.path, stored.names)
+            return ipc_batches(source, entry, stored.names)
     raise SourceError(f"there is no reader for {source.kind} files")
+
+
+def _assembled(
+    source: FileSource, entry: FileEntry, batch: pa.RecordBatch, schema: pa.Schema, first: int
+) -> Iterator[pa.RecordBatch]:
+    try:
+        whole = _assemble(source, entry, batch, schema, first)
+    except SourceError:
+        # Row by row, so that those before the one at fault, which may be enough, come first.
+        for row in range(batch.num_rows):
+            yield _assemble(source, entry, batch.slice(row, 1), schema, first + row)
+        raise
+    yield whole
 
 
 def _assemble(
@@ -104,8 +123,8 @@ def _assemble(
         if array.type != field.type:
             if isinstance(source, CsvSource):
                 array = convert(array, field, entry.path, first)
-            else:
-                array = _stored_otherwise(array, field, entry.path)
+            else:  # the type in another layout, see `check_columns`
+                array = array.cast(field.type)
         arrays.append(array)
     if not arrays:
         return batch.select([])
@@ -124,20 +143,10 @@ def convert(array: pa.Array, field: pa.Field, path: str, first: int) -> pa.Array
     values = []
     for number, text in enumerate(array.to_pylist(), first):
         try:
-            values.append(cast_value(text, pa.string(), field.type, strict=True))
+            values.append(value_of_text(text, field.type))
         except EvaluationError:
             raise wrong_value(path, number, field, text) from None
     return pa.array(values, field.type)
-
-
-def _stored_otherwise(array: pa.Array, field: pa.Field, path: str) -> pa.Array:
-    """Convert a column that its file keeps in another layout of the type."""
-    try:
-        return array.cast(field.type)
-    except pa.ArrowException as error:
-        raise changed(
-            path, f"column {field.name!r} is {array.type}, not {type_name(field.type)}"
-        ) from error
 
 
 def text_batches(path: str, name: str = "value") -> Iterator[pa.RecordBatch]:
@@ -234,6 +243,7 @@ def parquet_batches(
 
     try:
         with parquet.ParquetFile(entry.path) as file:
+            compare(source, entry.path, canonical_schema(file.schema_arrow))
             groups = row_groups(file.metadata, predicate, entry.partitions)
             if groups:
                 yield from file.iter_batches(columns=list(columns), row_groups=groups)
@@ -241,15 +251,25 @@ def parquet_batches(
         raise malformed(entry.path, "Parquet", error) from error
 
 
-def ipc_batches(path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Read columns of an Arrow IPC file."""
+def ipc_batches(
+    source: IpcSource, entry: FileEntry, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Read columns of an Arrow IPC file.
+
+    It is not mapped into memory: if another program cuts off a file that is, the process dies.
+    """
     try:
-        with pa.memory_map(path) as file:
-            reader = pa.ipc.open_file(file)
+        with pa.OSFile(entry.path) as file:
+            found = pa.ipc.open_file(file).schema
+            compare(source, entry.path, canonical_schema(found))
+            wanted = [found.get_field_index(name) for name in columns]
+            # To the reader no fields at all means all fields.
+            options = pa.ipc.IpcReadOptions(included_fields=wanted or [0])
+            reader = pa.ipc.open_file(file, options=options)
             for index in range(reader.num_record_batches):
                 yield reader.get_batch(index).select(list(columns))
     except (pa.ArrowException, OSError) as error:
-        raise malformed(path, "Arrow IPC", error) from error
+        raise malformed(entry.path, "Arrow IPC", error) from error
 
 
 __all__ = [

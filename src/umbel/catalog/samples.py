@@ -7,18 +7,24 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.catalog.texts import DURATION_TEXT, duration_ticks
 from umbel.plan.casting import text_pattern
-from umbel.plan.types import BOOL, DATE, FLOAT64, INT64, STRING, TIMESTAMP
+from umbel.plan.types import BOOL, DATE, DURATION, FLOAT64, INT64, STRING, TIMESTAMP
 
 _ZONED = pa.timestamp("us", "UTC")
 
+
+def _pattern(dtype: pa.DataType) -> str:
+    return DURATION_TEXT if dtype == DURATION else text_pattern(dtype)
+
+
 #: In this order; each before what would take its texts too.
 _CANDIDATES = tuple(
-    (dtype, f"^(?:{text_pattern(dtype)})$")
-    for dtype in (BOOL, INT64, DATE, FLOAT64, TIMESTAMP, _ZONED)
+    (dtype, f"^(?:{_pattern(dtype)})$")
+    for dtype in (BOOL, INT64, DATE, FLOAT64, TIMESTAMP, _ZONED, DURATION)
 )
 _MOMENTS = tuple(
-    (dtype, re.compile(text_pattern(dtype), re.ASCII)) for dtype in (DATE, TIMESTAMP, _ZONED)
+    (dtype, re.compile(_pattern(dtype), re.ASCII)) for dtype in (DATE, TIMESTAMP, _ZONED, DURATION)
 )
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 
@@ -42,7 +48,7 @@ def type_of_texts(texts: pa.Array) -> pa.DataType:
 
 
 def type_of_text(text: str) -> pa.DataType:
-    """Find whether a text is a date, a timestamp, or just a text.
+    """Find whether a text is a date, a timestamp, a duration, or just a text.
 
     >>> type_of_text("2024-05-01"), type_of_text("May")
     (DataType(date32[day]), DataType(string))
@@ -63,9 +69,12 @@ def _convertible(texts: pa.Array, dtype: pa.DataType) -> bool:
         elif dtype == FLOAT64:
             whole = pc.match_substring_regex(texts, r"^[+-]?[0-9]+$")
             return not pc.all(whole).as_py()  # integers that were refused before
+        elif dtype == DURATION:
+            for text in texts.to_pylist():
+                duration_ticks(text, dtype.unit)
         elif dtype != BOOL:
             pc.utf8_slice_codeunits(texts, 0, 10).cast(DATE)
-    except pa.ArrowInvalid:
+    except ValueError:  # pyarrow.ArrowInvalid is one too
         return False
     return True
 

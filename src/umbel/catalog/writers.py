@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from umbel.catalog.files import compression_of
-from umbel.catalog.formats import csv_header, csv_rows, json_rows
+from umbel.catalog.formats import csv_header, csv_rows, json_rows, refuse_csv
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Element
 from umbel.plan.sinks import (
@@ -88,9 +88,10 @@ def write(
             case TextSink():
                 rows = _write_text(file, data, schema, element, check_cancelled)
             case CsvSink():
+                refuse_csv(schema)
                 file.write(csv_header(schema.names))
                 for batch in batches:
-                    file.write(csv_rows(batch))
+                    file.write(csv_rows(batch, rows + 1))
                     rows += batch.num_rows
             case JsonLinesSink():
                 for batch in batches:

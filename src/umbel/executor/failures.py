@@ -9,6 +9,7 @@ from umbel.optimizer import PlannedStage
 from umbel.plan.errors import EvaluationError, RunError, UmbelError
 from umbel.plan.operators import Operator, Scan
 from umbel.plan.sources import CsvSource
+from umbel.platforms.streams import scanned_columns
 
 #: Where a message of an engine's goes on to what is of no use to the user.
 _NOISE = re.compile(
@@ -34,7 +35,7 @@ def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
         if isinstance(operator, Scan) and (
             not evaluation or isinstance(operator.source, CsvSource)
         ):
-            found = diagnose(operator.source, error)
+            found = diagnose(operator.source, error, scanned_columns(operator))
             if found is not None:
                 return found
     if isinstance(error, UmbelError):

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from umbel.catalog.files import FileEntry, resolve
-from umbel.catalog.readers import csv_batches, read
+from umbel.catalog.readers import convert, csv_batches, read
+from umbel.catalog.texts import read_here_only
 from umbel.plan.expressions import columns_of
 from umbel.plan.operators import Scan
 from umbel.plan.sources import CsvSource, FileSource
@@ -48,12 +49,17 @@ def scanned_columns(scan: Scan) -> list[str]:
 
 
 def raw_schema(source: FileSource) -> pa.Schema:
-    """Give the columns of a source as its stream has them: those of CSV files are text."""
+    """Give the columns of a source as its stream has them.
+
+    Those of CSV files are text, but for types to which no engine has a cast from it.
+    """
     if not isinstance(source, CsvSource):
         return source.schema
     return pa.schema(
         [
-            field if field.name in source.partitions else pa.field(field.name, pa.string())
+            field
+            if field.name in source.partitions or read_here_only(field.type)
+            else pa.field(field.name, pa.string())
             for field in source.schema
         ]
     )
@@ -83,20 +89,26 @@ def stream(
             return
         stored = [name for name in columns if name not in source.partitions]
         for entry in entries:
+            row = 1
             for batch in csv_batches(source, entry.path, stored):
                 check()
-                yield _with_partitions(batch, entry, schema)
+                yield _completed(batch, entry, schema, row)
+                row += batch.num_rows
 
     return ArrowStream(schema, batches)
 
 
-def _with_partitions(batch: pa.RecordBatch, entry: FileEntry, schema: pa.Schema) -> pa.RecordBatch:
-    """Put a batch's columns into the schema's order, and add those of the folders."""
+def _completed(
+    batch: pa.RecordBatch, entry: FileEntry, schema: pa.Schema, row: int
+) -> pa.RecordBatch:
+    """Put a batch's columns into the schema's order and types, and add those of the folders."""
     if not schema.names:
         return batch.select([])
     arrays = [
         pa.repeat(pa.scalar(entry.partitions[field.name], field.type), batch.num_rows)
         if field.name in entry.partitions
+        else convert(batch.column(field.name), field, entry.path, row)
+        if field.type != pa.string()
         else batch.column(field.name)
         for field in schema
     ]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Column, columns_of
-from umbel.plan.types import is_object, type_width
+from umbel.plan.sources import CsvSource, JsonLinesSource, Source
+from umbel.plan.types import is_object, is_string, type_width
 
 
 def prune_columns(root: ops.Operator) -> ops.Operator:
@@ -80,10 +81,37 @@ def _reads(operator: ops.Operator, needed: set[str]) -> list[set[str]]:
 
 
 def _some(names: set[str], operator: ops.Operator) -> set[str]:
-    """At least one column: a relation without columns has no rows to count."""
+    """At least one column: a relation without columns has no rows to count.
+
+    Best is one that is read anyway, then one that is not parsed (a value that cannot be would fail
+    a query that does not ask for it), then the narrowest.
+    """
     if names or not operator.schema.names:
         return names
-    return {min(operator.schema, key=lambda f: (type_width(f.type), f.name)).name}
+    read, source = _read_anyway(operator)
+    candidates = [f for f in operator.schema if f.name in read] or list(operator.schema)
+    parsed = isinstance(source, CsvSource | JsonLinesSource)
+    best = min(
+        candidates,
+        key=lambda f: (parsed and not is_string(f.type), type_width(f.type), f.name),
+    )
+    return {best.name}
+
+
+def _read_anyway(operator: ops.Operator) -> tuple[frozenset[str], Source | None]:
+    """The columns that are read of a scan for the sake of its own rows, and what is scanned."""
+    match operator:
+        case ops.Filter(predicate=predicate):
+            below, source = _read_anyway(operator.input)
+            return below | columns_of(predicate), source
+        case ops.Sort(keys=keys):
+            below, source = _read_anyway(operator.input)
+            return below | columns_of(*(key.expression for key in keys)), source
+        case ops.Limit() | ops.Sample():
+            return _read_anyway(operator.inputs[0])
+        case ops.Scan(source=source, predicate=predicate):
+            return frozenset() if predicate is None else columns_of(predicate), source
+    return frozenset(), None
 
 
 def _prune(operator: ops.Operator, needed: set[str]) -> ops.Operator:

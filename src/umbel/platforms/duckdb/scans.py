@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from umbel.catalog.columns import check_columns
 from umbel.catalog.csv_rows import check_header
 from umbel.catalog.files import FileEntry, compression_of, resolve
 from umbel.lazy import LazyModule
@@ -26,6 +27,7 @@ from umbel.plan.sources import (
     ParquetSource,
     TextSource,
 )
+from umbel.plan.types import is_integer
 from umbel.platforms.base import RunContext
 from umbel.platforms.conform import conform
 from umbel.platforms.duckdb.database import quoted
@@ -100,10 +102,11 @@ class DuckDBSources:
 
     def _files(self, scan: Scan, source: FileSource) -> exp.Expr:
         files = resolve(source)
+        check_columns(source, files)
         match source:
             case ParquetSource():
                 return self._parquet(scan, source, files)
-            case CsvSource() if not self.streams_only and _readable_csv(source, files):
+            case CsvSource() if not self.streams_only and _readable_csv(scan, source, files):
                 return self._csv(scan, source, files)
             case TextSource() if not self.streams_only and not source.partitions:
                 return self._text(source, files)
@@ -142,13 +145,29 @@ class DuckDBSources:
         }
         self.read_as_csv = True
         call = f"read_csv({_paths(files)}, {_options(options)})"
-        return _select(call, {name: self._from_text(scan, name) for name in scanned_columns(scan)})
+        wanted = scanned_columns(scan)
+        texts = {name for name in wanted if source.schema.field(name).type != pa.string()}
+        return self._converted(call, scan, wanted, texts)
 
-    def _from_text(self, scan: Scan, name: str) -> exp.Expr:
-        dtype = scan.source.schema.field(name).type
-        if dtype == pa.string():
-            return column(name)
-        return self.dialect.cast(column(name), pa.string(), dtype, strict=True)
+    def _converted(
+        self, relation: str, scan: Scan, wanted: Sequence[str], texts: set[str]
+    ) -> exp.Expr:
+        """Select columns, of which some are texts that must be converted, in every row."""
+        types = {name: scan.source.schema.field(name).type for name in wanted}
+        columns = {
+            name: self._from_text(column(name), types[name]) if name in texts else column(name)
+            for name in wanted
+        }
+        return _select_whole(relation, columns) if texts else _select(relation, columns)
+
+    def _from_text(self, text: exp.Expr, dtype: pa.DataType) -> exp.Expr:
+        value = self.dialect.cast(text, pa.string(), dtype, strict=True)
+        if not is_integer(dtype):
+            return value
+        # What is written the usual way needs no look at its syntax, which costs the most.
+        plain = exp.TryCast(this=text, to=exp.DataType.build(duckdb_type(dtype), dialect="duckdb"))
+        usual = exp.EQ(this=exp.Cast(this=plain, to=exp.DataType.build("text")), expression=text)
+        return exp.Case(ifs=[exp.If(this=usual, true=plain.copy())], default=value)
 
     def _text(self, source: TextSource, files: Sequence[FileEntry]) -> exp.Expr:
         """Read lines as a CSV file of one column, decided when the statement runs."""
@@ -195,10 +214,7 @@ class DuckDBSources:
         if all(raw.field(n).type == source.schema.field(n).type for n in wanted):
             return _table(name)
         texts = {n for n in wanted if raw.field(n).type != source.schema.field(n).type}
-        return _select(
-            f'"{name}"',
-            {n: self._from_text(scan, n) if n in texts else column(n) for n in wanted},
-        )
+        return self._converted(f'"{name}"', scan, wanted, texts)
 
     def _watched(self, rows: ArrowStream) -> ArrowStream:
         """Remember what stops a stream."""
@@ -300,10 +316,13 @@ def _as_type(name: str, dtype: pa.DataType, found: str) -> exp.Expr:
     return exp.Cast(this=column(name), to=target)
 
 
-def _readable_csv(source: CsvSource, files: Sequence[FileEntry]) -> bool:
+def _readable_csv(scan: Scan, source: CsvSource, files: Sequence[FileEntry]) -> bool:
     """Whether DuckDB's own reader takes the files; the others come as a stream."""
     plain = all(compression_of(entry.path) is None for entry in files)
-    return plain and not source.partitions and bool(source.quote) and bool(source.null_values)
+    raw = raw_schema(source)
+    texts = all(raw.field(name).type == pa.string() for name in scanned_columns(scan))
+    plain = plain and not source.partitions and texts
+    return plain and bool(source.quote) and bool(source.null_values)
 
 
 def _table(name: str) -> exp.Expr:
@@ -320,6 +339,30 @@ def _select(relation: str, columns: dict[str, exp.Expr]) -> exp.Expr:
     parsed: exp.Expr = exp.maybe_parse(f"SELECT 1 FROM {relation}", dialect="duckdb")  # noqa: S608
     query.set("from_", parsed.args["from_"])
     return exp.Subquery(this=query)
+
+
+def _select_whole(relation: str, columns: dict[str, exp.Expr]) -> exp.Expr:
+    """Select columns so that all are computed for every row, or none is.
+
+    DuckDB tests filters of a query before it computes what a subquery selects, so a text that is
+    no number would go unseen where a filter drops its row. It does not do so where the filter's
+    column comes from an expression that changes from row to row; hence one struct of all columns.
+    """
+    names = {name: f"c{place}" for place, name in enumerate(columns)}
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(names[name]), expression=node)
+        for name, node in columns.items()
+    ]
+    changing = exp.PropertyEQ(this=exp.to_identifier("r"), expression=exp.Anonymous(this="random"))
+    rows = _select(relation, {"row": exp.Struct(expressions=[*fields, changing])})
+    parts = [
+        exp.Anonymous(
+            this="struct_extract", expressions=[column("row"), exp.Literal.string(names[name])]
+        ).as_(name, quoted=True)
+        for name in columns
+    ]
+    rows.set("alias", exp.TableAlias(this=exp.to_identifier("rows")))
+    return exp.Subquery(this=exp.Select(expressions=parts).from_(rows))
 
 
 def _paths(files: Sequence[FileEntry]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.catalog.texts import refuse_text
 from umbel.plan.expressions import Expression, WindowCall
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
@@ -168,7 +169,7 @@ def _refuse_shape(operator: Operator) -> str | None:
             for field in operator.schema:
                 reason = None
                 if field.type != pa.string() and field.name not in source.partitions:
-                    reason = _Abilities().refuse_cast(pa.string(), field.type)
+                    reason = refuse_text(field.type)
                 if reason is not None:
                     return f"column {field.name!r} of a CSV file: {reason}"
         case ToFrame():

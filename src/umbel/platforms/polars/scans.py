@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
+from umbel.catalog.columns import check_columns
 from umbel.catalog.files import FileEntry, compression_of, resolve
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Placeholder, Scan, Values
@@ -54,7 +55,9 @@ class PolarsSources:
                     )
                 return lazy(conform(source.data, source.schema), source.schema)
             case Scan(source=ParquetSource() as source):
-                return _parquet(source, resolve(source))
+                files = resolve(source)
+                check_columns(source, files)
+                return _parquet(source, files)
             case Scan(source=TextSource() as source) if not source.partitions:
                 return self._text(source, resolve(source))
             case Scan(source=FileSource() as source):
@@ -74,15 +77,7 @@ class PolarsSources:
         return pl.concat(frames) if len(frames) > 1 else frames[0]
 
     def _stream(self, scan: Scan, source: FileSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
-        wanted = scanned_columns(scan)
-        raw = raw_schema(source)
-        frame = _io_source(source, wanted, files, self.check)
-        casts = [
-            cast(pl.col(name), raw.field(name).type, dtype, strict=True).alias(name)
-            for name, dtype in ((name, source.schema.field(name).type) for name in wanted)
-            if raw.field(name).type != dtype
-        ]
-        return frame.with_columns(casts) if casts else frame
+        return _io_source(source, scanned_columns(scan), files, self.check)
 
 
 def lazy(data: Any, schema: pa.Schema) -> pl.LazyFrame:
@@ -161,9 +156,18 @@ def _io_source(
     files: Sequence[FileEntry],
     check: Callable[[], None],
 ) -> pl.LazyFrame:
-    """Read a stream of Arrow batches, of the columns that the query turns out to need."""
+    """Read a stream of Arrow batches, with columns in the plan's types.
+
+    Texts are converted here, in all columns and rows that are read, so that one that is no value
+    of its column's type is found whatever the query does with its row.
+    """
     raw = raw_schema(source)
-    schema = {name: polars_type(raw.field(name).type) for name in columns}
+    schema = {name: polars_type(source.schema.field(name).type) for name in columns}
+    casts = [
+        cast(pl.col(name), raw.field(name).type, source.schema.field(name).type).alias(name)
+        for name in columns
+        if raw.field(name).type != source.schema.field(name).type
+    ]
 
     def read(
         with_columns: list[str] | None,
@@ -171,14 +175,16 @@ def _io_source(
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        wanted = list(columns) if with_columns is None else with_columns
         left = n_rows
-        for batch in stream(source, wanted or columns[:1], files, check).batches():
+        for batch in stream(source, columns or source.schema.names[:1], files, check).batches():
             frame = to_polars(pa.Table.from_batches([batch]))
             if left is not None:
                 frame = frame.head(left)
                 left -= frame.height
-            yield frame if predicate is None else frame.filter(predicate)
+            frame = frame.with_columns(casts)
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            yield frame if with_columns is None else frame.select(with_columns)
             if left == 0:
                 return
 
