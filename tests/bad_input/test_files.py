@@ -19,6 +19,7 @@ from umbel import col
 from umbel.catalog.files import resolve
 from umbel.catalog.readers import read
 from umbel.plan.operators import Scan, topological
+from umbel.plan.sources import FileSource
 
 engines = pytest.mark.parametrize("engine", ENGINES)
 
@@ -111,7 +112,7 @@ def test_a_number_that_is_none_beyond_the_sample(session: ub.Session, engine: st
 @pytest.fixture(params=["csv", "json"])
 def hostile(session: ub.Session, request: pytest.FixtureRequest) -> ub.DataFrame:
     """Columns n, t and u: n is wrong in row 701, the only one where t is x; u in row 801."""
-    rows = [(number, "y", number) for number in range(1, 1001)]
+    rows: list[tuple[Any, str, Any]] = [(number, "y", number) for number in range(1, 1001)]
     rows[700] = ("oops", "x", 701)
     rows[800] = (801, "y", "bad")
     if request.param == "csv":
@@ -373,11 +374,13 @@ def test_one_of_many_files_that_changes_to_values_that_fit(
 
 @engines
 def test_a_column_that_comes_to_hold_nulls(session: ub.Session, engine: str | None):
-    for nullable in (False, True):
+    def store(*, nullable: bool) -> None:
         schema = pa.schema([pa.field("a", pa.int64(), nullable=nullable)])
         pq.write_table(pa.table({"a": pa.array([1], pa.int64())}, schema=schema), "r.parquet")
-        if not nullable:
-            frame = session.read_parquet("r.parquet")
+
+    store(nullable=False)
+    frame = session.read_parquet("r.parquet")
+    store(nullable=True)
     error = raised(on(frame, engine).collect, ub.SourceError)
     assert error.message.startswith("r.parquet: column 'a' may hold nulls now: ")
 
@@ -418,6 +421,7 @@ def test_a_file_that_goes_while_others_are_read(session: ub.Session, form: str):
     """Found when the run began, gone when its turn comes."""
     frame = written(session, form, {"a": [1]})
     source = next(op.source for op in topological(frame.plan) if isinstance(op, Scan))
+    assert isinstance(source, FileSource)
     files = resolve(source)
     Path(f"f.{form}").unlink()
     error = raised(lambda: list(read(source, files=files)), ub.SourceError)
