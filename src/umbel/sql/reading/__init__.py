@@ -1,0 +1,20 @@
+"""SQL text to a plan: what `session.sql` gives is built of the nodes that FedPy builds.
+
+sqlglot only parses. What names mean, of which types expressions are, and how subqueries become
+joins is decided here:
+
+- `syntax` parses, and reads nodes so that nothing is left out; `errors` points at the text;
+- `names`, `binder`, `values`, `types` resolve names and types;
+- `operators`, `functions`, `temporal`, `aggregates`, `subqueries` bind expressions;
+- `from_items`, `select`, `grouping`, `queries`, `recursion`, `statements` bind queries to
+  relations (`tree`);
+- `unnest` takes correlation out of relations, and `lower` makes operators of them.
+"""
+
+from umbel.sql.reading.binder import Tables
+from umbel.sql.reading.errors import SqlError
+from umbel.sql.reading.names import Name
+from umbel.sql.reading.statements import read_sql
+from umbel.sql.reading.syntax import DEFAULT_DIALECT
+
+__all__ = ["DEFAULT_DIALECT", "Name", "SqlError", "Tables", "read_sql"]

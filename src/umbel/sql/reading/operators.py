@@ -1,0 +1,573 @@
+"""SQL's operators, constants, casts and conditions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+from sqlglot import expressions as exp
+
+from umbel.plan.errors import PlanError
+from umbel.plan.expressions import Case, Literal
+from umbel.plan.types import (
+    BOOL,
+    FLOAT64,
+    is_integer,
+    is_list,
+    is_numeric,
+    is_string,
+    type_name,
+)
+from umbel.sql.reading.binder import Binder
+from umbel.sql.reading.names import Scope, name_of
+from umbel.sql.reading.registry import binds
+from umbel.sql.reading.syntax import Syntax, reading
+from umbel.sql.reading.types import read_type
+from umbel.sql.reading.values import (
+    Value,
+    boolean,
+    call,
+    cast,
+    constant,
+    integer,
+    meet,
+    number,
+    text,
+)
+from umbel.plan.types import STRING, common_type
+
+
+@binds(exp.Column)
+def _column(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    parts = [syntax[key] for key in ("catalog", "db", "table", "this")]
+    names = [name_of(part) for part in parts if part is not None]
+    if isinstance(parts[-1], exp.Star):
+        raise PlanError("* can stand only in a SELECT list and in count(*)")
+    *qualifier, name = names
+    if len(names) > 1 and not scope_has(scope, qualifier):
+        # `a.b` may be field b of a column a.
+        field = _field_of_column(binder, syntax, scope)
+        if field is not None:
+            return field
+    return binder.column(syntax.node, qualifier, name, scope)
+
+
+def scope_has(scope: Scope | None, qualifier: list) -> bool:  # type: ignore[type-arg]
+    """Whether some scope in reach has a table that the qualifier means."""
+    while scope is not None:
+        if scope.item(qualifier) is not None:
+            return True
+        scope = scope.parent
+    return False
+
+
+def _field_of_column(binder: Binder, syntax: Syntax, scope: Scope) -> Value | None:
+    parts = [syntax.node.args.get(key) for key in ("catalog", "db", "table", "this")]
+    names = [name_of(part) for part in parts if part is not None]
+    for length in range(1, len(names)):
+        qualifier, name, fields = names[: length - 1], names[length - 1], names[length:]
+        level: Scope | None = scope
+        while level is not None:
+            found = level.find(qualifier, name)
+            if len(found) == 1:
+                only = found[0]
+                value = binder.columns.value(only) if isinstance(only, str) else only
+                if pa.types.is_struct(value.dtype):
+                    for field in fields:
+                        value = struct_field(value, field.text)
+                    return value
+            level = level.parent
+    return None
+
+
+def struct_field(value: Value, name: str) -> Value:
+    """Take a field of a struct; upper and lower case count only where the field has a twin."""
+    names = [field.name for field in value.dtype]
+    exact = name if name in names else next((n for n in names if n.lower() == name.lower()), name)
+    return call("struct_field", value, constant(exact, STRING))
+
+
+@binds(exp.Dot)
+def _dot(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return struct_field(binder.value(syntax["this"], scope), name_of(syntax["expression"]).text)
+
+
+@binds(exp.Paren)
+def _paren(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return binder.value(syntax["this"], scope)
+
+
+@binds(exp.Literal)
+def _literal(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    written = syntax["this"]
+    if syntax["is_string"]:
+        return Value(Literal(written, STRING), STRING, nullable=False, untyped=True)
+    return number(written)
+
+
+@binds(exp.RawString, exp.National)
+def _raw(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return Value(Literal(syntax["this"], STRING), STRING, nullable=False, untyped=True)
+
+
+@binds(exp.Null)
+def _null(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return constant(None, pa.null())
+
+
+@binds(exp.Boolean)
+def _boolean(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return constant(bool(syntax["this"]), BOOL)
+
+
+# Comparison and logic
+
+_COMPARISONS = {
+    exp.EQ: "equal",
+    exp.NEQ: "not_equal",
+    exp.LT: "less",
+    exp.LTE: "less_equal",
+    exp.GT: "greater",
+    exp.GTE: "greater_equal",
+    exp.NullSafeEQ: "is_not_distinct_from",
+    exp.NullSafeNEQ: "is_distinct_from",
+}
+
+
+@binds(*_COMPARISONS)
+def _comparison(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left, right = syntax["this"], syntax["expression"]
+    function = _COMPARISONS[type(syntax.node)]
+    if isinstance(right, exp.Any | exp.All):
+        from umbel.sql.reading.subqueries import quantified
+
+        return quantified(binder, left, function, right, scope)
+    if isinstance(left, exp.Tuple) and isinstance(right, exp.Tuple):
+        return rows_compared(binder, left, function, right, scope)
+    return compare(function, binder.value(left, scope), binder.value(right, scope))
+
+
+def compare(function: str, left: Value, right: Value) -> Value:
+    """Compare two values in types that meet."""
+    return call(function, *meet(left, right))
+
+
+def rows_compared(
+    binder: Binder, left: exp.Expr, function: str, right: exp.Expr, scope: Scope
+) -> Value:
+    """Compare rows item by item; only for equality."""
+    pairs = list(zip(left.expressions, right.expressions, strict=False))
+    if len(left.expressions) != len(right.expressions) or not pairs:
+        raise PlanError("rows that are compared must have equally many items")
+    equals = [
+        compare("equal", binder.value(a, scope), binder.value(b, scope)) for a, b in pairs
+    ]
+    both = conjoin(*equals)
+    if function == "equal":
+        return both
+    if function == "not_equal":
+        return call("not", both)
+    raise PlanError("rows can be compared by = and <> only")
+
+
+def conjoin(*values: Value) -> Value:
+    """Join conditions by AND."""
+    return values[0] if len(values) == 1 else call("and", *values)
+
+
+@binds(exp.And, exp.Or)
+def _and_or(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    kind = type(syntax.node)
+    parts: list[Value] = []
+    # Long chains nest to the left; they are read without recursion.
+    stack = [syntax["expression"], syntax["this"]]
+    while stack:
+        node = stack.pop()
+        if type(node) is kind:
+            with reading(node) as inner:
+                stack += [inner["expression"], inner["this"]]
+        else:
+            parts.append(boolean(binder.value(node, scope), f"an operand of {kind.__name__.upper()}"))
+    return call("and" if kind is exp.And else "or", *parts)
+
+
+@binds(exp.Not)
+def _not(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return negated(boolean(binder.value(syntax["this"], scope), "the operand of NOT"))
+
+
+def negated(value: Value) -> Value:
+    """The opposite of a condition."""
+    return call("not", value)
+
+
+@binds(exp.Xor)
+def _xor(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left, right = binder.value(syntax["this"], scope), binder.value(syntax["expression"], scope)
+    return call("xor", boolean(left, "an operand of XOR"), boolean(right, "an operand of XOR"))
+
+
+@binds(exp.Is)
+def _is(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    value = binder.value(syntax["this"], scope)
+    what = syntax["expression"]
+    if isinstance(what, exp.Null):
+        return call("is_null", value)
+    if isinstance(what, exp.Boolean):
+        wanted = constant(bool(what.this), BOOL)
+        return call("is_not_distinct_from", boolean(value, "the operand of IS"), wanted)
+    raise PlanError("IS is followed by NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM")
+
+
+@binds(exp.Between)
+def _between(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    value = binder.value(syntax["this"], scope)
+    low, high = binder.value(syntax["low"], scope), binder.value(syntax["high"], scope)
+    if syntax["symmetric"]:
+        low, high = call("least", *meet(low, high)), call("greatest", *meet(low, high))
+    above = compare("greater_equal", value, low)
+    below = compare("less_equal", value, high)
+    return call("and", above, below)
+
+
+@binds(exp.In)
+def _in(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    from umbel.sql.reading.subqueries import member
+
+    query, items = syntax["query"], syntax.many("expressions")
+    unnest, field = syntax["unnest"], syntax["field"]
+    operand = syntax["this"]
+    if query is not None:
+        found = member(binder, operand, query, scope)
+    elif unnest is not None or field is not None:
+        raise PlanError("IN takes a list in parentheses or a subquery")
+    elif isinstance(operand, exp.Tuple):
+        either = [rows_compared(binder, operand, "equal", item, scope) for item in items]
+        found = either[0] if len(either) == 1 else call("or", *either)
+    else:
+        value = binder.value(operand, scope)
+        choices = [meet(value, binder.value(item, scope)) for item in items]
+        if all(v is value for v, _ in choices):
+            found = call("is_in", value, *(choice for _, choice in choices))
+        else:
+            equal = [call("equal", *pair) for pair in choices]
+            found = equal[0] if len(equal) == 1 else call("or", *equal)
+    return negated(found) if syntax["negate"] else found
+
+
+# Arithmetic
+
+def _numeric(value: Value, other: Value) -> Value:
+    if value.untyped:
+        return meet(value, other)[0]
+    return value
+
+
+def _short(value: Value, other: Value) -> Value:
+    """Give an integer constant that meets a decimal as few digits as it needs."""
+    node = value.node
+    if (
+        isinstance(node, Literal)
+        and is_integer(value.dtype)
+        and node.value is not None
+        and pa.types.is_decimal(other.dtype)
+    ):
+        from decimal import Decimal
+
+        digits = len(str(abs(node.value)))
+        return constant(Decimal(node.value), pa.decimal128(digits, 0))
+    return value
+
+
+_ARITHMETIC = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
+
+
+@binds(*_ARITHMETIC)
+def _arithmetic(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    from umbel.sql.reading.temporal import moved
+
+    found = moved(binder, syntax, scope)
+    if found is not None:
+        return found
+    left = binder.value(syntax["this"], scope)
+    right = binder.value(syntax["expression"], scope)
+    return arithmetic(_ARITHMETIC[type(syntax.node)], left, right)
+
+
+def arithmetic(function: str, left: Value, right: Value) -> Value:
+    """Add, subtract or multiply numbers, dates and days."""
+    left, right = _numeric(left, right), _numeric(right, left)
+    dates = [pa.types.is_date(value.dtype) for value in (left, right)]
+    if function == "subtract" and all(dates):
+        return call("date_diff", right, left, constant("day", STRING))
+    if dates[0] and is_integer(right.dtype) and function != "multiply":
+        days = call("negate", right) if function == "subtract" else right
+        return call("date_add", left, cast(days, pa.int64()), constant("day", STRING))
+    if dates[1] and is_integer(left.dtype) and function == "add":
+        return call("date_add", right, cast(left, pa.int64()), constant("day", STRING))
+    return call(function, _short(left, right), _short(right, left))
+
+
+@binds(exp.Div)
+def _divide(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left = binder.value(syntax["this"], scope)
+    right = binder.value(syntax["expression"], scope)
+    typed, safe = syntax["typed"], syntax["safe"]
+    left, right = _numeric(left, right), _numeric(right, left)
+    if typed and is_integer(left.dtype) and is_integer(right.dtype):
+        return call("truncate_divide", left, right if safe else _not_zero(right))
+    return call("divide", left, _not_zero(right) if typed and not safe else right)
+
+
+def _not_zero(value: Value) -> Value:
+    """Fail the run for a divisor of zero, as PostgreSQL does."""
+    if isinstance(value.node, Literal) and value.node.value not in (0, None):
+        return value
+    zero = constant(0, pa.int32())
+    return call("require", value, call("is_distinct_from", value, cast(zero, value.dtype)))
+
+
+@binds(exp.IntDiv)
+def _int_div(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left = binder.value(syntax["this"], scope)
+    right = binder.value(syntax["expression"], scope)
+    return call("truncate_divide", left, right)
+
+
+@binds(exp.Mod)
+def _mod(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left = binder.value(syntax["this"], scope)
+    right = binder.value(syntax["expression"], scope)
+    return call("remainder", left, right)
+
+
+@binds(exp.Neg)
+def _neg(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    value = binder.value(syntax["this"], scope)
+    node = value.node
+    if isinstance(node, Literal) and is_numeric(value.dtype) and node.value is not None:
+        if is_integer(value.dtype) or node.value == int(node.value) == -(-(2**63)):
+            return integer(-int(node.value))
+        return constant(-node.value, value.dtype)
+    if value.untyped:
+        value = cast(value, FLOAT64)
+    return call("negate", value)
+
+
+@binds(exp.Pow)
+def _power(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return call(
+        "power", binder.value(syntax["this"], scope), binder.value(syntax["expression"], scope)
+    )
+
+
+_BITS = {
+    exp.BitwiseAnd: "bitwise_and",
+    exp.BitwiseOr: "bitwise_or",
+    exp.BitwiseXor: "bitwise_xor",
+    exp.BitwiseLeftShift: "shift_left",
+    exp.BitwiseRightShift: "shift_right",
+}
+
+
+@binds(*_BITS)
+def _bits(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left = binder.value(syntax["this"], scope)
+    right = binder.value(syntax["expression"], scope)
+    return call(_BITS[type(syntax.node)], left, right)
+
+
+@binds(exp.BitwiseNot)
+def _bitwise_not(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    return call("bitwise_not", binder.value(syntax["this"], scope))
+
+
+@binds(exp.DPipe)
+def _concatenate(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left = binder.value(syntax["this"], scope)
+    right = binder.value(syntax["expression"], scope)
+    _ = syntax["safe"]  # whether other types than text are taken: they are
+    if is_list(left.dtype) or is_list(right.dtype):
+        return call("list_concat", left, right)
+    return call("concat", text(left), text(right))
+
+
+# Patterns
+
+@binds(exp.Like, exp.ILike)
+def _like(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    default = constant("\\", STRING) if binder.dialect in ("postgres", "mysql", "spark") else None
+    return like(binder, syntax, scope, default)
+
+
+@binds(exp.Escape)
+def _escape(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    escape = cast(binder.value(syntax["expression"], scope), STRING)
+    inner = syntax["this"]
+    if not isinstance(inner, exp.Like | exp.ILike):
+        raise PlanError("ESCAPE stands after LIKE or ILIKE only")
+    with reading(inner) as like_syntax:
+        return like(binder, like_syntax, scope, escape)
+
+
+def like(binder: Binder, syntax: Syntax, scope: Scope, escape: Value | None) -> Value:
+    """Bind LIKE or ILIKE with an escape character, if any."""
+    name = "like" if isinstance(syntax.node, exp.Like) else "ilike"
+    value, pattern = text(binder.value(syntax["this"], scope)), syntax["expression"]
+    if isinstance(pattern, exp.Any | exp.All):
+        raise PlanError("LIKE ANY and LIKE ALL are not supported", hint="write OR or AND")
+    wanted = text(binder.value(pattern, scope))
+    if escape is not None and isinstance(wanted.node, Literal) and isinstance(escape.node, Literal):
+        mark = escape.node.value
+        escape = None if not mark or mark not in str(wanted.node.value) else escape
+    found = call(name, value, wanted, *([] if escape is None else [escape]))
+    return negated(found) if syntax["negate"] else found
+
+
+@binds(exp.RegexpLike, exp.RegexpILike)
+def _regexp_like(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    pattern = _constant_text(binder.value(syntax["expression"], scope), "a regular expression")
+    flags = ""
+    if syntax["flag"] is not None:
+        flags = _constant_text(binder.value(syntax["flag"], scope), "the flags")
+    if isinstance(syntax.node, exp.RegexpILike):
+        flags += "i"
+    if syntax["full_match"]:
+        pattern = f"^(?:{pattern})$"
+    marks = "".join(sorted({flag for flag in flags if flag in "ims"}))
+    value = text(binder.value(syntax["this"], scope))
+    return call(
+        "regexp_matches", value, constant(f"(?{marks}){pattern}" if marks else pattern, STRING)
+    )
+
+
+def _constant_text(value: Value, what: str) -> str:
+    if not isinstance(value.node, Literal) or not isinstance(value.node.value, str):
+        raise PlanError(f"{what} must be a text constant")
+    return value.node.value
+
+
+@binds(exp.SimilarTo)
+def _similar(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    pattern = _constant_text(binder.value(syntax["expression"], scope), "the pattern of SIMILAR TO")
+    value = text(binder.value(syntax["this"], scope))
+    return call("regexp_matches", value, constant(_similar_regex(pattern, binder), STRING))
+
+
+def _similar_regex(pattern: str, binder: Binder) -> str:
+    r"""Translate an SQL pattern to a regular expression over the whole text.
+
+    DuckDB reads SIMILAR TO as a regular expression; the standard and PostgreSQL have % and _.
+    """
+    if binder.dialect == "duckdb":
+        return rf"\A(?s:{pattern})\z"
+    out, escaped = [], False
+    for c in pattern:
+        if escaped:
+            out.append("\\" + c if not c.isalnum() else c)
+            escaped = False
+        elif c == "\\":
+            escaped = True
+        else:
+            out.append({"%": ".*", "_": ".", ".": r"\.", "^": r"\^", "$": r"\$"}.get(c, c))
+    return rf"\A(?s:{''.join(out)})\z"
+
+
+# Conditions and casts
+
+@binds(exp.Case)
+def _case(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    subject = None if syntax["this"] is None else binder.value(syntax["this"], scope)
+    branches = []
+    for node in syntax.many("ifs"):
+        with reading(node) as branch:
+            condition = binder.value(branch["this"], scope)
+            if subject is not None:
+                condition = compare("equal", subject, condition)
+            branches.append((boolean(condition, "WHEN"), binder.value(branch["true"], scope)))
+    default = syntax["default"]
+    otherwise = None if default is None else binder.value(default, scope)
+    return case(branches, otherwise)
+
+
+@binds(exp.If)
+def _if(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    condition = boolean(binder.value(syntax["this"], scope), "the condition of IF")
+    default = syntax["false"]
+    otherwise = None if default is None else binder.value(default, scope)
+    return case([(condition, binder.value(syntax["true"], scope))], otherwise)
+
+
+def case(branches: list[tuple[Value, Value]], otherwise: Value | None) -> Value:
+    """Choose a value by conditions, in the type that all values share."""
+    values = [value for _, value in branches] + ([] if otherwise is None else [otherwise])
+    values = unified(values)
+    last = values[-1] if otherwise is not None else None
+    pairs = tuple((c.node, v.node) for (c, _), v in zip(branches, values, strict=False))
+    node = Case(pairs, None if last is None else last.node)
+    nullable = last is None or any(value.nullable for value in values)
+    dtype = pa.null()
+    for value in values:
+        dtype = common_type(dtype, value.dtype)
+    return Value(node, dtype, nullable)
+
+
+def unified(values: list[Value]) -> list[Value]:
+    """Give untyped constants the type of the others; types that do not meet are an error."""
+    typed = [value for value in values if not value.untyped]
+    if not typed or len(typed) == len(values):
+        return [replace(value, untyped=False) for value in values]
+    dtype = pa.null()
+    for value in typed:
+        dtype = common_type(dtype, value.dtype)
+    if pa.types.is_null(dtype) or is_string(dtype):
+        return [replace(value, untyped=False) for value in values]
+    return [cast(value, dtype) if value.untyped else value for value in values]
+
+
+@binds(exp.Coalesce)
+def _coalesce(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    nodes = [syntax["this"], *syntax.many("expressions")]
+    _ = syntax["is_nvl"], syntax["is_null"]  # how it was spelled
+    values = unified([binder.value(node, scope) for node in nodes])
+    found = call("coalesce", *values)
+    return replace(found, nullable=all(value.nullable for value in values))
+
+
+@binds(exp.Nullif)
+def _nullif(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    left, right = binder.value(syntax["this"], scope), binder.value(syntax["expression"], scope)
+    return call("null_if", *meet(left, right))
+
+
+@binds(exp.Greatest, exp.Least)
+def _greatest(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    nodes = [syntax["this"], *syntax.many("expressions")]
+    if not syntax["ignore_nulls"] and binder.dialect not in ("duckdb", "postgres"):
+        raise PlanError(f"{type(syntax.node).__name__} differs here in {binder.dialect}")
+    values = unified([binder.value(node, scope) for node in nodes if node is not None])
+    return call("greatest" if isinstance(syntax.node, exp.Greatest) else "least", *values)
+
+
+@binds(exp.Cast, exp.TryCast)
+def _cast(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    strict = isinstance(syntax.node, exp.Cast) and not isinstance(syntax.node, exp.TryCast)
+    _ = syntax["safe"]  # says again that it is TRY_CAST
+    dtype = read_type(syntax["to"])
+    return convert(binder.value(syntax["this"], scope), dtype, strict=strict)
+
+
+def convert(value: Value, dtype: pa.DataType, *, strict: bool = True) -> Value:
+    """Cast as SQL does where that differs from the plan's cast: numbers round to integers."""
+    source = value.dtype
+    if is_integer(dtype) and (pa.types.is_decimal(source) or pa.types.is_floating(source)):
+        rounding = "round" if pa.types.is_decimal(source) else "round_half_even"
+        return cast(call(rounding, value), dtype, strict=strict)
+    if is_string(source) and (is_numeric(dtype) or pa.types.is_boolean(dtype) or pa.types.is_temporal(dtype)):
+        if isinstance(value.node, Literal) and isinstance(value.node.value, str):
+            value = constant(value.node.value.strip(), STRING)
+        else:
+            value = call("strip", value)
+    if pa.types.is_time(dtype) and pa.types.is_timestamp(source):
+        raise PlanError(f"there is no cast from {type_name(source)} to time")
+    return cast(value, dtype, strict=strict)

@@ -1,0 +1,182 @@
+"""Statements: a query, or a query whose rows go to a file or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlglot import expressions as exp
+
+from umbel.plan import operators as ops
+from umbel.plan.errors import PlanError, UnknownNameError
+from umbel.plan.expressions import Column
+from umbel.plan.origin import Origin
+from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink
+from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
+    aggregates,
+    functions,
+    grouping,
+    operators,
+    subqueries,
+    temporal,
+)
+from umbel.sql.reading.binder import Binder, Query, Tables
+from umbel.sql.reading.errors import SqlError
+from umbel.sql.reading.lower import Lowering
+from umbel.sql.reading.names import Name, name_of
+from umbel.sql.reading.queries import bind_query
+from umbel.sql.reading.syntax import DEFAULT_DIALECT, Syntax, UnreadError, parse, reading
+from umbel.sql.reading.unnest import Unnesting
+
+
+def read_sql(
+    text: str,
+    tables: Tables,
+    *,
+    dialect: str = DEFAULT_DIALECT,
+    origin: Origin | None = None,
+) -> ops.Operator:
+    """Make a plan of one statement.
+
+    Args:
+        text: a query, `CREATE TABLE ... AS`, `INSERT INTO ...` or `COPY (...) TO 'file'`.
+        tables: what names of tables mean.
+        dialect: a dialect of sqlglot.
+        origin: the line of the user's script.
+
+    Raises:
+        SqlError: the text has no meaning; says where and what to do.
+    """
+    node = parse(text, dialect)
+    binder = Binder(text, dialect, tables)
+    try:
+        with reading(node) as syntax:
+            if isinstance(node, exp.Copy):
+                return _copy(binder, syntax, origin)
+            if isinstance(node, exp.Create):
+                return _create(binder, syntax, origin)
+            if isinstance(node, exp.Insert):
+                return _insert(binder, syntax, origin)
+            if not isinstance(node, exp.Query | exp.Values):
+                raise PlanError(
+                    f"{type(node).__name__.upper()} is not supported",
+                    hint="a statement is a query, CREATE TABLE AS, INSERT INTO, or COPY TO",
+                )
+            for key in node.args:
+                _ = syntax[key]  # read by the query
+        return plan_of(binder, bind_query(binder, node, None), origin)
+    except SqlError:
+        raise
+    except UnreadError as error:
+        raise binder.unread(error) from None
+    except PlanError as error:
+        raise binder.error(node, error.message, hint=error.hint) from None
+    except RecursionError:
+        raise SqlError(
+            "the statement is nested too deeply", hint="split it with WITH, or write IN lists"
+        ) from None
+
+
+def plan_of(binder: Binder, query: Query, origin: Origin | None) -> ops.Operator:
+    """Take correlation out of a query, and make operators of it."""
+    relation = Unnesting(binder.columns).unnest(query.relation)
+    if relation.free:
+        shown = ", ".join(sorted(name.split("~", 1)[0] for name in relation.free))
+        raise PlanError(f"the query reads columns that nothing gives: {shown}")
+    lowering = Lowering(binder.columns, origin)
+    below = lowering.lower(relation)
+    return lowering.project(below, tuple((n, Column(unique)) for n, unique in query.columns))
+
+
+_FORMATS: dict[str, type[Sink]] = {
+    "csv": CsvSink,
+    "json": JsonLinesSink,
+    "ndjson": JsonLinesSink,
+    "parquet": ParquetSink,
+    "arrow": IpcSink,
+    "ipc": IpcSink,
+    "feather": IpcSink,
+}
+
+
+def _copy(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
+    source, files = syntax["this"], syntax.many("files")
+    if syntax["kind"]:
+        raise PlanError("COPY ... FROM is not supported", hint="INSERT INTO ... SELECT * FROM 'file'")
+    credentials = syntax["credentials"]
+    if credentials is not None and any(credentials.args.values()):
+        raise PlanError("COPY takes no credentials", hint="name them where the site is configured")
+    options = {}
+    for parameter in syntax.many("params"):
+        with reading(parameter) as pair:
+            value = pair["expression"]
+            options[pair["this"].name.lower()] = "true" if value is None else value.name.lower()
+            _ = "expressions" in parameter.args and pair["expressions"]
+    if len(files) != 1 or not isinstance(files[0], exp.Literal):
+        raise PlanError("COPY takes one file in quotes")
+    query = bind_query(binder, source, None)
+    plan = plan_of(binder, query, origin)
+    return ops.Write(input=plan, sink=_file_sink(files[0].name, options), origin=origin)
+
+
+def _file_sink(path: str, options: dict[str, str]) -> Sink:
+    suffix = path.rsplit(".", 1)[-1].lower() if "." in path else ""
+    name = options.pop("format", suffix)
+    if name not in _FORMATS:
+        raise UnknownNameError("format of COPY", name, _FORMATS)
+    compression = options.pop("compression", "")
+    header = options.pop("header", "true")
+    if header not in ("true", "1"):
+        raise PlanError("CSV files are written with a header here")
+    if options:
+        raise UnknownNameError("option of COPY", next(iter(options)), ["format", "compression"])
+    cls: Any = _FORMATS[name]
+    if not compression:
+        return cls(path)  # type: ignore[no-any-return]
+    if cls is not ParquetSink:
+        raise PlanError(f"{name} files are written without compression")
+    wanted = {"uncompressed": "none"}.get(compression, compression)
+    if wanted not in ("zstd", "snappy", "none"):
+        raise UnknownNameError("compression", compression, ["zstd", "snappy", "none"])
+    return ParquetSink(path, compression=wanted)  # type: ignore[arg-type]
+
+
+def table_parts(node: exp.Expr) -> list[Name]:
+    """Read the name of a table that a statement writes."""
+    with reading(node) as syntax:
+        parts = [syntax[key] for key in ("catalog", "db", "this")]
+    return [name_of(part) for part in parts if part is not None]
+
+
+def _create(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
+    kind, target, body = syntax["kind"], syntax["this"], syntax["expression"]
+    replace = bool(syntax["replace"])
+    if kind != "TABLE" or body is None or not isinstance(target, exp.Table):
+        raise PlanError(
+            f"CREATE {kind} is not supported in this form", hint="CREATE TABLE name AS SELECT ..."
+        )
+    plan = plan_of(binder, bind_query(binder, body, None), origin)
+    sink = binder.tables.sink(table_parts(target), create=True, replace=replace)
+    return ops.Write(input=plan, sink=sink, origin=origin)
+
+
+def _insert(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
+    target, body = syntax["this"], syntax["expression"]
+    names: Sequence[str] = ()
+    if isinstance(target, exp.Schema):
+        with reading(target) as schema:
+            names = [item.name for item in schema.many("expressions")]
+            target = schema["this"]
+    if body is None:
+        raise PlanError("INSERT INTO needs a query or VALUES")
+    query = bind_query(binder, body, None)
+    if names:
+        if len(names) != len(query.columns):
+            raise PlanError(
+                f"INSERT names {len(names)} columns, but the query gives {len(query.columns)}"
+            )
+        pairs = zip(names, query.columns, strict=True)
+        query = Query(query.relation, tuple((n, unique) for n, (_, unique) in pairs))
+    plan = plan_of(binder, query, origin)
+    sink = binder.tables.sink(table_parts(target), create=False, replace=False)
+    return ops.Write(input=plan, sink=sink, origin=origin)
