@@ -42,6 +42,7 @@ class Session:
             a part of the machine's memory.
         listener: told of every event of a run (`umbel.executor.events`); None for nobody.
         last_run: the record of the last run; None before the first.
+        registered: the frames that SQL knows by name; `register` adds one.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Session:
         self.last_run: Run | None = None
         self._platforms = platforms
         self._catalog: Catalog | None = None
+        self.registered: dict[str, DataFrame] = {}
         self._running: set[Cancellation] = set()
 
     def platforms(self) -> Registry:
@@ -238,6 +240,46 @@ class Session:
             options: what the kind of namespace offers.
         """
         return self._frame(self.catalog.query(name, text, **options))
+
+    # --- SQL ----------------------------------------------------------------------------------
+
+    def register(self, name: str, frame: DataFrame | Any) -> None:
+        """Give a frame a name that SQL knows in this session; a name that is taken is replaced.
+
+        Args:
+            name: one part; it may hold any characters, odd ones stand in quotes in SQL.
+            frame: a DataFrame, or whatever `from_arrow` takes.
+
+        >>> import umbel as ub
+        >>> session = ub.connect()
+        >>> session.register("t", session.from_dict({"a": [1, 2, 3]}))
+        >>> session.sql("select sum(a) as total from t").collect().to_pydict()
+        {'total': [6]}
+        """
+        from umbel.api.sql import check_registered
+
+        if isinstance(frame, Dataset):
+            check_registered(name, frame.plan)
+        made = frame if isinstance(frame, DataFrame) else self.from_arrow(frame)
+        check_registered(name, made.plan)
+        self.registered[name] = made
+
+    def sql(self, text: str, *, dialect: str = "duckdb") -> DataFrame:
+        """A DataFrame of what an SQL statement gives; nothing runs before it is collected.
+
+        Args:
+            text: a query; or `COPY (query) TO 'file'`, `CREATE TABLE ... AS` or `INSERT INTO`,
+                which write when the frame is collected, and give what was written.
+            dialect: in which the text is written: "duckdb", "postgres" or another of sqlglot's.
+
+        Raises:
+            SqlError: the text has no meaning; says where and what to do.
+        """
+        from umbel.api.sql import SessionTables
+        from umbel.sql.reading import read_sql
+
+        origin = here()
+        return DataFrame(read_sql(text, SessionTables(self), dialect=dialect, origin=origin), self)
 
     # --- files --------------------------------------------------------------------------------
 

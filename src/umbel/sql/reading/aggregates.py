@@ -150,7 +150,7 @@ def _plain_aggregate(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
         raise PlanError("this aggregate takes one argument")
     name = _PLAIN[type(syntax.node)]
     (value,) = argument.values
-    if name in ("sum", "mean", "median") and value.node and is_string(value.dtype):
+    if name in ("sum", "mean", "median") and is_string(value.dtype):
         raise PlanError(f"{name} takes numbers, not text", hint="cast it first")
     if name == "sum" and pa.types.is_boolean(value.dtype):
         argument = replace(argument, values=(cast(value, INT64),))
@@ -159,7 +159,7 @@ def _plain_aggregate(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
 
 @binds(*_PAIRS)
 def _pair_aggregate(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
-    keys = {exp.Quantile: "quantile", exp.NthValue: "offset"}
+    keys: dict[type[exp.Expr], str] = {exp.Quantile: "quantile", exp.NthValue: "offset"}
     second_key = keys.get(type(syntax.node), "expression")
     argument = _argument(binder, syntax["this"], scope)
     count = syntax.node.args.get("count") and syntax["count"]
@@ -270,6 +270,7 @@ def anonymous(binder: Binder, name: str, nodes: list[exp.Expr], scope: Scope) ->
 
 
 # Windows
+
 
 @binds(*_RANKS)
 def _rank(binder: Binder, syntax: Syntax, scope: Scope) -> Value:

@@ -18,9 +18,9 @@ class SqlError(PlanError):
     def __init__(
         self, message: str, *, hint: str = "", text: str = "", start: int | None = None
     ) -> None:
-        """Point at character `start` of `text`.
+        r"""Point at character `start` of `text`.
 
-        >>> print(SqlError("unknown column 'b'", text="select a,\\n  b from t", start=12))
+        >>> print(SqlError("unknown column 'b'", text="select a,\n  b from t", start=12))
         unknown column 'b' at line 2, column 3
           |   b from t
           |   ^

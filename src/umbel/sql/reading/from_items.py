@@ -84,14 +84,13 @@ def _join(binder: Binder, syntax: Syntax, scope: Scope, sources: Sources) -> Non
     explicit = bool(kind or side or method or on is not None or using)
     if method not in ("", "NATURAL"):
         raise PlanError(f"a {method} JOIN is not supported")
-    if kind in ("OUTER",) and side:
+    if kind == "OUTER" and side:
         kind = ""
-    if kind not in ("", "INNER", "CROSS", "SEMI", "ANTI") and not (kind == "OUTER"):
+    if kind not in ("", "INNER", "CROSS", "SEMI", "ANTI"):
         raise PlanError(f"a {kind} JOIN is not supported")
     if not explicit:
         _add(binder, node, scope, sources)
         return
-    before = _reach(scope, sources)
     known = len(scope.items)
     source = bind_item(binder, node, scope)
     scope.items += source.items
@@ -122,11 +121,10 @@ def _join(binder: Binder, syntax: Syntax, scope: Scope, sources: Sources) -> Non
         sources.relations.append(source.relation)
         sources.conditions += conditions
         return
-    _ = before
     hows: dict[str, tree.How] = {"LEFT": "left", "RIGHT": "right", "FULL": "full"}
     if side not in hows:
         raise PlanError(f"a {side} JOIN is not supported")
-    left = _collapse(binder, sources, scope, known)
+    left = _collapse(binder, sources)
     _outer(binder, hows[side], left, source.relation, conditions, sources)
 
 
@@ -154,9 +152,7 @@ def _outer(
     sources.relations.append(tree.Join(how, left, right, real))
 
 
-def _collapse(
-    binder: Binder, sources: Sources, scope: Scope, known: int
-) -> tree.Relation:
+def _collapse(binder: Binder, sources: Sources) -> tree.Relation:
     """Join everything so far into one relation, which becomes the left side of an outer join.
 
     What stands before a comma is no part of it, but joining it in is the same for a left join;
@@ -165,10 +161,6 @@ def _collapse(
     left = connected(binder, sources.relations, sources.conditions)
     sources.relations, sources.conditions = [], []
     return left
-
-
-def _reach(scope: Scope, sources: Sources) -> int:
-    return len(sources.relations)
 
 
 def _shared_names(scope: Scope, known: int) -> list[Name]:
@@ -194,9 +186,7 @@ def _using(
     conditions = []
     for name in names:
         lefts = matching(name, _visible(scope, known))
-        rights = [
-            (item, u) for item in scope.items[known:] for u in matching(name, item.columns)
-        ]
+        rights = [(item, u) for item in scope.items[known:] for u in matching(name, item.columns)]
         if len(lefts) != 1 or len(rights) != 1:
             where = "left" if len(lefts) != 1 else "right"
             count = len(lefts) if where == "left" else len(rights)
@@ -214,9 +204,7 @@ def _using(
         if isinstance(found, str):
             for item in scope.items[:known]:
                 item.merged |= {found} & {u for _, u in item.columns}
-            spelled = next(
-                n for item in scope.items[:known] for n, u in item.columns if u == found
-            )
+            spelled = next(n for item in scope.items[:known] for n, u in item.columns if u == found)
             scope.joined.append((spelled, both))
         else:
             index = next(i for i, (_, v) in enumerate(scope.joined) if v is found)
@@ -310,9 +298,7 @@ def _scanned(
     return _source(binder, leaf, columns, alias, path)
 
 
-def _again(
-    binder: Binder, query: Query, alias: exp.Expr | None, path: tuple[str, ...]
-) -> Source:
+def _again(binder: Binder, query: Query, alias: exp.Expr | None, path: tuple[str, ...]) -> Source:
     """Read a shared query once more: the same rows, under new unique names."""
     from umbel.plan.expressions import Column
 
@@ -341,15 +327,13 @@ def _source(
         if name is not None:
             path = (name.name,)
         if len(renamed) > len(named):
-            raise PlanError(
-                f"the alias names {len(renamed)} columns, but there are {len(named)}"
-            )
+            raise PlanError(f"the alias names {len(renamed)} columns, but there are {len(named)}")
         for index, item in enumerate(renamed):
             named[index] = item.name, named[index][1]
     return Source(relation, [Item(path, named)])
 
 
-_FILES = {
+_FILES: dict[type[exp.Expr], str] = {
     exp.ReadCSV: "read_csv",
     exp.ReadParquet: "read_parquet",
 }
@@ -512,6 +496,7 @@ def values_query(binder: Binder, syntax: Syntax, scope: Scope) -> Query:
 
 
 # Joining what stands between commas
+
 
 def connected(
     binder: Binder, relations: list[tree.Relation], conditions: list[Expression]

@@ -200,9 +200,7 @@ def _concat(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     values = [text(value) for value in values]
     if syntax["coalesce"]:
         # Here concat(...) leaves out nulls, while || gives null.
-        values = [
-            call("coalesce", v, constant("", STRING)) if v.nullable else v for v in values
-        ]
+        values = [call("coalesce", v, constant("", STRING)) if v.nullable else v for v in values]
     return call("concat", *values)
 
 

@@ -54,11 +54,8 @@ def grouping_sets(select: Select, node: exp.Expr | None) -> Sets | None:
                 if not any(isinstance(n, AggregateCall) for n in walk(output.value.node))
             ]
             return [list(dict.fromkeys(keys))]
-        for item in syntax.many("expressions"):
-            parts.append(_sets_of(select, item))
-        for key in ("grouping_sets", "rollup", "cube"):
-            for item in syntax.many(key):
-                parts.append(_sets_of(select, item))
+        for key in ("expressions", "grouping_sets", "rollup", "cube"):
+            parts += [_sets_of(select, item) for item in syntax.many(key)]
     sets = [
         list(dict.fromkeys(key for keys in chosen for key in keys)) for chosen in product(*parts)
     ]
@@ -166,9 +163,7 @@ class Grouping:
             children.append(attached)
         return below, node.with_children(tuple(children))
 
-    def _one(
-        self, below: tree.Relation, calls: list[tuple[str, AggregateCall]]
-    ) -> tree.Relation:
+    def _one(self, below: tree.Relation, calls: list[tuple[str, AggregateCall]]) -> tree.Relation:
         names = [self.keys[key] for key in self.sets[0]]
         keys = tuple((name, Column(name)) for name in dict.fromkeys(names))
         if not keys and not calls:

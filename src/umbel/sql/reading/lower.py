@@ -81,9 +81,7 @@ class Lowering:
             case tree.Order(below, keys):
                 return ops.Sort(input=self.lower(below), keys=keys, origin=origin)
             case tree.Slice(below, count, offset):
-                return ops.Limit(
-                    input=self.lower(below), count=count, offset=offset, origin=origin
-                )
+                return ops.Limit(input=self.lower(below), count=count, offset=offset, origin=origin)
             case tree.Unique(below):
                 return ops.Distinct(input=self.exactly(below, below.columns), origin=origin)
             case tree.Unfold(below, column, outer):
@@ -102,9 +100,7 @@ class Lowering:
             columns = tuple((n, Column(t)) for n, t in zip(merge.names, taken, strict=True))
             members.append(self.project(self.lower(member), columns))
         if merge.kind == "union":
-            return ops.Union(
-                members=tuple(members), distinct=merge.distinct, origin=self.origin
-            )
+            return ops.Union(members=tuple(members), distinct=merge.distinct, origin=self.origin)
         cls = ops.Intersect if merge.kind == "intersect" else ops.Except
         return cls(left=members[0], right=members[1], origin=self.origin)
 
@@ -188,7 +184,7 @@ class Lowering:
         sides = [
             (Call("coalesce", (side, filler)), Call("is_null", (side,))) for side in (left, right)
         ]
-        return list(zip(*sides, strict=True))  # type: ignore[arg-type]
+        return list(zip(*sides, strict=True))
 
     def _named(
         self, operator: ops.Operator, keys: list[Expression]

@@ -145,7 +145,9 @@ def unknown_column(qualifier: Sequence[Name], name: Name, scope: Scope) -> PlanE
     if qualifier:
         tables = [".".join(item.path) for s in _levels(scope) for item in s.items if item.path]
         return UnknownNameError("table", ".".join(map(str, qualifier)), tables, where="FROM")
-    return UnknownNameError("column", name.text, [n for s in _levels(scope) for n, _ in s.visible()])
+    return UnknownNameError(
+        "column", name.text, [n for s in _levels(scope) for n, _ in s.visible()]
+    )
 
 
 def _levels(scope: Scope | None) -> Iterator[Scope]:
@@ -155,4 +157,4 @@ def _levels(scope: Scope | None) -> Iterator[Scope]:
 
 
 def _unique(value: Value) -> str:
-    return value.node.name  # type: ignore[attr-defined,no-any-return]
+    return value.node.name  # type: ignore[attr-defined]

@@ -12,6 +12,8 @@ from umbel.plan.expressions import Case, Literal
 from umbel.plan.types import (
     BOOL,
     FLOAT64,
+    STRING,
+    common_type,
     is_integer,
     is_list,
     is_numeric,
@@ -34,7 +36,6 @@ from umbel.sql.reading.values import (
     number,
     text,
 )
-from umbel.plan.types import STRING, common_type
 
 
 @binds(exp.Column)
@@ -122,7 +123,7 @@ def _boolean(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
 
 # Comparison and logic
 
-_COMPARISONS = {
+_COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "equal",
     exp.NEQ: "not_equal",
     exp.LT: "less",
@@ -159,9 +160,7 @@ def rows_compared(
     pairs = list(zip(left.expressions, right.expressions, strict=False))
     if len(left.expressions) != len(right.expressions) or not pairs:
         raise PlanError("rows that are compared must have equally many items")
-    equals = [
-        compare("equal", binder.value(a, scope), binder.value(b, scope)) for a, b in pairs
-    ]
+    equals = [compare("equal", binder.value(a, scope), binder.value(b, scope)) for a, b in pairs]
     both = conjoin(*equals)
     if function == "equal":
         return both
@@ -187,7 +186,9 @@ def _and_or(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
             with reading(node) as inner:
                 stack += [inner["expression"], inner["this"]]
         else:
-            parts.append(boolean(binder.value(node, scope), f"an operand of {kind.__name__.upper()}"))
+            parts.append(
+                boolean(binder.value(node, scope), f"an operand of {kind.__name__.upper()}")
+            )
     return call("and" if kind is exp.And else "or", *parts)
 
 
@@ -257,6 +258,7 @@ def _in(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
 
 # Arithmetic
 
+
 def _numeric(value: Value, other: Value) -> Value:
     if value.untyped:
         return meet(value, other)[0]
@@ -279,7 +281,7 @@ def _short(value: Value, other: Value) -> Value:
     return value
 
 
-_ARITHMETIC = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
 
 
 @binds(*_ARITHMETIC)
@@ -299,12 +301,12 @@ def arithmetic(function: str, left: Value, right: Value) -> Value:
     left, right = _numeric(left, right), _numeric(right, left)
     dates = [pa.types.is_date(value.dtype) for value in (left, right)]
     if function == "subtract" and all(dates):
-        return call("date_diff", right, left, constant("day", STRING))
+        return call("date_diff", constant("day", STRING), right, left)
     if dates[0] and is_integer(right.dtype) and function != "multiply":
         days = call("negate", right) if function == "subtract" else right
-        return call("date_add", left, cast(days, pa.int64()), constant("day", STRING))
+        return call("date_add", constant("day", STRING), left, cast(days, pa.int64()))
     if dates[1] and is_integer(left.dtype) and function == "add":
-        return call("date_add", right, cast(left, pa.int64()), constant("day", STRING))
+        return call("date_add", constant("day", STRING), right, cast(left, pa.int64()))
     return call(function, _short(left, right), _short(right, left))
 
 
@@ -346,7 +348,7 @@ def _neg(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     value = binder.value(syntax["this"], scope)
     node = value.node
     if isinstance(node, Literal) and is_numeric(value.dtype) and node.value is not None:
-        if is_integer(value.dtype) or node.value == int(node.value) == -(-(2**63)):
+        if is_integer(value.dtype):
             return integer(-int(node.value))
         return constant(-node.value, value.dtype)
     if value.untyped:
@@ -361,7 +363,7 @@ def _power(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     )
 
 
-_BITS = {
+_BITS: dict[type[exp.Expr], str] = {
     exp.BitwiseAnd: "bitwise_and",
     exp.BitwiseOr: "bitwise_or",
     exp.BitwiseXor: "bitwise_xor",
@@ -393,6 +395,7 @@ def _concatenate(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
 
 
 # Patterns
+
 
 @binds(exp.Like, exp.ILike)
 def _like(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
@@ -474,6 +477,7 @@ def _similar_regex(pattern: str, binder: Binder) -> str:
 
 
 # Conditions and casts
+
 
 @binds(exp.Case)
 def _case(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
@@ -563,7 +567,9 @@ def convert(value: Value, dtype: pa.DataType, *, strict: bool = True) -> Value:
     if is_integer(dtype) and (pa.types.is_decimal(source) or pa.types.is_floating(source)):
         rounding = "round" if pa.types.is_decimal(source) else "round_half_even"
         return cast(call(rounding, value), dtype, strict=strict)
-    if is_string(source) and (is_numeric(dtype) or pa.types.is_boolean(dtype) or pa.types.is_temporal(dtype)):
+    if is_string(source) and (
+        is_numeric(dtype) or pa.types.is_boolean(dtype) or pa.types.is_temporal(dtype)
+    ):
         if isinstance(value.node, Literal) and isinstance(value.node.value, str):
             value = constant(value.node.value.strip(), STRING)
         else:

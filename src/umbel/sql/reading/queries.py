@@ -133,7 +133,11 @@ def _body(binder: Binder, syntax: Syntax, parent: Scope | None) -> Query:
 
 
 def _set_operation(binder: Binder, syntax: Syntax, parent: Scope | None) -> Query:
-    kinds = {exp.Union: "union", exp.Intersect: "intersect", exp.Except: "except"}
+    kinds: dict[type[exp.Expr], str] = {
+        exp.Union: "union",
+        exp.Intersect: "intersect",
+        exp.Except: "except",
+    }
     kind = kinds[type(syntax.node)]
     distinct = bool(syntax["distinct"])
     if syntax["by_name"]:
@@ -210,9 +214,7 @@ def _numbered(
     return tuple(numbered), tuple(columns), [*names, binder.columns.new("copy", INT64, False)]
 
 
-def _arranged(
-    binder: Binder, syntax: Syntax, query: Query, parent: Scope | None
-) -> Query:
+def _arranged(binder: Binder, syntax: Syntax, query: Query, parent: Scope | None) -> Query:
     """Order and cut a query by its output columns."""
     order, limit, offset = syntax["order"], syntax["limit"], syntax["offset"]
     relation = query.relation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sqlglot import expressions as exp
@@ -27,6 +28,7 @@ from umbel.sql.reading.lower import one_row
 from umbel.sql.reading.names import Item, Scope, matching, name_of
 from umbel.sql.reading.subqueries import Sub, attach, has_subquery, restricted
 from umbel.sql.reading.syntax import Syntax, reading
+from umbel.sql.reading.typed import type_of
 from umbel.sql.reading.unnest import conjuncts
 from umbel.sql.reading.values import Value, boolean
 
@@ -143,7 +145,7 @@ class Select:
             replaced = {n.alias.casefold(): n.this for n in syntax.many("replace")}
             renamed = {n.this.name.casefold(): n.alias for n in syntax.many("rename")}
         pairs = list(self.scope.visible())
-        joined = {name: value for name, value in self.scope.joined}
+        joined = dict(self.scope.joined)
         if isinstance(node, exp.Column):
             qualifier = [name_of(n) for k in ("catalog", "db", "table") if (n := node.args.get(k))]
             item = self.scope.item(qualifier)
@@ -156,10 +158,10 @@ class Select:
             pairs, joined = list(item.columns), {}
         if not pairs:
             raise self.binder.error(node, "* needs a FROM")
-        for name in left_out:
-            if not matching(name, pairs):
-                raise self.binder.error(star, f"* has no column {name.text!r} to leave out")
-        gone = {unique for name in left_out for unique in matching(name, pairs)}
+        for out in left_out:
+            if not matching(out, pairs):
+                raise self.binder.error(star, f"* has no column {out.text!r} to leave out")
+        gone = {unique for out in left_out for unique in matching(out, pairs)}
         for name, unique in pairs:
             if unique in gone:
                 continue
@@ -209,7 +211,11 @@ class Select:
                 with reading(term) as ordered:
                     inner = ordered["this"]
                     flags = bool(ordered["desc"]), bool(ordered["nulls_first"])
-                    if isinstance(inner, exp.Column) and inner.name.upper() == "ALL" and not inner.this.quoted:
+                    if (
+                        isinstance(inner, exp.Column)
+                        and inner.name.upper() == "ALL"
+                        and not inner.this.quoted
+                    ):
                         keys += [SortKey(o.value.node, *flags) for o in self.outputs]
                         continue
                     keys.append(SortKey(self._output_or_value(inner)[0], *flags))
@@ -278,18 +284,18 @@ class Select:
                     relation, attached = attach(self.binder.columns, relation, child)
                     children.append(attached)
                 made = node.with_children(tuple(children))
-                name = self.binder.columns.new("window", *self._window_type(made, relation))
+                name = self.binder.columns.new("window", *type_of(made, self.binder.columns))
                 calls[node] = name
                 items.append((name, made))
             relation = tree.Windows(relation, tuple(items))
-            self._replace(lambda node: Column(calls[node]) if node in calls else node)  # type: ignore[index]
 
-    def _window_type(self, node: WindowCall, relation: tree.Relation):  # type: ignore[no-untyped-def]
-        from umbel.sql.reading.typed import type_of
+            def column(node: Expression, found: dict[WindowCall, str] = calls) -> Expression:
+                known = isinstance(node, WindowCall) and node in found
+                return Column(found[node]) if known else node  # type: ignore[index]
 
-        return type_of(node, self.binder.columns)
+            self._replace(column)
 
-    def _replace(self, change) -> None:  # type: ignore[no-untyped-def]
+    def _replace(self, change: Callable[[Expression], Expression]) -> None:
         self.outputs = [
             replace(o, value=replace(o.value, node=transform(o.value.node, change)))
             for o in self.outputs
@@ -361,8 +367,6 @@ class Select:
             relation, attached = attach(self.binder.columns, relation, node)
             partition.append(attached)
         # ORDER BY may name output columns, which are not computed yet.
-        defined = {self.binder.columns: None}
-        _ = defined
         order = tuple(
             replace(key, expression=original.expression)
             for key, original in zip(keys, self.order, strict=True)

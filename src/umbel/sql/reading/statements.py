@@ -102,7 +102,9 @@ _FORMATS: dict[str, type[Sink]] = {
 def _copy(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
     source, files = syntax["this"], syntax.many("files")
     if syntax["kind"]:
-        raise PlanError("COPY ... FROM is not supported", hint="INSERT INTO ... SELECT * FROM 'file'")
+        raise PlanError(
+            "COPY ... FROM is not supported", hint="INSERT INTO ... SELECT * FROM 'file'"
+        )
     credentials = syntax["credentials"]
     if credentials is not None and any(credentials.args.values()):
         raise PlanError("COPY takes no credentials", hint="name them where the site is configured")
@@ -132,7 +134,7 @@ def _file_sink(path: str, options: dict[str, str]) -> Sink:
         raise UnknownNameError("option of COPY", next(iter(options)), ["format", "compression"])
     cls: Any = _FORMATS[name]
     if not compression:
-        return cls(path)  # type: ignore[no-any-return]
+        return cls(path)
     if cls is not ParquetSink:
         raise PlanError(f"{name} files are written without compression")
     wanted = {"uncompressed": "none"}.get(compression, compression)

@@ -61,9 +61,7 @@ class Sub(Expression):
         return self.operands
 
     def with_children(self, children: tuple[Expression, ...]) -> Sub:
-        return Sub(
-            self.kind, self.relation, children, self.targets, self.function, self.nullable
-        )
+        return Sub(self.kind, self.relation, children, self.targets, self.function, self.nullable)
 
     @property
     def test(self) -> Expression:
@@ -83,6 +81,7 @@ def has_subquery(node: Expression) -> bool:
 
 
 # Binding
+
 
 def _query(binder: Binder, node: exp.Expr, scope: Scope) -> Query:
     from umbel.sql.reading.queries import bind_query
@@ -160,9 +159,7 @@ def _any_of_list(
     raise PlanError("ANY and ALL take a subquery or ARRAY[...]")
 
 
-def _any(
-    binder: Binder, operand: exp.Expr, function: str, query: exp.Expr, scope: Scope
-) -> Value:
+def _any(binder: Binder, operand: exp.Expr, function: str, query: exp.Expr, scope: Scope) -> Value:
     nodes = operand.expressions if isinstance(operand, exp.Tuple) else [operand]
     values = [binder.value(node, scope) for node in nodes]
     bound = _query(binder, query, scope)
@@ -192,6 +189,7 @@ def _any(
 
 # Attaching
 
+
 def restricted(
     columns: Columns, relation: tree.Relation, conditions: Sequence[Expression]
 ) -> tree.Relation:
@@ -213,9 +211,7 @@ def restricted(
     return relation
 
 
-def _joined(
-    columns: Columns, relation: tree.Relation, sub: Sub, negative: bool
-) -> tree.Relation:
+def _joined(columns: Columns, relation: tree.Relation, sub: Sub, negative: bool) -> tree.Relation:
     if sub.kind == "exists":
         return tree.Join("anti" if negative else "semi", relation, sub.relation)
     operands = []
@@ -289,14 +285,10 @@ def _any_value(
         relation, total, known = _statistics(columns, relation, sub)
         relation, found = _marked(columns, relation, sub.relation, (test,))
         empty = Call("equal", (total, Literal(0, INT64)))
-        unknown = Call(
-            "or", (Call("is_null", (sub.operands[0],)), Call("less", (known, total)))
-        )
+        unknown = Call("or", (Call("is_null", (sub.operands[0],)), Call("less", (known, total))))
         return relation, Case(((empty, false), (found, true), (unknown, null)), false)
     relation, found = _marked(columns, relation, sub.relation, _conjuncts(test))
-    relation, unknown_found = _marked(
-        columns, relation, sub.relation, (Call("is_null", (test,)),)
-    )
+    relation, unknown_found = _marked(columns, relation, sub.relation, (Call("is_null", (test,)),))
     return relation, Case(((found, true), (unknown_found, null)), false)
 
 
@@ -322,4 +314,13 @@ def _conjuncts(test: Expression) -> tuple[Expression, ...]:
     return test.arguments if isinstance(test, Call) and test.function == "and" else (test,)
 
 
-__all__ = ["FALSE", "Sub", "attach", "conjoin", "has_subquery", "member", "quantified", "restricted"]
+__all__ = [
+    "FALSE",
+    "Sub",
+    "attach",
+    "conjoin",
+    "has_subquery",
+    "member",
+    "quantified",
+    "restricted",
+]

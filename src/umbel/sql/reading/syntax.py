@@ -129,10 +129,12 @@ def check_dialect(dialect: str) -> None:
 def _syntax_error(text: str, error: ParseError, dialect: str) -> SqlError:
     first = error.errors[0] if error.errors else {}
     what = str(first.get("description") or "syntax error").split(" but got <Token", 1)[0]
-    what = what.replace("Invalid expression / Unexpected token", "invalid expression or unexpected token")
+    what = what.replace(
+        "Invalid expression / Unexpected token", "invalid expression or unexpected token"
+    )
     word = str(first.get("highlight") or "")
     line, column = first.get("line"), first.get("col")
-    if not line:
+    if not line or column is None:
         return SqlError(what, hint=_dialect_hint(dialect))
     # sqlglot says where the token ends.
     lines = text.split("\n")

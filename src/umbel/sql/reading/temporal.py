@@ -176,10 +176,12 @@ def shift(value: Value, steps: Steps, *, back: bool = False) -> Value:
     if pa.types.is_date(value.dtype):
         value = cast(value, TIMESTAMP)
     if not pa.types.is_timestamp(value.dtype):
-        raise PlanError(f"an interval is added to a date or timestamp, not {type_name(value.dtype)}")
+        raise PlanError(
+            f"an interval is added to a date or timestamp, not {type_name(value.dtype)}"
+        )
     for amount, unit in steps:
-        amount = _negative(amount) if back else amount
-        value = folded("date_add", value, cast(amount, INT64), constant(unit, STRING))
+        count = cast(_negative(amount) if back else amount, INT64)
+        value = folded("date_add", constant(unit, STRING), value, count)
     return value
 
 
@@ -244,7 +246,7 @@ def _extract(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     return part(syntax["this"].name, binder.value(syntax["expression"], scope), binder)
 
 
-_PART_NODES = {
+_PART_NODES: dict[type[exp.Expr], str] = {
     exp.Year: "year",
     exp.Quarter: "quarter",
     exp.Month: "month",
@@ -278,7 +280,7 @@ def _trunc(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
         binder.dialect == "postgres" or unit not in ("year", "quarter", "month", "week", "day")
     ):
         value = cast(value, TIMESTAMP)
-    return call("date_trunc", value, constant(unit, STRING))
+    return call("date_trunc", constant(unit, STRING), value)
 
 
 @binds(exp.DateAdd, exp.TsOrDsAdd, exp.DateSub)
@@ -299,7 +301,7 @@ def _date_diff(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     start = moment(binder.value(syntax["expression"], scope))
     if unit not in ("year", "quarter", "month", "week", "day"):
         start, end = (cast(v, TIMESTAMP) if v.dtype == DATE else v for v in (start, end))
-    return call("date_diff", start, end, constant(unit, STRING))
+    return call("date_diff", constant(unit, STRING), start, end)
 
 
 @binds(exp.LastDay)

@@ -9,6 +9,7 @@ domain is needed; that is the common case.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -99,11 +100,7 @@ class Unnesting:
             if pulled is not None and pairs is not None:
                 below, keys = self._keyed(pulled[0], [inner for inner, _ in pairs])
                 one = self._at_most_one(below, keys, right.columns)
-                equal = tuple(
-                    Call("equal", (theirs, Column(key)))
-                    for (_, theirs), key in zip(pairs, keys, strict=True)
-                )
-                return self._renamed_join("left", left, one, keys, equal)
+                return self._renamed_join("left", left, one, keys, _equal(pairs, keys))
         with_domain, equal = self._with_domain(left, right, outer)
         if group is None:
             keys = tuple(name for name in with_domain.columns if name not in right.columns)
@@ -125,10 +122,7 @@ class Unnesting:
         by = tuple((new, Column(key)) for new, key in zip(fresh, keys, strict=True))
         grouped, filled = self._filled(group)
         made = tree.Group(below, by, grouped)
-        equal = tuple(
-            Call("equal", (theirs, Column(key)))
-            for (_, theirs), key in zip(pairs, fresh, strict=True)
-        )
+        equal = _equal(pairs, fresh)
         result: tree.Relation = tree.Join("left", left, made, equal)
         self.columns.loosen(made.columns)
         if filled:
@@ -189,11 +183,7 @@ class Unnesting:
                 fresh = [self.columns.copy_of(key) for key in keys]
                 copies = tuple((n, Column(key)) for n, key in zip(fresh, keys, strict=True))
                 unique = tree.Unique(tree.Keep(tree.Extend(below, copies), tuple(fresh)))
-                equal = tuple(
-                    Call("equal", (theirs, Column(key)))
-                    for (_, theirs), key in zip(pairs, fresh, strict=True)
-                )
-                return self._flagged(join, unique, equal)
+                return self._flagged(join, unique, _equal(pairs, fresh))
         # The distinct left values for which there is a pair, joined back to the left.
         reads = outer | (frozenset(columns_of(*join.conditions)) & set(left.columns))
         names = sorted(reads)
@@ -298,7 +288,12 @@ class Unnesting:
         made = tree.Join(join.how, left[0], right[0], stay)
         return made, [*left[1], *right[1], *moved]
 
-    def _pull_keyed(self, below, outer, make):  # type: ignore[no-untyped-def]
+    def _pull_keyed(
+        self,
+        below: tree.Relation,
+        outer: frozenset[str],
+        make: Callable[[tree.Relation, tuple[tree.Named, ...]], tree.Relation],
+    ) -> tuple[tree.Relation, list[Expression]] | None:
         """Pull equalities through an operator that must then work per value of their inner sides."""
         found = self._pull(below, outer)
         if found is None:
@@ -309,7 +304,7 @@ class Unnesting:
         relation, keys = self._keyed(found[0], [inner for inner, _ in pairs])
         fresh = [self.columns.copy_of(key) for key in keys]
         by = tuple((new, Column(key)) for new, key in zip(fresh, keys, strict=True))
-        conditions = [
+        conditions: list[Expression] = [
             Call("equal", (Column(key), theirs))
             for key, (_, theirs) in zip(fresh, pairs, strict=True)
         ]
@@ -448,9 +443,7 @@ class Unnesting:
         joined = tree.Extend(joined, filled) if filled else joined
         return tree.Keep(joined, (*group.columns, *outside.values())), outside
 
-    def _push_join(
-        self, join: tree.Join, domain: _Domain
-    ) -> tuple[tree.Relation, dict[str, str]]:
+    def _push_join(self, join: tree.Join, domain: _Domain) -> tuple[tree.Relation, dict[str, str]]:
         outer = set(domain.names)
         in_right = bool(join.right.free & outer)
         in_left = bool(join.left.free & outer) or bool(columns_of(*join.conditions) & outer)
@@ -525,6 +518,15 @@ def _equalities(
             return None
         pairs.append((a, b))
     return pairs
+
+
+def _equal(
+    pairs: Sequence[tuple[Expression, Expression]], keys: Sequence[str]
+) -> tuple[Expression, ...]:
+    """Compare the outer sides of equalities with the columns that their inner sides have become."""
+    return tuple(
+        Call("equal", (theirs, Column(key))) for (_, theirs), key in zip(pairs, keys, strict=True)
+    )
 
 
 def _null_safe(left: list[str], right: list[str]) -> tuple[Expression, ...]:

@@ -1,0 +1,151 @@
+"""What the names of tables in SQL mean in a session: registered frames, the catalogue, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umbel.plan.errors import PlanError, UnknownNameError
+from umbel.plan.operators import Element, Operator, Scan
+from umbel.plan.sinks import Sink
+from umbel.plan.sources import Source, dotted
+from umbel.sql.reading import Name
+from umbel.sql.reading.names import matching
+
+if TYPE_CHECKING:
+    from umbel.api.session import Session
+
+#: How a file is read, by the end of its name.
+_READERS = {
+    ".parquet": "read_parquet",
+    ".pq": "read_parquet",
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".jsonl": "read_json",
+    ".ndjson": "read_json",
+    ".json": "read_json",
+    ".arrow": "read_ipc",
+    ".ipc": "read_ipc",
+    ".feather": "read_ipc",
+}
+_COMPRESSIONS = (".gz", ".zst", ".bz2")
+_SEPARATORS = {"delim": "delimiter", "sep": "delimiter", "delimiter": "delimiter"}
+_OPTIONS = {**_SEPARATORS, "header": "header", "quote": "quote", "nullstr": "null_values"}
+
+
+class SessionTables:
+    """Finds tables for SQL in a session.
+
+    A name of one part is a registered frame or, if it looks like one, a file; a name of more
+    parts is a table of what is attached.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._found: dict[tuple[Name, ...], Operator] = {}
+
+    def table(self, parts: Sequence[Name]) -> Operator:
+        """Give the rows of a table, the same operator each time in one statement."""
+        key = tuple(parts)
+        if key not in self._found:
+            self._found[key] = self._table(key)
+        return self._found[key]
+
+    def _table(self, parts: tuple[Name, ...]) -> Operator:
+        registered = self._session.registered
+        if len(parts) == 1:
+            found = matching(parts[0], registered.items())
+            if len(found) > 1:
+                raise PlanError(
+                    f"{parts[0].text!r} means several tables by upper and lower case",
+                    hint='put the name in "quotes" as it is spelled',
+                )
+            if found:
+                return found[0].plan
+            if parts[0].quoted and is_file_name(parts[0].text):
+                return self._file(parts[0].text)
+            raise self._unknown(parts[0].text)
+        return Scan(source=self._attached(parts))
+
+    def _unknown(self, name: str) -> PlanError:
+        error = UnknownNameError("table", name, self._session.registered)
+        attached = list(self._session.catalog)
+        hints = [error.hint, "session.register(name, frame) adds one; files stand in 'quotes'"]
+        if attached:
+            hints.append(f"attached: {', '.join(attached)}")
+        return PlanError(error.message, hint="; ".join(hints))
+
+    def _file(self, path: str) -> Operator:
+        suffixes = [s for s in Path(path).suffixes if s.lower() not in _COMPRESSIONS]
+        reader = _READERS[suffixes[-1].lower()]
+        options: dict[str, Any] = {}
+        if suffixes[-1].lower() == ".tsv":
+            options["delimiter"] = "\t"
+        plan: Operator = getattr(self._session, reader)(path, **options).plan
+        return plan
+
+    def _attached(self, parts: tuple[Name, ...]) -> Source:
+        catalog = self._session.catalog
+        spaces = matching(parts[0], [(name, name) for name in catalog])
+        if not spaces:
+            known = [*catalog, *self._session.registered]
+            raise UnknownNameError("namespace", parts[0].text, known)
+        names = [spaces[0], *(part.text for part in parts[1:])]
+        try:
+            return catalog.source(names)
+        except UnknownNameError:
+            # The name may be spelled otherwise there: match each part as SQL does.
+            for entry in catalog.tables(spaces[0]):
+                path = (entry.namespace, *entry.table)
+                tail = path[len(path) - len(parts) + 1 :]
+                if len(path) >= len(parts) and all(
+                    matching(part, [(there, there)])
+                    for part, there in zip(parts[1:], tail, strict=True)
+                ):
+                    return catalog.source(path)
+            raise
+
+    def function(self, name: str, paths: list[str], options: dict[str, Any]) -> Operator:
+        """Read files as `read_csv(...)` and its like say."""
+        chosen: dict[str, Any] = {}
+        for option, value in options.items():
+            if name != "read_csv" or option not in _OPTIONS:
+                known = _OPTIONS if name == "read_csv" else ()
+                raise UnknownNameError(f"option of {name}", option, known)
+            chosen[_OPTIONS[option]] = value
+        plan: Operator = getattr(self._session, name)(paths, **chosen).plan
+        return plan
+
+    def sink(self, parts: Sequence[Name], *, create: bool, replace: bool) -> Sink:
+        """Give the sink of a table of what is attached."""
+        if len(parts) < 2:
+            raise PlanError(
+                f"the table {parts[0].text!r} does not say where it is",
+                hint="write namespace.table; files are written by COPY (...) TO 'file'",
+            )
+        spaces = matching(parts[0], [(name, name) for name in self._session.catalog])
+        if not spaces:
+            raise UnknownNameError("namespace", parts[0].text, self._session.catalog)
+        mode = ("replace" if replace else "error") if create else "append"
+        return self._session.catalog.sink([spaces[0], *(p.text for p in parts[1:])], mode)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a name in quotes looks like a file that can be read.
+
+    >>> is_file_name("orders.csv.gz"), is_file_name("orders")
+    (True, False)
+    """
+    suffixes = [s.lower() for s in Path(text).suffixes if s.lower() not in _COMPRESSIONS]
+    return bool(suffixes) and suffixes[-1] in _READERS
+
+
+def check_registered(name: str, plan: Operator) -> None:
+    """Raise `PlanError` for what cannot be a table of SQL."""
+    if not name or not isinstance(name, str):
+        raise PlanError(f"a table's name is text, not {name!r}")
+    if plan.element is not Element.ROW:
+        raise PlanError(
+            f"{dotted([name])} would be a Dataset", hint="give it columns: .to_frame(schema)"
+        )

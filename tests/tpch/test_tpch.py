@@ -1,0 +1,82 @@
+"""All 22 TPC-H queries from SQL text give DuckDB's answers on every engine, and split over them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import umbel as ub
+from tests.sql.oracle import assert_same_answer
+from tests.tpch.data import QUERIES, generate, query_text
+from umbel.plan import operators as ops
+
+#: Where the reference engine, which works row by row in Python, would take too long.
+SLOW_ON_PYTHON = frozenset({1, 3, 5, 7, 9, 10, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21})
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return generate(tmp_path_factory.mktemp("tpch"))
+
+
+@pytest.fixture(scope="session")
+def oracle(files: dict[str, Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        for name, path in files.items():
+            connection.read_parquet(str(path)).create_view(name)
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def session(files: dict[str, Path]) -> ub.Session:
+    made = ub.connect(progress=False)
+    for name, path in files.items():
+        made.register(name, made.read_parquet(path))
+    return made
+
+
+@pytest.mark.parametrize("number", QUERIES)
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "chosen"])
+def test_a_query_gives_the_answer_of_duckdb(
+    session: ub.Session, oracle: duckdb.DuckDBPyConnection, number: int, engine: str
+) -> None:
+    text = query_text(number)
+    frame = session.sql(text)
+    if engine != "chosen":
+        frame = pinned(frame, lambda _: engine)
+    assert_same_answer(frame.collect(), oracle.execute(text), ordered=True)
+
+
+@pytest.mark.parametrize("number", [n for n in QUERIES if n not in SLOW_ON_PYTHON])
+def test_a_query_gives_the_answer_of_duckdb_on_python(
+    session: ub.Session, oracle: duckdb.DuckDBPyConnection, number: int
+) -> None:
+    text = query_text(number)
+    frame = pinned(session.sql(text), lambda _: "python")
+    assert_same_answer(frame.collect(), oracle.execute(text), ordered=True)
+
+
+@pytest.mark.parametrize("number", QUERIES)
+def test_a_query_gives_the_same_answer_with_its_tables_split_over_engines(
+    session: ub.Session, oracle: duckdb.DuckDBPyConnection, number: int
+) -> None:
+    text = query_text(number)
+    chance = random.Random(number)
+    frame = pinned(session.sql(text), lambda _: chance.choice(["polars", "duckdb"]), scans=True)
+    assert_same_answer(frame.collect(), oracle.execute(text), ordered=True)
+
+
+def pinned(frame: ub.DataFrame, choose: Any, *, scans: bool = False) -> ub.DataFrame:
+    """Pin every operator, or only the scans, to the engines that `choose` names."""
+
+    def pin(operator: ops.Operator) -> ops.Operator:
+        if scans and not isinstance(operator, ops.Scan):
+            return operator
+        return operator.pinned(choose(operator))
+
+    return ub.DataFrame(ops.rebuild(frame.plan, pin), frame.session)
