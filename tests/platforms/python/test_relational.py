@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from tests.platforms.python.helpers import NAN, objects, relation, rows, run
+from tests.platforms.python.helpers import NAN, Context, objects, relation, rows, run
 from umbel.plan.errors import EvaluationError
 from umbel.plan.expressions import Case, Cast, Column, Literal, SortKey
 from umbel.plan.operators import (
@@ -105,6 +105,42 @@ def test_sort_by_several_keys_is_stable():
     )
     keys = (SortKey(Column("a"), descending=True), SortKey(Column("b")))
     assert [n for _, _, n in rows(Sort(input=table, keys=keys))] == [3, 1, 0, 4, 2]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(("count", "offset"), [(0, 0), (1, 0), (7, 3), (500, 100), (5000, 0)])
+def test_the_first_rows_of_a_sort_are_those_of_the_whole_sort(count, offset, descending):
+    draw = random.Random(5)
+    data = [(draw.choice([None, NAN, -0.0, 0.0, 1.0, 2.5, -3.0]), n) for n in range(4000)]
+    table = relation({"x": FLOAT, "n": INT}, *data)
+    order = Sort(input=table, keys=(SortKey(Column("x"), descending=descending),))
+    whole = rows(order)
+    made = rows(Limit(input=order, count=count, offset=offset))
+    assert list(map(repr, made)) == list(map(repr, whole[offset : offset + count]))
+
+
+def test_the_first_rows_of_a_sort_need_no_room_for_the_others():
+    data = [((n * 7919) % 20_000, "x" * 50) for n in range(20_000)]
+    order = Sort(input=relation({"n": INT, "t": TEXT}, *data), keys=(SortKey(Column("n")),))
+    spilled, kept = Context(memory_limit=200_000), Context(memory_limit=200_000)
+    assert [row[0] for row in run(order, context=spilled)] == list(range(20_000))
+    assert spilled.files > 0
+    first = run(Limit(input=order, count=10), context=kept)
+    assert [row[0] for row in first] == list(range(10))
+    assert kept.files == 0
+
+
+def test_a_sort_that_others_read_too_gives_them_all_rows():
+    order = Sort(input=relation({"n": INT}, (3,), (1,), (2,)), keys=(SortKey(Column("n")),))
+    both = Union(members=(Limit(input=order, count=1), order))
+    assert rows(both) == [(1,), (1,), (2,), (3,)]
+
+
+def test_a_key_that_fails_beyond_the_first_rows_fails_the_sort():
+    table = relation({"t": TEXT}, *[(str(n),) for n in range(5000)], ("x",))
+    keys = (SortKey(Cast(Column("t"), INT)),)
+    with pytest.raises(EvaluationError, match="'x'"):
+        rows(Limit(input=Sort(input=table, keys=keys), count=2))
 
 
 def test_limit_and_offset_take_a_window_of_rows():

@@ -141,6 +141,7 @@ class PythonStage:
         """Run the stage; see `umbel.platforms.base.CompiledStage`."""
         blocking = sum(isinstance(operator, BLOCKING) for operator in self._order)
         run = Run(context, blocking + len(self._shared) + 1)
+        run.wanted.update(self._first_rows())
         streams: dict[int, Callable[[], Stream]] = {}
         for operator in self._order:
             run.meter(operator)  # so that measurements are reported in the plan's order
@@ -153,6 +154,14 @@ class PythonStage:
         data = self._output(run, output)
         run.report()
         return data
+
+    def _first_rows(self) -> Iterator[tuple[int, int]]:
+        """Yield the sorts of which only the first rows are read, and how many."""
+        for operator in self._order:
+            if isinstance(operator, Limit) and operator.count is not None:
+                below = operator.inputs[0]
+                if isinstance(below, Sort) and id(below) not in self._shared:
+                    yield id(below), operator.offset + operator.count
 
     def _build(
         self, operator: Operator, run: Run, below: list[Stream], inputs: Mapping[str, Any]

@@ -34,6 +34,9 @@ from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
 from umbel.platforms.python.spill import DEEPEST, FANOUT, Collection, Partitions, sort_pieces
 from umbel.platforms.python.stream import Step, Stream
 
+#: First rows of a sort that are kept in memory, however large the rest is.
+MOST_FIRST = 2**16
+
 
 def evaluating(operator: Operator, make: Callable[[tuple[Any, ...]], Any]) -> Step:
     """Give the step that makes a list of what `make` gives for each row, with its errors placed."""
@@ -137,9 +140,49 @@ def build_sort(operator: Sort, run: Run, inputs: list[Stream]) -> Stream:
             raise
 
     def pieces() -> Iterator[Piece]:
-        yield from sort_pieces(run, inputs[0].rows(), key, sort=sort)
+        wanted = run.wanted.get(id(operator))
+        if wanted is not None and wanted <= MOST_FIRST:
+            yield from run.cut(first_sorted(inputs[0].rows(), wanted, key, sort))
+        else:
+            yield from sort_pieces(run, inputs[0].rows(), key, sort=sort)
 
     return Stream.of(run, operator, pieces(), as_rows=True)
+
+
+def first_sorted(
+    pieces: Iterable[Piece], count: int, key: Evaluate, sort: Callable[[Piece], None]
+) -> Piece:
+    """Give the first rows of a stable sort, keeping few more than those.
+
+    Args:
+        pieces: the rows.
+        count: how many are wanted.
+        key: what sorts a row.
+        sort: sorts rows in place by `key`, stably, with errors of the caller's own.
+
+    >>> first_sorted([[3, 1], [2, 1]], 2, lambda n: n, list.sort)
+    [1, 1]
+    """
+    kept: Piece = []
+    most = 2 * count + LARGEST_PIECE
+    bound: Any = None  # the key of the last row that is in, once there are enough
+    for piece in pieces:
+        # A row that is equal to the last one came later, and so comes after it.
+        kept += piece if bound is None else _below(piece, key, bound, sort)
+        if len(kept) >= most:
+            sort(kept)
+            del kept[count:]
+            bound = key(kept[-1]) if kept else None
+    sort(kept)
+    return kept[:count]
+
+
+def _below(piece: Piece, key: Evaluate, bound: Any, sort: Callable[[Piece], None]) -> Piece:
+    try:
+        return [row for row in piece if key(row) < bound]
+    except UmbelError:
+        sort(piece)  # fails at the same row, and says where
+        raise
 
 
 def _try_key(operator: Operator, key: Evaluate, row: Any) -> None:

@@ -44,6 +44,8 @@ class Run:
     Attributes:
         budget: bytes that one blocking operator should keep in memory before it spills.
         size: the number of elements that sources put into a piece now.
+        wanted: for sorts (by the operator's `id`) whose first rows are all that is read of them,
+            how many.
     """
 
     def __init__(self, context: RunContext, blocking: int = 1) -> None:
@@ -55,6 +57,7 @@ class Run:
         self._since = perf_counter()
         self._meters: dict[int, Meter] = {}
         self._files = 0
+        self.wanted: dict[int, int] = {}
 
     def meter(self, operator: Operator) -> Meter:
         """Give the operator's meter, one per operator and run."""

@@ -16,6 +16,7 @@ from umbel.platforms.python.expressions import Evaluate, cast_evaluated, compile
 from umbel.platforms.python.failures import evaluation_error
 from umbel.platforms.python.keys import column_getter, keys_of, order_of
 from umbel.platforms.python.run import Piece, Run
+from umbel.platforms.python.sliding import Sliding, slide, sliding
 from umbel.platforms.python.spill import FANOUT, Collection, Partitions
 from umbel.platforms.python.stream import Stream
 
@@ -150,7 +151,7 @@ def _column(call: WindowCall, schema: pa.Schema, run: Run) -> Column:
         given = list(map(arguments, rows))
         lows, highs = _bounds(frame, peers)
         framed = _Framed(lambda: factory(dtype), given, lows, highs, run)
-        return framed.values(ordered=row.ordered)
+        return framed.values(sliding(call.function, dtype), ordered=row.ordered)
 
     return column
 
@@ -195,8 +196,13 @@ class _Framed:
         self._highs = highs
         self._run = run
 
-    def values(self, *, ordered: bool) -> list[Any]:
-        """Give the aggregate for every row; frames that only grow share one state."""
+    def values(self, aggregate: Sliding | None, *, ordered: bool) -> list[Any]:
+        """Give the aggregate for every row; frames that only grow share one state.
+
+        Args:
+            aggregate: how it is computed over frames that slide, if it can be.
+            ordered: whether it depends on the order of the rows.
+        """
         count = len(self._rows)
         if not any(self._lows):
             return self._growing(self._highs, self._rows)
@@ -204,6 +210,8 @@ class _Framed:
             # Frames up to the end grow too, read from the end.
             ends = [count - low for low in reversed(self._lows)]
             return self._growing(ends, self._rows[::-1])[::-1]
+        if aggregate is not None:
+            return slide(aggregate, self._rows, self._lows, self._highs)
         return self._each()
 
     def _growing(self, ends: Sequence[int], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
