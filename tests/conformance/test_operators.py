@@ -359,6 +359,16 @@ def test_sample_takes_distinct_positions(engine):
     check(engine, everything, [(1,), (2,)])
 
 
+@pytest.mark.parametrize(("fraction", "size"), [(0.0, 0), (0.05, 4), (0.1, 9), (1.0, 99)])
+def test_sample_of_a_fraction_is_rounded_down(engine, fraction, size):
+    plan = Sample(input=memory(a=list(range(99))), fraction=fraction, seed=3)
+    if refusal(engine, plan) is not None:
+        assert engine == "duckdb"
+        return
+    expected = sorted(random.Random(3).sample(range(99), size))
+    check(engine, plan, [(position,) for position in expected])
+
+
 # --- shared operators ------------------------------------------------------------------------
 
 

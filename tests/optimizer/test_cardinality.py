@@ -46,6 +46,7 @@ def test_a_range_is_reckoned_from_the_footers_bounds(numbers: ub.DataFrame) -> N
 def test_limits_bound_estimates(numbers: ub.DataFrame) -> None:
     assert rows(numbers.limit(7)) == Interval(7, 7, 1.0)
     assert rows(numbers.sample(5)).high == 5
+    assert rows(numbers.sample(fraction=0.5)).high == rows(numbers).high // 2
 
 
 def test_unions_add_and_global_aggregates_are_one(numbers: ub.DataFrame) -> None:

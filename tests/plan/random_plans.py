@@ -277,9 +277,11 @@ def _relational(draw: Any, below: Operator) -> Operator:
         case "except":
             return Except(left=Distinct(input=below), right=below)
         case "sample":
-            return Sample(
-                input=below, count=draw(st.integers(0, 9)), seed=draw(st.integers()) % 2**63
+            size: Any = draw(
+                st.fixed_dictionaries({"count": st.integers(0, 9)})
+                | st.fixed_dictionaries({"fraction": st.floats(0, 1)})
             )
+            return Sample(input=below, seed=draw(st.integers()) % 2**63, **size)
         case "explode":
             return Explode(
                 input=below, column=draw(st.sampled_from(lists)), outer=draw(st.booleans())

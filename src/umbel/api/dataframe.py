@@ -333,9 +333,19 @@ class DataFrame(FrameDisplay, Handle):
             Explode(input=self.plan, column=_text(column), outer=outer, origin=here())
         )
 
-    def sample(self, n: int, *, seed: int = 0) -> DataFrame:
-        """Rows at `n` distinct positions, drawn at random."""
-        return self._then(Sample(input=self.plan, count=n, seed=seed, origin=here()))
+    def sample(
+        self, n: int | None = None, *, fraction: float | None = None, seed: int = 0
+    ) -> DataFrame:
+        """Rows at distinct positions, drawn at random.
+
+        Args:
+            n: how many.
+            fraction: or which part of all, from 0 to 1; rounded down to whole rows.
+            seed: the same seed draws the same positions.
+        """
+        return self._then(
+            Sample(input=self.plan, count=n, fraction=fraction, seed=seed, origin=here())
+        )
 
     # --- with other frames --------------------------------------------------------------------
 

@@ -237,9 +237,19 @@ class Dataset(DatasetDisplay, Handle):
         """(id, element) for every element, with unique integers as ids."""
         return self._then(ZipWithId(input=self.plan, origin=here()))
 
-    def sample(self, n: int, *, seed: int = 0) -> Dataset:
-        """The elements at `n` distinct positions, drawn at random."""
-        return self._then(Sample(input=self.plan, count=n, seed=seed, origin=here()))
+    def sample(
+        self, n: int | None = None, *, fraction: float | None = None, seed: int = 0
+    ) -> Dataset:
+        """The elements at distinct positions, drawn at random.
+
+        Args:
+            n: how many.
+            fraction: or which part of all, from 0 to 1; rounded down to whole elements.
+            seed: the same seed draws the same positions.
+        """
+        return self._then(
+            Sample(input=self.plan, count=n, fraction=fraction, seed=seed, origin=here())
+        )
 
     def limit(self, n: int) -> Dataset:
         """At most `n` elements; behind `sort_by` the first, else any."""

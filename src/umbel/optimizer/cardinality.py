@@ -174,7 +174,11 @@ class Estimator:
                 return self._limit(operator)
             case ops.Sample():
                 below = self._of(operator.input)
-                return replace(below, rows=_at_most(below.rows, operator.count))
+                if operator.count is not None:
+                    return replace(below, rows=_at_most(below.rows, operator.count))
+                least, most = (operator.size(int(n)) for n in (below.rows.low, below.rows.high))
+                drawn = Interval(least, most, below.rows.confidence)
+                return replace(below, rows=drawn)
             case ops.Distinct():
                 below = self._of(operator.input)
                 known = [

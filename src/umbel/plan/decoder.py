@@ -167,6 +167,10 @@ class Reader:
                 if abs(_typed(data, int, path)) > _MAX_INTEGER:
                     raise refusal(path, "the number has more than 64 bits")
                 return data
+            case Atom.NUMBER:
+                if type(data) is int and abs(data) <= _MAX_INTEGER:
+                    return float(data)
+                return _typed(data, float, path)
             case Atom.BOOLEAN:
                 return _typed(data, bool, path)
         raise refusal(path, "no value can stand here")
@@ -264,7 +268,9 @@ def _text(data: Any, path: str, limits: Limits) -> str:
 
 def _typed(data: Any, wanted: type, path: str) -> Any:
     if type(data) is not wanted:  # not isinstance: True is an int
-        names = {dict: "an object", list: "a list", str: "a text", int: "an integer"}
+        names = {
+            dict: "an object", list: "a list", str: "a text", int: "an integer", float: "a number"
+        }  # fmt: skip
         given = "null" if data is None else names.get(type(data), f"a {type(data).__name__}")
         raise refusal(path, f"expected {names.get(wanted, 'true or false')}, not {given}")
     return data

@@ -163,7 +163,7 @@ def _shape(shape: Shape) -> dict[str, Any]:
             return {"$ref": f"#/$defs/{name}"}
         case Atom.TEXT:
             return {"type": "string"}
-        case Atom.BOOLEAN | Atom.INTEGER:
+        case Atom.BOOLEAN | Atom.INTEGER | Atom.NUMBER:
             return {"type": shape.value}
     return {"$ref": f"#/$defs/{shape.value.capitalize()}"}
 

@@ -81,6 +81,7 @@ class Atom(enum.Enum):
     TEXT = "text"
     BOOLEAN = "boolean"
     INTEGER = "integer"
+    NUMBER = "number"
     TYPE = "type"
     SCHEMA = "schema"
     TABLE = "table"
@@ -135,6 +136,7 @@ _ATOMS: dict[Any, Atom] = {
     str: Atom.TEXT,
     bool: Atom.BOOLEAN,
     int: Atom.INTEGER,
+    float: Atom.NUMBER,
     pa.DataType: Atom.TYPE,
     pa.Schema: Atom.SCHEMA,
     pa.Table: Atom.TABLE,

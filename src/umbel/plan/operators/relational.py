@@ -392,14 +392,31 @@ class Except(Binary):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sample(Unary):
-    """`count` distinct positions of the input, drawn by a generator seeded with `seed`."""
+    """Some distinct positions of the input, drawn by a generator seeded with `seed`.
 
-    count: int
+    `count` of them, or a `fraction` of all, rounded down.
+    """
+
+    count: int | None = None
     seed: int = 0
+    fraction: float | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 0:
+        if (self.count is None) == (self.fraction is None):
+            raise PlanError("a sample has either a size or a fraction", hint="give one of them")
+        if self.count is not None and self.count < 0:
             raise PlanError(f"a sample's size cannot be negative, but is {self.count}")
+        if self.fraction is not None and not 0 <= self.fraction <= 1:
+            raise PlanError(
+                f"a sample's fraction lies between 0 and 1, but is {self.fraction}",
+                hint="a sample holds no position twice",
+            )
+
+    def size(self, rows: int) -> int:
+        """How many positions are drawn from so many rows."""
+        if self.count is not None:
+            return min(self.count, rows)
+        return int(rows * (self.fraction or 0.0))
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -410,7 +427,8 @@ class Sample(Unary):
         return self.input.element
 
     def describe(self) -> str:
-        return f"{self.count} with seed {self.seed}"
+        size = f"{self.fraction} of the rows" if self.count is None else self.count
+        return f"{size} with seed {self.seed}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -100,8 +100,8 @@ def _operator(operator: Operator, inputs: list[pl.LazyFrame], leaf: Leaf) -> pl.
             return _distinct(every, operator.schema) if distinct else every
         case Intersect() | Except():
             return _membership(operator, *inputs)
-        case Sample(count=count, seed=seed):
-            return _sample(inputs[0], count, seed)
+        case Sample():
+            return _sample(inputs[0], operator)
         case Explode(column=column, outer=outer):
             return inputs[0].explode(column, empty_as_null=outer, keep_nulls=outer)
         case Count():
@@ -196,9 +196,10 @@ def _membership(
     return here.join(there, on=names, how=how, nulls_equal=True)
 
 
-def _sample(frame: pl.LazyFrame, count: int, seed: int) -> pl.LazyFrame:
+def _sample(frame: pl.LazyFrame, sample: Sample) -> pl.LazyFrame:
     def take(rows: pl.DataFrame) -> pl.DataFrame:
-        chosen = random.Random(seed).sample(range(rows.height), min(count, rows.height))  # noqa: S311
+        draw = random.Random(sample.seed)  # noqa: S311
+        chosen = draw.sample(range(rows.height), sample.size(rows.height))
         return rows[sorted(chosen)]
 
     return frame.map_batches(

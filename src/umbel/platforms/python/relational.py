@@ -222,7 +222,7 @@ def build_sample(operator: Sample, run: Run, inputs: list[Stream]) -> Stream:
 
     def pieces() -> Iterator[Piece]:
         kept = Collection(run).fill(inputs[0])
-        count = min(operator.count, len(kept))
+        count = operator.size(len(kept))
         # A seeded draw is meant to be repeatable, not secret.
         draw = random.Random(operator.seed)  # noqa: S311
         wanted = iter(sorted(draw.sample(range(len(kept)), count)))
