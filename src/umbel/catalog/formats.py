@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.catalog.texts import duration_text
+from umbel.lazy import LazyModule
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError, RunError
 from umbel.plan.types import (
@@ -30,6 +30,8 @@ from umbel.plan.types import (
     is_string,
     type_name,
 )
+
+pc = LazyModule("pyarrow.compute")
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (the clock of any zone)
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.catalog.columns import columns_of_file
 from umbel.catalog.csv_rows import find_csv_error, header_of
@@ -21,6 +20,7 @@ from umbel.catalog.json_rows import sample_types, settled, unify
 from umbel.catalog.readers import csv_batches
 from umbel.catalog.samples import type_of_texts
 from umbel.catalog.texts import refuse_text
+from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError, SourceError, TypeClashError, UnknownNameError
 from umbel.plan.sources import (
     CsvSource,
@@ -39,6 +39,8 @@ from umbel.plan.types import (
     is_object,
     type_name,
 )
+
+pc = LazyModule("pyarrow.compute")
 
 #: Bytes, decompressed, that types are found from.
 SAMPLE_BYTES = 2**20

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.catalog.texts import DURATION_TEXT, duration_ticks
+from umbel.lazy import LazyModule
 from umbel.plan.casting import text_pattern
 from umbel.plan.types import BOOL, DATE, DURATION, FLOAT64, INT64, STRING, TIMESTAMP
+
+pc = LazyModule("pyarrow.compute")
 
 _ZONED = pa.timestamp("us", "UTC")
 

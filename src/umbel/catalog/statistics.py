@@ -15,10 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.catalog.complaints import damaged, malformed
 from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.lazy import LazyModule
 from umbel.plan.sources import (
     CsvSource,
     FileSource,
@@ -30,6 +30,8 @@ from umbel.plan.sources import (
     TextSource,
 )
 from umbel.plan.types import type_width
+
+pc = LazyModule("pyarrow.compute")
 
 #: Footers that are read at most; more files are reckoned from these.
 FOOTERS = 64

@@ -5,19 +5,18 @@ Files are written by the executor, tables by the platform that holds them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 from typing import Literal as OneOf
 
 import pyarrow as pa
 
 from umbel.plan.errors import TypeClashError
+from umbel.plan.records import Record
 from umbel.plan.sources import dotted
 from umbel.plan.types import is_object, type_name
 
 
-@dataclass(frozen=True)
-class Sink:
+class Sink(Record):
     """A place that takes rows, and then holds them all or none."""
 
     kind: ClassVar[str] = ""
@@ -36,7 +35,6 @@ class Sink:
         return self.kind
 
 
-@dataclass(frozen=True)
 class FileSink(Sink):
     """One file of some format.
 
@@ -52,7 +50,6 @@ class FileSink(Sink):
         return f"{self.kind} {self.path}"
 
 
-@dataclass(frozen=True)
 class TextSink(FileSink):
     """One line per element; elements that are not text are written as `str` gives them."""
 
@@ -62,7 +59,6 @@ class TextSink(FileSink):
         """Any element can be written as text."""
 
 
-@dataclass(frozen=True)
 class CsvSink(FileSink):
     """Comma-separated values with a header. Null is an empty field, empty text is quoted."""
 
@@ -78,14 +74,12 @@ class CsvSink(FileSink):
                 )
 
 
-@dataclass(frozen=True)
 class JsonLinesSink(FileSink):
     """One JSON object a line. NaN and infinities have no JSON form and fail the write."""
 
     kind: ClassVar[str] = "json"
 
 
-@dataclass(frozen=True)
 class ParquetSink(FileSink):
     """Apache Parquet."""
 
@@ -93,14 +87,12 @@ class ParquetSink(FileSink):
     kind: ClassVar[str] = "parquet"
 
 
-@dataclass(frozen=True)
 class IpcSink(FileSink):
     """An Arrow IPC file, also known as Feather version 2."""
 
     kind: ClassVar[str] = "ipc"
 
 
-@dataclass(frozen=True)
 class RelationSink(Sink):
     """A table of an attached platform, which alone can write it.
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from umbel.plan.errors import PlanError
+from umbel.plan.records import Record
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Record):
     """Something with rows.
 
     Attributes:
@@ -37,7 +37,6 @@ class Source:
         return self.kind
 
 
-@dataclass(frozen=True)
 class FileSource(Source):
     """Files of one format.
 
@@ -55,7 +54,6 @@ class FileSource(Source):
         return f"{self.kind} {self.paths[0]}{more}"
 
 
-@dataclass(frozen=True)
 class TextSource(FileSource):
     r"""Lines of UTF-8 text, plain or compressed (.gz, .zst, .bz2), without their line ends.
 
@@ -70,7 +68,6 @@ class TextSource(FileSource):
         return "value"
 
 
-@dataclass(frozen=True)
 class CsvSource(FileSource):
     """Comma-separated values (RFC 4180), plain or compressed.
 
@@ -88,28 +85,24 @@ class CsvSource(FileSource):
     kind: ClassVar[str] = "csv"
 
 
-@dataclass(frozen=True)
 class JsonLinesSource(FileSource):
     """One JSON object a line (newline-delimited JSON), plain or compressed."""
 
     kind: ClassVar[str] = "json"
 
 
-@dataclass(frozen=True)
 class ParquetSource(FileSource):
     """Apache Parquet files."""
 
     kind: ClassVar[str] = "parquet"
 
 
-@dataclass(frozen=True)
 class IpcSource(FileSource):
     """Arrow IPC files, also known as Feather version 2."""
 
     kind: ClassVar[str] = "ipc"
 
 
-@dataclass(frozen=True)
 class MemorySource(Source):
     """Data of this process. A plan names it by `token`; the data travels beside the plan.
 
@@ -133,7 +126,6 @@ class MemorySource(Source):
         return f"memory {self.token}{rows}"
 
 
-@dataclass(frozen=True)
 class AttachedSource(Source):
     """Rows that lie in an attached platform, which alone can scan them.
 
@@ -144,7 +136,6 @@ class AttachedSource(Source):
     platform: str
 
 
-@dataclass(frozen=True)
 class RelationSource(AttachedSource):
     """A table or view of an attached platform.
 
@@ -159,7 +150,6 @@ class RelationSource(AttachedSource):
         return dotted((self.platform, *self.relation))
 
 
-@dataclass(frozen=True)
 class QuerySource(AttachedSource):
     """A user's own query, in the dialect of an attached platform.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Call, Column
 from umbel.plan.origin import Origin
+from umbel.plan.records import KeywordRecord
 from umbel.plan.types import OBJECT
 
 
@@ -44,8 +45,7 @@ class Element(enum.Enum):
 OBJECT_SCHEMA = pa.schema([pa.field("value", OBJECT)])
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Operator:
+class Operator(KeywordRecord):
     """A node of a plan. Subclasses hold their arguments as fields.
 
     Attributes:
@@ -141,7 +141,6 @@ def _table_digest(table: pa.Table) -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Unary(Operator):
     """An operator with one input."""
 
@@ -156,7 +155,6 @@ class Unary(Operator):
         return self if only is self.input else replace(self, input=only)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Binary(Operator):
     """An operator with a left and a right input."""
 

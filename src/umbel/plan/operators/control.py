@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Self
 
@@ -14,7 +14,6 @@ from umbel.plan.operators.relational import check_names
 from umbel.plan.sinks import Sink
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Placeholder(Operator):
     """An input that is bound later: of a loop's body, or of a stage."""
 
@@ -34,7 +33,6 @@ class Placeholder(Operator):
         return self.label
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Loop(Operator):
     """An operator that applies a body plan again and again.
 
@@ -90,7 +88,6 @@ class Loop(Operator):
         raise PlanError(f"{self.name} has no number of rounds")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Repeat(Loop):
     """The body, applied `times` times."""
 
@@ -109,7 +106,6 @@ class Repeat(Loop):
         return f"{self.times} times"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class DoWhile(Loop):
     """The body, applied until `condition` over its result is false; at least once.
 
@@ -138,7 +134,6 @@ class DoWhile(Loop):
         return f"about {self.expected} times, at most {self.limit}"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Write(Unary):
     """A sink: writes its input; gives one row with its path, or table, and the rows written."""
 

@@ -8,7 +8,7 @@ as Python compares them (`1 == 1.0 == True`), and must be hashable.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -21,7 +21,6 @@ from umbel.plan.operators.relational import check_names
 from umbel.plan.types import INT64, is_object
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Broadcast(Unary):
     """A side input: collected into a list and handed to a function under the keyword `keyword`."""
 
@@ -39,7 +38,6 @@ class Broadcast(Unary):
         return self.keyword
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Functional(Operator):
     """An operator that applies Python functions to the elements of `input`."""
 
@@ -78,21 +76,18 @@ class Functional(Operator):
         return ", ".join(str(f) for f in self.functions)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Map(Functional):
     """`function(x)` for every element x."""
 
     function: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class FlatMap(Functional):
     """Every item of the iterable `function(x)`, for every element x."""
 
     function: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class FilterRows(Functional):
     """The elements x for which `function(x)` is true in Python's sense."""
 
@@ -107,7 +102,6 @@ class FilterRows(Functional):
         return self.input.element
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class MapPartitions(Functional):
     """Every item of the iterable `function(iterator over a part of the elements)`.
 
@@ -117,7 +111,6 @@ class MapPartitions(Functional):
     function: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ReduceByKey(Functional):
     """(key, reduced value) for every key of (key, value) pairs.
 
@@ -128,7 +121,6 @@ class ReduceByKey(Functional):
     function: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ReduceBy(Functional):
     """One element for every value of `key(x)`: its elements, combined two by two."""
 
@@ -136,26 +128,22 @@ class ReduceBy(Functional):
     function: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class GroupByKey(Functional):
     """(key, list of its values) for every key of (key, value) pairs."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class GroupBy(Functional):
     """(key, list of its elements) for every value of `key(x)`."""
 
     key: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Reduce(Functional):
     """All elements combined two by two into one; no element gives no element."""
 
     function: PythonFunction
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class SortBy(Functional):
     """The elements in order of `key(x)`, or of themselves. Equal keys keep no order."""
 
@@ -171,7 +159,6 @@ class SortBy(Functional):
         return self.input.element
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ZipWithId(Unary):
     """(id, element) for every element, with distinct integers of at least 0 as ids."""
 
@@ -184,7 +171,6 @@ class ZipWithId(Unary):
         return Element.OBJECT
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Count(Unary):
     """The number of elements, as the only element."""
 
@@ -197,7 +183,6 @@ class Count(Unary):
         return Element.VALUE
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class PairOperator(Binary):
     """An operator on two collections whose result is Python objects."""
 
@@ -210,22 +195,18 @@ class PairOperator(Binary):
         return Element.OBJECT
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class JoinByKey(PairOperator):
     """(key, (left value, right value)) for every two pairs with equal keys."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class CoGroup(PairOperator):
     """(key, (left values, right values)) for every key of either collection of pairs."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Cartesian(PairOperator):
     """(left element, right element) for every two elements."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Rows(Unary):
     """The rows of a relation as named tuples."""
 
@@ -238,7 +219,6 @@ class Rows(Unary):
         return Element.RECORD
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ToFrame(Unary):
     """A relation of the given columns, made from elements.
 

@@ -6,7 +6,7 @@ above it that keep rows apart (`Limit`, `Project`, `Filter`) and the end of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Literal as OneOf
 from typing import Self, get_args
@@ -31,7 +31,6 @@ JoinType = OneOf["inner", "left", "right", "full", "semi", "anti", "cross"]
 JOIN_TYPES: tuple[str, ...] = get_args(JoinType)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Scan(Operator):
     """The rows of a source.
 
@@ -71,7 +70,6 @@ class Scan(Operator):
         return "; ".join(parts)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Values(Operator):
     """A small constant table, held in the plan itself."""
 
@@ -90,7 +88,6 @@ class Values(Operator):
         return f"{self.table.num_rows} rows"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Project(Unary):
     """One output column per (name, expression); `form` says how Python sees a row of it."""
 
@@ -116,7 +113,6 @@ class Project(Unary):
         return ", ".join(name if e == Column(name) else f"{name} = {e}" for name, e in self.columns)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Filter(Unary):
     """The rows for which the predicate is true; false and null are dropped."""
 
@@ -138,7 +134,6 @@ class Filter(Unary):
         return str(self.predicate)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Join(Binary):
     """Pairs of rows whose keys are equal and for which the residual condition is true.
 
@@ -207,7 +202,6 @@ class Join(Binary):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Aggregate(Unary):
     """One row per group of rows with equal keys; without keys exactly one row.
 
@@ -245,7 +239,6 @@ class Aggregate(Unary):
         return "; ".join(part for part in (f"by {keys}" if keys else "", calls) if part)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Window(Unary):
     """The input's columns, and one more per (name, window call)."""
 
@@ -267,7 +260,6 @@ class Window(Unary):
         return ", ".join(f"{name} = {call}" for name, call in self.columns)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Sort(Unary):
     """The input's rows in order. Rows with equal keys come in any order."""
 
@@ -292,7 +284,6 @@ class Sort(Unary):
         return ", ".join(map(str, self.keys))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Limit(Unary):
     """At most `count` rows (all, if None) after skipping `offset`."""
 
@@ -316,7 +307,6 @@ class Limit(Unary):
         return f"{'all' if self.count is None else self.count} from {self.offset}"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Distinct(Unary):
     """Each distinct row once; nulls equal nulls here, and NaN equals NaN."""
 
@@ -329,7 +319,6 @@ class Distinct(Unary):
         return self.input.element
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Union(Operator):
     """The rows of all inputs; `distinct` keeps each distinct row once."""
 
@@ -358,7 +347,6 @@ class Union(Operator):
         return "distinct" if self.distinct else "all"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Intersect(Binary):
     """The distinct rows that are in both inputs."""
 
@@ -374,7 +362,6 @@ class Intersect(Binary):
         return self.left.element
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Except(Binary):
     """The distinct rows of the left input that are not in the right one."""
 
@@ -390,7 +377,6 @@ class Except(Binary):
         return self.left.element
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Sample(Unary):
     """Some distinct positions of the input, drawn by a generator seeded with `seed`.
 
@@ -431,7 +417,6 @@ class Sample(Unary):
         return f"{size} with seed {self.seed}"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Explode(Unary):
     """One row per item of a list column, which becomes a column of items.
 

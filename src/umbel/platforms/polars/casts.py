@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.lazy import LazyModule
 from umbel.plan.casting import cast_value, kind, text_pattern
@@ -15,6 +14,8 @@ from umbel.plan.errors import EvaluationError
 from umbel.plan.types import MAX_DECIMAL_PRECISION, type_name
 from umbel.platforms.polars.fallback import each_batch, each_row, from_arrow, patch_rows
 from umbel.platforms.polars.types import literal, polars_type
+
+pc = LazyModule("pyarrow.compute")
 
 if TYPE_CHECKING:
     import polars as pl

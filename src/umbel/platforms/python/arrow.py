@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from umbel.lazy import LazyModule
 from umbel.plan.errors import EvaluationError, PlanError
 from umbel.plan.operators import Element
 from umbel.plan.types import is_object, type_name
@@ -15,6 +15,8 @@ from umbel.platforms.conform import conform
 from umbel.platforms.python.elements import Convert, to_elements, to_rows
 from umbel.platforms.python.failures import shorten
 from umbel.platforms.python.run import Piece
+
+pc = LazyModule("pyarrow.compute")
 
 #: Rows converted at once: enough that Arrow's own cost per batch does not show.
 BATCH_ROWS = 32_768

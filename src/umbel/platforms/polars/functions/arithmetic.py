@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.lazy import LazyModule
 from umbel.plan.casting import integer_bounds
@@ -34,6 +33,8 @@ from umbel.plan.types import (
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import each_batch, from_arrow, map_rows
 from umbel.platforms.polars.types import literal, polars_type
+
+pc = LazyModule("pyarrow.compute")
 
 if TYPE_CHECKING:
     import polars as pl

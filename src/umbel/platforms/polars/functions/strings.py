@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.lazy import LazyModule
 from umbel.plan.expressions import Literal
@@ -25,6 +24,8 @@ from umbel.plan.functions.characters import (
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import STRING
 from umbel.platforms.polars.fallback import each_batch, patch_rows
+
+pc = LazyModule("pyarrow.compute")
 
 if TYPE_CHECKING:
     import polars as pl
