@@ -95,10 +95,10 @@ import umbel.catalog.writers as writers
 
 format_rows = writers.csv_rows
 
-def slow(batch):  # as on a slow disk
+def slow(*arguments):  # as on a slow disk
     pathlib.Path("begun").touch()
     time.sleep(60)
-    return format_rows(batch)
+    return format_rows(*arguments)
 
 writers.csv_rows = slow
 ub.connect().from_dict({"a": ["x"]}).write_csv("data/out.csv")
