@@ -12,6 +12,7 @@ from umbel.cli import help as texts
 from umbel.cli.settings import Settings
 
 SCRIPT_SUFFIX = ".py"
+SQL_SUFFIX = ".sql"
 
 
 class ScriptCommand(typer.core.TyperCommand):
@@ -40,7 +41,8 @@ DollarsOption = Annotated[
     typer.Option(metavar="D", help="Refuse plans that are estimated to cost more."),
 ]
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A script (.py) or a plan (.json).")
+    Path,
+    typer.Argument(metavar="FILE", help="A script (.py), a plan (.json) or a statement (.sql)."),
 ]
 ArgsArgument = Annotated[
     list[str] | None,
@@ -48,11 +50,59 @@ ArgsArgument = Annotated[
 ]
 
 
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Write a plan's result to a file instead of showing it: .parquet, .csv, .jsonl, "
+        ".arrow or .txt. It appears whole or not at all.",
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=0, help="Take at most N rows of a plan's result."),
+]
+FormOption = Annotated[
+    str | None,
+    typer.Option("--format", metavar="FORM", help="Show a plan's result as table, csv or json."),
+]
+ProgressOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--progress/--no-progress", help="A line per stage; by default in a terminal only."
+    ),
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Before each run, say how it will run, and why.")
+]
+RecordOption = Annotated[
+    bool, typer.Option("--record", help="After each run, show estimates beside measurements.")
+]
+TableOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table", metavar="NAME=FILE", help="A file that SQL knows by a name; several times."
+    ),
+]
+AttachOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attach", metavar="NAME=URL", help="A database that SQL knows by a name; several times."
+    ),
+]
+DialectOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The dialect that the SQL is written in.")
+]
+
+
 def build() -> Any:
     """Build the command with all its subcommands."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=False)
     app.callback(invoke_without_command=True, help=texts.UMBEL)(umbel)
-    app.command("run", cls=ScriptCommand, help=texts.RUN, short_help="Run a script or a plan.")(run)
+    app.command(
+        "run", cls=ScriptCommand, help=texts.RUN, short_help="Run a script, a plan or SQL."
+    )(run)
+    app.command("sql", help=texts.SQL, short_help="Run an SQL statement.")(sql)
     app.command(
         "explain", cls=ScriptCommand, help=texts.EXPLAIN, short_help="Say how a plan would run."
     )(explain)
@@ -88,40 +138,31 @@ def run(
     on: OnOption = None,
     budget_seconds: SecondsOption = None,
     budget_dollars: DollarsOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Write a plan's result to a file instead of showing it: .parquet, .csv, .jsonl, "
-            ".arrow or .txt. It appears whole or not at all.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=0, help="Take at most N rows of a plan's result."),
-    ] = None,
-    output_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format", metavar="FORM", help="Show a plan's result as table, csv or json."
-        ),
-    ] = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option(
-            "--progress/--no-progress", help="A line per stage; by default in a terminal only."
-        ),
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Before each run, say how it will run, and why.")
-    ] = False,
-    record: Annotated[
-        bool, typer.Option("--record", help="After each run, show estimates beside measurements.")
-    ] = False,
+    output: OutputOption = None,
+    limit: LimitOption = None,
+    output_format: FormOption = None,
+    progress: ProgressOption = None,
+    explain: ExplainOption = False,
+    record: RecordOption = False,
+    table: TableOption = None,
+    attach: AttachOption = None,
+    dialect: DialectOption = "duckdb",
 ) -> None:
-    """Run a script, or a plan that was written as JSON."""
+    """Run a script, a plan that was written as JSON, or an SQL statement in a file."""
     from umbel.cli.run import run_plan, run_script
 
+    if file.suffix == SQL_SUFFIX:
+        from umbel.cli.sql import read_statement, run_sql
+
+        if args:
+            raise typer.BadParameter(f"SQL takes no arguments, but there are: {' '.join(args)}")
+        settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
+        names = table or [], attach or []
+        text = read_statement(file)
+        run_sql(text, settings, *names, dialect, output=output, limit=limit, form=output_format)
+        return
+    if table or attach:
+        raise typer.BadParameter("--table and --attach are for SQL")
     settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
     if is_script(file):
         for option, value in (("output", output), ("limit", limit), ("format", output_format)):
@@ -134,6 +175,33 @@ def run(
         if args:
             raise typer.BadParameter(f"a plan takes no arguments, but there are: {' '.join(args)}")
         run_plan(file, settings, output=output, limit=limit, form=output_format)
+
+
+def sql(
+    statement: Annotated[
+        str, typer.Argument(metavar="STATEMENT", help="One statement; - reads standard input.")
+    ],
+    table: TableOption = None,
+    attach: AttachOption = None,
+    dialect: DialectOption = "duckdb",
+    on: OnOption = None,
+    budget_seconds: SecondsOption = None,
+    budget_dollars: DollarsOption = None,
+    output: OutputOption = None,
+    limit: LimitOption = None,
+    output_format: FormOption = None,
+    progress: ProgressOption = None,
+    explain: ExplainOption = False,
+    record: RecordOption = False,
+) -> None:
+    """Run an SQL statement, and show or write what it gives."""
+    from umbel.cli.sql import run_sql
+
+    settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
+    if statement == "-":
+        statement = typer.get_text_stream("stdin").read()
+    names = table or [], attach or []
+    run_sql(statement, settings, *names, dialect, output=output, limit=limit, form=output_format)
 
 
 def explain(
@@ -161,11 +229,24 @@ def explain(
     on: OnOption = None,
     budget_seconds: SecondsOption = None,
     budget_dollars: DollarsOption = None,
+    table: TableOption = None,
+    attach: AttachOption = None,
+    dialect: DialectOption = "duckdb",
 ) -> None:
     """Say how a plan would run, what it is estimated to cost, and what lost against it."""
     from umbel.cli.explain import explain_plan, explain_script
 
     settings = Settings.of(on, budget_seconds, budget_dollars)
+    if file.suffix == SQL_SUFFIX:
+        from umbel.cli.sql import explain_sql, read_statement
+
+        if args or name is not None or every:
+            raise typer.BadParameter("ARGS, --name and --all are for scripts")
+        names = table or [], attach or []
+        explain_sql(read_statement(file), settings, *names, dialect, output_format, output)
+        return
+    if table or attach:
+        raise typer.BadParameter("--table and --attach are for SQL")
     if is_script(file):
         if name is not None and every:
             raise typer.BadParameter("--name explains one plan, --all every one: give one of them")
@@ -204,7 +285,9 @@ def is_script(file: Path) -> bool:
             return True
         case ".json":
             return False
-    raise typer.BadParameter(f"{file} is neither a script (.py) nor a plan (.json)")
+    raise typer.BadParameter(
+        f"{file} is neither a script (.py), a plan (.json) nor a statement (.sql)"
+    )
 
 
 __all__ = ["build"]

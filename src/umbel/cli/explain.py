@@ -119,6 +119,11 @@ def _explain(plan: Operator, platforms: Registry, budget: Budget | None) -> Expl
     return explain(plan, platforms, budget=budget)
 
 
+def show_explanation(found: Explanation, form: str | None, output: Path | None) -> None:
+    """Show an explanation, or write it to a file; the form goes by the file's name if None."""
+    _show([found], form_of(form, output), output)
+
+
 def form_of(form: str | None, output: Path | None) -> str:
     """Give the form that was asked for, by name or by the name of the output.
 

@@ -25,6 +25,7 @@ UMBEL = f"""Write a data pipeline once; run it on the engines that serve it best
 Examples:
   umbel demo                      see it at work
   umbel run pipeline.py           run a script
+  umbel sql "select 1 + 1"        run an SQL statement
   umbel explain pipeline.py       see how it would run, and why
   umbel platforms                 see what can run here
 
@@ -35,7 +36,7 @@ Exit codes:
 Results go to standard output, everything else to standard error.
 """
 
-RUN = """Run a script, or a plan that was written as JSON.
+RUN = """Run a script, a plan that was written as JSON, or an SQL statement in a file.
 
 A script runs as Python would run it. Options stand before the script; what stands behind it is the
 script's own. A plan's result is shown, or written with --output.
@@ -48,6 +49,21 @@ Examples:
   umbel run plan.json --limit 20
   umbel run plan.json --format csv > result.csv
   umbel run plan.json --output result.parquet --budget-seconds 60
+  umbel run query.sql --table orders=data/orders.parquet
+"""
+
+SQL = """Run an SQL statement, and show or write what it gives.
+
+Files are tables: 'orders.parquet' in quotes, read_csv('orders.csv', header=false), or a name that
+--table gives them. --attach names a database. COPY (query) TO 'file' writes a file.
+
+\b
+Examples:
+  umbel sql "select count(*) from 'orders.parquet'"
+  umbel sql "select * from o join c using (id)" --table o=orders.parquet --table c=names.csv
+  umbel sql "copy (select * from 'in.csv') to 'out.parquet'"
+  umbel sql --dialect postgres "select 7 / 2"
+  umbel sql - < query.sql
 """
 
 EXPLAIN = """Say how a plan would run, what it is estimated to cost, and what lost against it.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from umbel.cli.results import check_form, show_result
 from umbel.cli.script import execute
-from umbel.cli.sessions import session_kind, sessions_are
+from umbel.cli.sessions import CommandSession, session_kind, sessions_are
 from umbel.cli.settings import Settings
 from umbel.cli.sinks import sink_for
 from umbel.plan.codec import plan_from_json
@@ -39,7 +39,18 @@ def run_plan(
         limit: take at most so many rows.
         form: how to show it: table, csv or json; None is table.
     """
-    plan = read_plan(file)
+    show_plan(session_kind(settings)(), read_plan(file), output=output, limit=limit, form=form)
+
+
+def show_plan(
+    session: CommandSession,
+    plan: Operator,
+    *,
+    output: Path | None,
+    limit: int | None,
+    form: str | None,
+) -> None:
+    """Run a plan in a session, and show or write what it gives; see `run_plan`."""
     form = check_form(form)
     if limit is not None:
         plan = _limited(plan, limit)
@@ -50,8 +61,7 @@ def run_plan(
                 hint="leave out --output, or take the write out of the plan",
             )
         plan = Write(input=plan, sink=sink_for(output))
-    result = session_kind(settings)().run(plan)
-    show_result(result, form)
+    show_result(session.run(plan), form)
 
 
 def read_plan(file: Path) -> Operator:

@@ -269,6 +269,16 @@ def anonymous(binder: Binder, name: str, nodes: list[exp.Expr], scope: Scope) ->
     return aggregate(ANONYMOUS[name], argument, *more)
 
 
+@binds(exp.PercentileCont, exp.PercentileDisc)
+def _percentile(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
+    fraction = syntax["expression"]
+    if fraction is None:
+        raise PlanError("percentile_cont and percentile_disc need WITHIN GROUP (ORDER BY ...)")
+    argument = _argument(binder, syntax["this"], scope)
+    name = "quantile" if isinstance(syntax.node, exp.PercentileCont) else "quantile_discrete"
+    return aggregate(name, argument, cast(binder.value(fraction, scope), pa.float64()))
+
+
 # Windows
 
 

@@ -10,6 +10,7 @@ from sqlglot import expressions as exp
 
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Operator
+from umbel.plan.origin import Origin
 from umbel.sql.reading.errors import SqlError, start_of
 from umbel.sql.reading.names import Name, Scope, unknown_column
 from umbel.sql.reading.syntax import Syntax, UnreadError
@@ -61,6 +62,7 @@ class Binder:
         text: the statement, for errors.
         dialect: the dialect that it is read in.
         tables: what names of tables mean.
+        origin: the line of the user's script.
         columns: the columns made so far.
         queries: the common table expressions that are in reach, innermost last.
     """
@@ -68,6 +70,7 @@ class Binder:
     text: str
     dialect: str
     tables: Tables
+    origin: Origin | None = None
     columns: Columns = field(default_factory=Columns)
     queries: list[dict[str, Any]] = field(default_factory=list)
     depth: int = 0
@@ -113,7 +116,7 @@ class Binder:
 
     def error(self, node: exp.Expr | None, message: str, *, hint: str = "") -> SqlError:
         """Make an error that points at a node."""
-        start = None if node is None else start_of(node)
+        start = None if node is None else start_of(node, self.text)
         return SqlError(message, hint=hint, text=self.text, start=start)
 
     def column(self, node: exp.Expr, qualifier: Sequence[Name], name: Name, scope: Scope) -> Value:

@@ -54,10 +54,20 @@ def _excerpt(text: str, start: int) -> tuple[str, str]:
     return line, "".join("\t" if c == "\t" else " " for c in line[:at]) + "^"
 
 
-def start_of(node: exp.Expr) -> int | None:
+def start_of(node: exp.Expr, text: str = "") -> int | None:
     """Find where a node begins in the text: the least position of a token in it.
 
-    Literals, names and calls know their place; other nodes go by what they are made of.
+    Literals, names and calls know their place; other nodes go by what they are made of, words
+    without arguments by where they stand in `text`, and the rest by what they stand in.
     """
-    starts = [inner.meta["start"] for inner in node.walk() if "start" in (inner._meta or {})]
-    return min(starts, default=None)
+    around: exp.Expr | None = node
+    while around is not None:
+        starts = [inner.meta["start"] for inner in around.walk() if "start" in (inner._meta or {})]
+        if starts:
+            return min(starts)
+        word = around.sql_name() if isinstance(around, exp.Func) else type(around).__name__
+        found = text.upper().find(word.upper())
+        if found >= 0:
+            return found
+        around = around.parent
+    return None

@@ -424,7 +424,7 @@ def _lateral(binder: Binder, syntax: Syntax, alias: exp.Expr | None, scope: Scop
 
 def _unnest(binder: Binder, syntax: Syntax, alias: exp.Expr | None, scope: Scope) -> Source:
     nodes = syntax.many("expressions")
-    if syntax["offset"] is not None:
+    if syntax["offset"]:
         raise PlanError("UNNEST WITH ORDINALITY is not supported")
     if len(nodes) != 1:
         raise PlanError("UNNEST takes one list")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from umbel.plan import operators as ops
+from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Call, Column, Expression, Literal, columns_of
 from umbel.plan.origin import Origin
 from umbel.plan.types import (
@@ -19,7 +20,9 @@ from umbel.plan.types import (
     is_string,
 )
 from umbel.sql.reading import tree
-from umbel.sql.reading.values import Columns, constant
+from umbel.sql.reading.binder import Binder, Query
+from umbel.sql.reading.unnest import Unnesting
+from umbel.sql.reading.values import Columns
 
 
 class Lowering:
@@ -236,9 +239,20 @@ def _all(conditions: Sequence[Expression]) -> Expression:
     return Call("and", tuple(flat))
 
 
+def plan_of(binder: Binder, query: Query) -> ops.Operator:
+    """Take correlation out of a query, and make operators of it."""
+    relation = Unnesting(binder.columns).unnest(query.relation)
+    if relation.free:
+        shown = ", ".join(sorted(name.split("~", 1)[0] for name in relation.free))
+        raise PlanError(f"the query reads columns that nothing gives: {shown}")
+    lowering = Lowering(binder.columns, binder.origin)
+    below = lowering.lower(relation)
+    return lowering.project(below, tuple((n, Column(unique)) for n, unique in query.columns))
+
+
 def one_row() -> ops.Operator:
     """A table of one row, for a SELECT without FROM."""
     return ops.Values(table=pa.table({"nothing": pa.array([0], pa.int8())}))
 
 
-__all__ = ["Lowering", "constant", "one_row"]
+__all__ = ["Lowering", "one_row", "plan_of"]

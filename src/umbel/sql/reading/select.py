@@ -136,7 +136,16 @@ class Select:
             value = binder.value(inner, scope)
         finally:
             scope.resolving.discard(name)
-        self.outputs.append(Output(name or _own_name(inner), value, inner))
+        self.outputs.append(Output(name or self._own_name(inner, value), value, inner))
+
+    def _own_name(self, node: exp.Expr, value: Value) -> str:
+        """Name a column that has no alias: as its table spells it, else by its text."""
+        if isinstance(node, exp.Column) and isinstance(value.node, Column):
+            for item in self.scope.items:
+                for spelled, unique in item.columns:
+                    if unique == value.node.name:
+                        return spelled
+        return _own_name(node)
 
     def _star(self, node: exp.Expr) -> None:
         star = node if isinstance(node, exp.Star) else node.this
@@ -410,10 +419,10 @@ def _distinct_names(named: list[tuple[str, str]]) -> list[tuple[str, str]]:
     result = []
     for name, unique in named:
         made, number = name, 0
-        while made in taken:
+        while made.casefold() in taken:
             number += 1
             made = f"{name}_{number}"
-        taken.add(made)
+        taken.add(made.casefold())
         result.append((made, unique))
     return result
 

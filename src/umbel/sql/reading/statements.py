@@ -9,7 +9,6 @@ from sqlglot import expressions as exp
 
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, UnknownNameError
-from umbel.plan.expressions import Column
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink
 from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
@@ -22,11 +21,10 @@ from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
 )
 from umbel.sql.reading.binder import Binder, Query, Tables
 from umbel.sql.reading.errors import SqlError
-from umbel.sql.reading.lower import Lowering
+from umbel.sql.reading.lower import plan_of
 from umbel.sql.reading.names import Name, name_of
 from umbel.sql.reading.queries import bind_query
 from umbel.sql.reading.syntax import DEFAULT_DIALECT, Syntax, UnreadError, parse, reading
-from umbel.sql.reading.unnest import Unnesting
 
 
 def read_sql(
@@ -48,15 +46,15 @@ def read_sql(
         SqlError: the text has no meaning; says where and what to do.
     """
     node = parse(text, dialect)
-    binder = Binder(text, dialect, tables)
+    binder = Binder(text, dialect, tables, origin)
     try:
         with reading(node) as syntax:
             if isinstance(node, exp.Copy):
-                return _copy(binder, syntax, origin)
+                return _copy(binder, syntax)
             if isinstance(node, exp.Create):
-                return _create(binder, syntax, origin)
+                return _create(binder, syntax)
             if isinstance(node, exp.Insert):
-                return _insert(binder, syntax, origin)
+                return _insert(binder, syntax)
             if not isinstance(node, exp.Query | exp.Values):
                 raise PlanError(
                     f"{type(node).__name__.upper()} is not supported",
@@ -64,7 +62,7 @@ def read_sql(
                 )
             for key in node.args:
                 _ = syntax[key]  # read by the query
-        return plan_of(binder, bind_query(binder, node, None), origin)
+        return plan_of(binder, bind_query(binder, node, None))
     except SqlError:
         raise
     except UnreadError as error:
@@ -75,17 +73,6 @@ def read_sql(
         raise SqlError(
             "the statement is nested too deeply", hint="split it with WITH, or write IN lists"
         ) from None
-
-
-def plan_of(binder: Binder, query: Query, origin: Origin | None) -> ops.Operator:
-    """Take correlation out of a query, and make operators of it."""
-    relation = Unnesting(binder.columns).unnest(query.relation)
-    if relation.free:
-        shown = ", ".join(sorted(name.split("~", 1)[0] for name in relation.free))
-        raise PlanError(f"the query reads columns that nothing gives: {shown}")
-    lowering = Lowering(binder.columns, origin)
-    below = lowering.lower(relation)
-    return lowering.project(below, tuple((n, Column(unique)) for n, unique in query.columns))
 
 
 _FORMATS: dict[str, type[Sink]] = {
@@ -99,7 +86,7 @@ _FORMATS: dict[str, type[Sink]] = {
 }
 
 
-def _copy(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
+def _copy(binder: Binder, syntax: Syntax) -> ops.Operator:
     source, files = syntax["this"], syntax.many("files")
     if syntax["kind"]:
         raise PlanError(
@@ -117,8 +104,8 @@ def _copy(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator
     if len(files) != 1 or not isinstance(files[0], exp.Literal):
         raise PlanError("COPY takes one file in quotes")
     query = bind_query(binder, source, None)
-    plan = plan_of(binder, query, origin)
-    return ops.Write(input=plan, sink=_file_sink(files[0].name, options), origin=origin)
+    plan = plan_of(binder, query)
+    return ops.Write(input=plan, sink=_file_sink(files[0].name, options), origin=binder.origin)
 
 
 def _file_sink(path: str, options: dict[str, str]) -> Sink:
@@ -150,19 +137,19 @@ def table_parts(node: exp.Expr) -> list[Name]:
     return [name_of(part) for part in parts if part is not None]
 
 
-def _create(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
+def _create(binder: Binder, syntax: Syntax) -> ops.Operator:
     kind, target, body = syntax["kind"], syntax["this"], syntax["expression"]
     replace = bool(syntax["replace"])
     if kind != "TABLE" or body is None or not isinstance(target, exp.Table):
         raise PlanError(
             f"CREATE {kind} is not supported in this form", hint="CREATE TABLE name AS SELECT ..."
         )
-    plan = plan_of(binder, bind_query(binder, body, None), origin)
+    plan = plan_of(binder, bind_query(binder, body, None))
     sink = binder.tables.sink(table_parts(target), create=True, replace=replace)
-    return ops.Write(input=plan, sink=sink, origin=origin)
+    return ops.Write(input=plan, sink=sink, origin=binder.origin)
 
 
-def _insert(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operator:
+def _insert(binder: Binder, syntax: Syntax) -> ops.Operator:
     target, body = syntax["this"], syntax["expression"]
     names: Sequence[str] = ()
     if isinstance(target, exp.Schema):
@@ -179,6 +166,6 @@ def _insert(binder: Binder, syntax: Syntax, origin: Origin | None) -> ops.Operat
             )
         pairs = zip(names, query.columns, strict=True)
         query = Query(query.relation, tuple((n, unique) for n, (_, unique) in pairs))
-    plan = plan_of(binder, query, origin)
+    plan = plan_of(binder, query)
     sink = binder.tables.sink(table_parts(target), create=False, replace=False)
-    return ops.Write(input=plan, sink=sink, origin=origin)
+    return ops.Write(input=plan, sink=sink, origin=binder.origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 
 import pyarrow as pa
@@ -10,7 +11,8 @@ from sqlglot import expressions as exp
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import Literal
 from umbel.plan.functions import CATALOGUE
-from umbel.plan.types import DATE, INT64, STRING, TIMESTAMP, is_string, type_name
+from umbel.plan.functions.temporal import microseconds_of, months_of
+from umbel.plan.types import DATE, DURATION, INT64, STRING, TIMESTAMP, is_string, type_name
 from umbel.sql.reading.binder import Binder
 from umbel.sql.reading.names import Scope
 from umbel.sql.reading.registry import binds
@@ -179,10 +181,26 @@ def shift(value: Value, steps: Steps, *, back: bool = False) -> Value:
         raise PlanError(
             f"an interval is added to a date or timestamp, not {type_name(value.dtype)}"
         )
-    for amount, unit in steps:
+    for amount, unit in _summed(steps):
         count = cast(_negative(amount) if back else amount, INT64)
         value = folded("date_add", constant(unit, STRING), value, count)
     return value
+
+
+def _summed(steps: Steps) -> Steps:
+    """Add up constant steps: months first, then days, then what is shorter, as intervals do."""
+    if not all(isinstance(amount.node, Literal) for amount, _ in steps):
+        return steps
+    totals = {"month": 0, "day": 0, "microsecond": 0}
+    for amount, unit in steps:
+        number = amount.node.value  # type: ignore[attr-defined]
+        if months_of(unit):
+            totals["month"] += number * months_of(unit)
+        elif unit in ("week", "day"):
+            totals["day"] += number * (7 if unit == "week" else 1)
+        else:
+            totals["microsecond"] += number * microseconds_of(unit)
+    return [(constant(n, INT64), unit) for unit, n in totals.items() if n]
 
 
 def folded(name: str, *values: Value) -> Value:
@@ -198,7 +216,13 @@ def folded(name: str, *values: Value) -> Value:
 
 @binds(exp.Interval)
 def _lonely(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
-    raise PlanError("an interval stands only beside a date or timestamp: d + INTERVAL '1 day'")
+    steps = _summed(_interval(binder, syntax, scope))
+    days = {"day": 86_400_000_000, "microsecond": 1}
+    if all(unit in days and isinstance(amount.node, Literal) for amount, unit in steps):
+        # Without months an interval is a length of time, as the difference of timestamps is.
+        micros = sum(amount.node.value * days[unit] for amount, unit in steps)  # type: ignore[attr-defined]
+        return constant(datetime.timedelta(microseconds=micros), DURATION)
+    raise PlanError("an interval of months stands only beside a date: d + INTERVAL '1 month'")
 
 
 def moment(value: Value) -> Value:

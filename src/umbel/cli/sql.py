@@ -1,0 +1,100 @@
+"""`umbel sql` and SQL files: one statement over files and attached databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from umbel.api.dataframe import DataFrame
+from umbel.api.sql import is_file_name
+from umbel.cli.explain import show_explanation
+from umbel.cli.run import show_plan
+from umbel.cli.sessions import CommandSession, session_kind
+from umbel.cli.settings import Settings
+from umbel.plan.errors import PlanError, SourceError
+
+
+def run_sql(
+    text: str,
+    settings: Settings,
+    tables: Sequence[str],
+    attached: Sequence[str],
+    dialect: str,
+    *,
+    output: Path | None = None,
+    limit: int | None = None,
+    form: str | None = None,
+) -> None:
+    """Run a statement, and show or write what it gives.
+
+    Args:
+        text: the statement.
+        settings: how to run it.
+        tables: files by name, as `name=file`.
+        attached: databases by name, as `name=url`.
+        dialect: the dialect that it is written in.
+        output: write the result there; None shows it.
+        limit: take at most so many rows.
+        form: how to show it: table, csv or json; None is table.
+    """
+    session = _session(settings, tables, attached)
+    frame = session.sql(text, dialect=dialect)
+    show_plan(session, frame.plan, output=output, limit=limit, form=form)
+
+
+def explain_sql(
+    text: str,
+    settings: Settings,
+    tables: Sequence[str],
+    attached: Sequence[str],
+    dialect: str,
+    form: str | None,
+    output: Path | None,
+) -> None:
+    """Explain a statement."""
+    session = _session(settings, tables, attached)
+    show_explanation(session.sql(text, dialect=dialect).explain(), form, output)
+
+
+def read_statement(file: Path) -> str:
+    """Read a file of SQL.
+
+    Raises:
+        SourceError: it cannot be read, or is no UTF-8 text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SourceError(
+            f"cannot read {file}: {error.strerror}", hint="name a file that is there"
+        ) from None
+    except UnicodeDecodeError:
+        raise SourceError(f"{file} is no UTF-8 text", hint="save it as UTF-8") from None
+
+
+def _session(settings: Settings, tables: Sequence[str], attached: Sequence[str]) -> CommandSession:
+    session = session_kind(settings)()
+    for name, url in _pairs(attached, "--attach", "NAME=URL"):
+        session.catalog.attach(name, url)
+    for name, path in _pairs(tables, "--table", "NAME=FILE"):
+        session.register(name, _file(session, path))
+    return session
+
+
+def _file(session: CommandSession, path: str) -> DataFrame:
+    if not is_file_name(path):
+        raise PlanError(
+            f"cannot tell the format of {path!r}", hint="end it in .parquet, .csv, .jsonl or .arrow"
+        )
+    quoted = path.replace('"', '""')
+    return session.sql(f'from "{quoted}"', dialect="duckdb")
+
+
+def _pairs(given: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:
+    pairs = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise PlanError(f"{option} takes {form}, not {text!r}")
+        pairs.append((name, value))
+    return pairs
