@@ -16,19 +16,29 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.operators import (
     OBJECT_SCHEMA,
+    Cartesian,
+    Distinct,
     FilterRows,
     FlatMap,
+    GroupByKey,
+    JoinByKey,
     Map,
+    MapPartitions,
     Operator,
+    Reduce,
+    ReduceBy,
     ReduceByKey,
     Scan,
+    SortBy,
 )
 from umbel.plan.sources import MemorySource
 from umbel.platforms.base import PYTHON, Stage
@@ -53,6 +63,23 @@ def with_key(x: int) -> tuple[int, int]:
 
 def add(a: int, b: int) -> int:
     return a + b
+
+
+def larger(a: int, b: int) -> int:
+    return a if a % 1000 >= b % 1000 else b
+
+
+def bucket(x: int) -> int:
+    return x * 7919 % 1009 if x % 2 else x * 31 % 2003
+
+
+def pair(x: int) -> tuple[int, int]:
+    return (x, x) if x >= 0 else (x, -x)
+
+
+def changed(part: Iterator[int]) -> Iterator[int]:
+    for x in part:
+        yield x * 3 + 1 if x % 2 else x // 2
 
 
 def map_by_hand(items: list[int]) -> list[Any]:
@@ -97,6 +124,72 @@ def builtin_by_hand(items: list[int]) -> list[Any]:
     return out
 
 
+def reduce_by_hand(items: list[int]) -> list[Any]:
+    rest = iter(items)
+    result = next(rest)
+    for x in rest:
+        result = larger(result, x)
+    return [result]
+
+
+def reduce_by_by_hand(items: list[int]) -> list[Any]:
+    table: dict[int, int] = {}
+    for x in items:
+        key = bucket(x)
+        if key in table:
+            table[key] = add(table[key], x)
+        else:
+            table[key] = x
+    return list(table.values())
+
+
+def group_by_key_by_hand(items: list[int]) -> list[Any]:
+    table: dict[int, list[int]] = defaultdict(list)
+    for x in items:
+        key, value = with_key(x)
+        table[key].append(value)
+    return list(table.items())
+
+
+def sort_by_by_hand(items: list[int]) -> list[Any]:
+    return sorted(items, key=bucket)
+
+
+def distinct_by_hand(items: list[int]) -> list[Any]:
+    seen = set()
+    out = []
+    for x in items:
+        y = bucket(x)
+        if y not in seen:
+            seen.add(y)
+            out.append(y)
+    return out
+
+
+def join_by_hand(items: list[int]) -> list[Any]:
+    table: dict[int, list[int]] = {}
+    for x in items[:1000]:
+        table.setdefault(x, []).append(x)
+    out = []
+    for x in items:
+        key, value = with_key(x)
+        for other in table.get(key, ()):
+            out.append((key, (value, other)))  # noqa: PERF401
+    return out
+
+
+def cartesian_by_hand(items: list[int]) -> list[Any]:
+    out = []
+    for x in items:
+        for y in items[:4]:
+            out.append((x, y))  # noqa: PERF401
+    return out
+
+
+def map_partitions_by_hand(items: list[int]) -> list[Any]:
+    return list(changed(iter(items)))
+
+
 def _of(function: Callable[..., Any]) -> PythonFunction:
     return PythonFunction.of(function)
 
@@ -104,6 +197,13 @@ def _of(function: Callable[..., Any]) -> PythonFunction:
 def _chain(source: Operator) -> Operator:
     kept = FilterRows(input=Map(input=source, function=_of(change)), function=_of(keep))
     return Map(input=kept, function=_of(change))
+
+
+def _few(source: Operator, count: int) -> Operator:
+    if not isinstance(source, Scan) or not isinstance(source.source, MemorySource):
+        raise TypeError("not a scan of the elements")
+    few = replace(source.source, token=f"first {count}", data=source.source.data[:count])
+    return Scan(source=few)
 
 
 CASES: dict[str, tuple[Callable[[list[int]], list[Any]], Callable[[Operator], Operator]]] = {
@@ -115,6 +215,35 @@ CASES: dict[str, tuple[Callable[[list[int]], list[Any]], Callable[[Operator], Op
         lambda source: ReduceByKey(
             input=Map(input=source, function=_of(with_key)), function=_of(add)
         ),
+    ),
+    "reduce": (reduce_by_hand, lambda source: Reduce(input=source, function=_of(larger))),
+    "reduce_by": (
+        reduce_by_by_hand,
+        lambda source: ReduceBy(input=source, key=_of(bucket), function=_of(add)),
+    ),
+    "map, group_by_key": (
+        group_by_key_by_hand,
+        lambda source: GroupByKey(input=Map(input=source, function=_of(with_key))),
+    ),
+    "sort_by": (sort_by_by_hand, lambda source: SortBy(input=source, key=_of(bucket))),
+    "map, distinct": (
+        distinct_by_hand,
+        lambda source: Distinct(input=Map(input=source, function=_of(bucket))),
+    ),
+    "map, join": (
+        join_by_hand,
+        lambda source: JoinByKey(
+            left=Map(input=source, function=_of(with_key)),
+            right=Map(input=_few(source, 1000), function=_of(pair)),
+        ),
+    ),
+    "cartesian with 4": (
+        cartesian_by_hand,
+        lambda source: Cartesian(left=source, right=_few(source, 4)),
+    ),
+    "map_partitions": (
+        map_partitions_by_hand,
+        lambda source: MapPartitions(input=source, function=_of(changed)),
     ),
     "map(str)": (builtin_by_hand, lambda source: Map(input=source, function=_of(str))),
 }

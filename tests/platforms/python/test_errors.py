@@ -187,3 +187,30 @@ def test_a_chain_of_functions_says_which_one_failed_and_on_what():
         run(chain(1, -1))
     with pytest.raises(FunctionError, match=r"^Map: function .*invert.*\n.*broke it: 5"):
         run(chain(1, 4))
+
+
+def test_operators_joined_to_one_loop_are_told_apart_when_one_fails():
+    def inverse(x):
+        return 100 // x
+
+    def spread(x):
+        yield x
+        yield inverse(x - 10)
+
+    shifted = Map(input=collection(list(range(3000))), function=of(lambda x: x - 2000))
+    with pytest.raises(FunctionError, match=r"^FlatMap: function .*spread") as caught:
+        run(FlatMap(input=shifted, function=of(spread)))
+    assert "the value that broke it: 10" in str(caught.value)
+    inverted = Map(input=shifted, function=of(inverse))
+    keyed = Map(input=inverted, function=of(lambda x: (x, x)))
+    for plan in (
+        ReduceByKey(input=keyed, function=of(max)),
+        GroupByKey(input=keyed),
+        GroupBy(input=inverted, key=of(str)),
+        ReduceBy(input=inverted, key=of(str), function=of(max)),
+        Reduce(input=inverted, function=of(max)),
+        FlatMap(input=inverted, function=of(lambda x: [x])),
+    ):
+        with pytest.raises(FunctionError, match=r"^Map: function .*inverse") as caught:
+            run(plan)
+        assert "the value that broke it: 0" in str(caught.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -65,6 +67,51 @@ def test_filter_rows_takes_python_truth():
 def test_flat_map_gives_every_item_of_any_iterable():
     items = objects([1, 2], (), "ab", {"k": 1}, (n for n in (7, 8)))
     assert run(FlatMap(input=items, function=of(lambda x: x))) == [1, 2, "a", "b", "k", 7, 8]
+
+
+def test_flat_map_takes_kinds_of_iterables_by_turns_over_many_pieces():
+    makers = (list, tuple, iter, str, set, lambda items: (item for item in items))
+
+    def spread(x: int) -> Any:
+        return makers[x % 7 % 6]([str(x % 10)] * (x % 3 > 0))
+
+    numbers = list(range(20_000))
+    wanted = [item for x in numbers for item in spread(x + 1)]
+    source = collection(numbers)
+    shifted = Map(input=source, function=of(lambda x: x + 1))
+    assert run(FlatMap(input=shifted, function=of(spread))) == wanted
+
+
+def test_loops_joined_with_maps_do_what_they_do_apart():
+    numbers = list(range(20_000))
+    pairs = Map(input=collection(numbers), function=of(lambda x: (x % 7, x)))
+    doubled = Map(input=pairs, function=of(lambda pair: (pair[0], 2 * pair[1])))
+    by_key = {key: [2 * x for x in numbers if x % 7 == key] for key in range(7)}
+    reduced = ReduceByKey(input=doubled, function=of(operator.add))
+    assert dict(run(reduced)) == {key: sum(values) for key, values in by_key.items()}
+    assert dict(run(GroupByKey(input=doubled))) == by_key
+    grouped = GroupBy(input=doubled, key=of(lambda pair: pair[0]))
+    assert dict(run(grouped)) == {k: [(k, value) for value in v] for k, v in by_key.items()}
+    values = Map(input=doubled, function=of(lambda pair: pair[1]))
+    assert run(Reduce(input=values, function=of(max))) == [2 * 19_999]
+    least = ReduceBy(input=values, key=of(lambda x: x % 3), function=of(min))
+    assert sorted(run(least)) == [0, 2, 4]  # 0, 2 and 4 leave 0, 2 and 1
+
+
+def test_what_a_loop_makes_goes_to_disk_beyond_the_limit():
+    context = Context(memory_limit=1 << 20)
+    made = run(
+        Map(input=collection(list(range(30_000))), function=of(lambda x: f"{x:0200}")),
+        context=context,
+    )
+    assert context.files  # 250 bytes each, 7.5 MB in all
+    assert list(made) == [f"{x:0200}" for x in range(30_000)]
+
+
+def test_cartesian_of_many_with_few_is_cut_into_pieces():
+    numbers = list(range(5_000))
+    pairs = Cartesian(left=collection(numbers), right=collection(numbers[:3]))
+    assert sorted(run(pairs)) == [(x, y) for x in numbers for y in numbers[:3]]
 
 
 def test_limit_stops_an_endless_flat_map():

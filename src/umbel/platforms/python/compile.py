@@ -179,7 +179,7 @@ class PythonStage:
     def _output(self, run: Run, output: Stream) -> Any:
         if self._stage.output == ARROW:
             return table_of(output.rows(), self._stage.root.schema)
-        return Collection(run).fill(output.elements()).compact()
+        return output.elements().into(Collection(run)).compact()
 
 
 def _once(stream: Stream) -> Callable[[], Stream]:
@@ -203,7 +203,7 @@ class _Shared:
 
     def _pieces(self) -> Iterator[Piece]:
         if self._kept is None:
-            self._kept = Collection(self._run).fill(self._stream)
+            self._kept = self._stream.into(Collection(self._run))
         yield from self._run.pieces(self._kept)
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial, reduce
+from functools import partial
 from itertools import chain, count, islice
-from operator import length_hint
 from typing import Any
 
 from umbel.plan.errors import PlanError, RunError, UmbelError
@@ -33,13 +32,13 @@ from umbel.plan.operators import (
 )
 from umbel.platforms.python.elements import record_class
 from umbel.platforms.python.failures import current, function_error, stopped, unfinished, where
-from umbel.platforms.python.loops import Calling, calling
+from umbel.platforms.python.loops import Calling, Ending, Loop
 from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
 from umbel.platforms.python.spill import Collection, sort_pieces
 from umbel.platforms.python.stream import Stream
 
 #: Pieces that make a part of MapPartitions: tens of thousands of elements.
-_PART_PIECES = 16
+_PART_PIECES = 8
 
 
 def bind(operator: Functional, function: PythonFunction, sides: list[Stream]) -> Callable[..., Any]:
@@ -71,47 +70,63 @@ def build_filter_rows(operator: FilterRows, run: Run, inputs: list[Stream]) -> S
 
 
 #: What a function may give that is surely finite, and whose items cost nothing to make.
-_FINITE = frozenset({list, tuple, str, set, frozenset, dict, bytes, range})
+_FINITE = frozenset({list, tuple, str, set, frozenset, dict, bytes})
 
 
 def build_flat_map(operator: FlatMap, run: Run, inputs: list[Stream]) -> Stream:
     """Every item of `function(x)`, for every x; the items may be without end."""
-    function = operator.function
-    step = calling(
-        [Calling(operator, function, bind(operator, function, inputs[1:]), selects=False)]
-    )
+    source, calls = inputs[0].elements().parted(operator)
+    own = Calling(operator, operator.function, bind(operator, operator.function, inputs[1:]))
+    extend = Loop((*calls, own), Ending.EXTEND)
+    before, results = Loop(calls), Loop([own])
+    kind: type = list
+
+    def items_of(part: Piece) -> Iterator[Piece]:
+        nonlocal kind
+        elements = iter(part)
+        out: Piece = []
+        while (other := extend((elements,), out, kind)) is not None:
+            items, element = other
+            if type(items) in _FINITE:
+                kind = type(items)
+                out.extend(items)
+                continue
+            yield out
+            given = before((elements,))
+            yield from _iterated(operator, [element, *given], [items, *results((given,))])
+            return
+        yield out
 
     def pieces() -> Iterator[Piece]:
+        # So many elements at a time that what they give makes about one piece.
         stride = 16
-        for piece in inputs[0].elements():
+        for piece in source:
             start = 0
             while start < len(piece):
-                part = piece[start : start + stride]
-                start += stride
-                results = step(part)
+                whole = start == 0 and stride >= len(piece)
+                part = piece if whole else piece[start : start + stride]
+                start += len(part)
                 made = 0
-                for items in _items(operator, part, results):
+                for items in items_of(part):
                     made += len(items)
                     yield from run.cut(items)
-                # So many elements at a time that what they give fits into a few pieces.
-                stride = max(1, stride // 2) if made > 4 * LARGEST_PIECE else stride * 2
+                stride = max(1, min(2 * stride, run.size * len(part) // max(1, made)))
 
     return Stream.of(run, operator, pieces(), as_rows=False)
 
 
-def _items(operator: FlatMap, piece: Piece, results: Piece) -> Iterator[Piece]:
-    """Yield the items of the function's results for the elements of a piece."""
+def _iterated(operator: FlatMap, given: Piece, results: Piece) -> Iterator[Piece]:
+    """Yield the items of what the function gave for elements: iterables, perhaps without end."""
     iterator = iter(results)
     items = chain.from_iterable(iterator)
-    finite = _FINITE.issuperset(map(type, results))
     full = True
     while full:
         try:
-            part = list(items) if finite else list(islice(items, LARGEST_PIECE))
+            part = list(islice(items, LARGEST_PIECE))
         except Exception as error:
-            value = piece[len(piece) - length_hint(iterator) - 1]
+            value = current(iterator, given)
             raise function_error(operator, operator.function, error, value) from error
-        full = not finite and len(part) == LARGEST_PIECE
+        full = len(part) == LARGEST_PIECE
         yield part
 
 
@@ -123,7 +138,8 @@ def build_map_partitions(operator: MapPartitions, run: Run, inputs: list[Stream]
     def pieces() -> Iterator[Piece]:
         source = iter(inputs[0].elements())
         for first in source:
-            part = chain(first, chain.from_iterable(islice(source, _PART_PIECES - 1)))
+            rest = islice(source, _PART_PIECES - 1)
+            part = chain.from_iterable(chain((first,), rest))
             items = _iterate(operator, function, call, part)
             while made := _guarded(operator, function, items):
                 yield made
@@ -166,16 +182,20 @@ def build_reduce(operator: Reduce, run: Run, inputs: list[Stream]) -> Stream:
     function = operator.function
     call = bind(operator, function, inputs[1:])
 
+    source, calls = inputs[0].elements().parted(operator)
+
+    def explain(error: Exception, element: Any, _: Any) -> None:
+        raise function_error(operator, function, error, element) from error
+
+    first = Loop(calls)
+    fold = Loop(calls, Ending.FOLD, combine=call, explain=explain)
+
     def pieces() -> Iterator[Piece]:
         result: Piece = []
-        for piece in inputs[0].elements():
-            iterator = iter(piece)
-            try:
-                start = result or [next(iterator)]
-                result = [reduce(call, iterator, start[0])]
-            except Exception as error:
-                value = current(iterator, piece)
-                raise function_error(operator, function, error, value) from error
+        for piece in source:
+            elements = iter(piece)
+            start = result or first((islice(elements, 1),))
+            result = [fold((elements,), start[0])]
         yield result
 
     return Stream.of(run, operator, pieces(), as_rows=False)
@@ -262,9 +282,12 @@ def build_cartesian(operator: Cartesian, run: Run, inputs: list[Stream]) -> Stre
         right = Collection(run).fill(inputs[1].elements())
         for piece in inputs[0].elements():
             for batch in right.batches():
-                for left in piece:
-                    for part in run.cut(batch):
-                        yield [(left, value) for value in part]
+                for part in run.cut(batch):
+                    # So many left elements at a time that the pairs make about one piece.
+                    stride = max(1, run.size // len(part))
+                    for start in range(0, len(piece), stride):
+                        lefts = piece[start : start + stride]
+                        yield [(left, value) for left in lefts for value in part]
         right.remove()
 
     return Stream.of(run, operator, pieces(), as_rows=False)

@@ -49,8 +49,8 @@ def _size_of_items(items: Sequence[Any], depth: int, count: int | None = None) -
     return sum(size_of(item, depth - 1) for item in seen) * count // len(seen)
 
 
-def size_of_piece(piece: Sequence[Any]) -> int:
-    """Estimate the bytes that the elements of a list take, from four of them.
+def size_of_piece(piece: Sequence[Any], samples: int = 4) -> int:
+    """Estimate the bytes that the elements of a list take, from a few of them.
 
     >>> size_of_piece([])
     0
@@ -60,6 +60,6 @@ def size_of_piece(piece: Sequence[Any]) -> int:
     count = len(piece)
     if not count:
         return 0
-    step = max(1, count // 4)
+    step = max(1, count // samples)
     seen = piece[::step]
     return sum(map(size_of, seen)) * count // len(seen) + 8 * count

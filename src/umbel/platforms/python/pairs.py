@@ -7,11 +7,11 @@ by the keys' hash among files, and each file's part is worked on by itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from umbel.plan.function_ref import PythonFunction
 from umbel.plan.operators import (
     CoGroup,
     GroupBy,
@@ -27,23 +27,25 @@ from umbel.platforms.python.failures import (
     function_error,
     raise_for_key,
     raise_for_pair,
-    stopped,
-    unfinished,
 )
 from umbel.platforms.python.functional import bind
-from umbel.platforms.python.loops import mapping, own_copy
+from umbel.platforms.python.loops import Calling, Ending, Loop
 from umbel.platforms.python.memory import size_of_piece
 from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
 from umbel.platforms.python.spill import DEEPEST, FANOUT, Collection, Partitions
 from umbel.platforms.python.stream import Stream
 
 Table = dict[Any, Any]
-#: Adds the pairs of a piece to a table.
-Combine = Callable[[Table, Piece], None]
+#: Adds what a piece holds to a table.
+Add = Callable[[Piece], None]
+#: Makes the function that adds to a table.
+AddTo = Callable[[Table], Add]
 
 first_of = itemgetter(0)
+#: A join makes its pairs of a piece at once if no key has more values than this.
+_FEW = 16
 #: The size of a table is estimated when it has doubled, and after so many pieces.
-_PIECES_BETWEEN_ESTIMATES = 64
+_PIECES_BETWEEN_ESTIMATES = 16
 
 
 def build_reduce_by_key(operator: ReduceByKey, run: Run, inputs: list[Stream]) -> Stream:
@@ -51,115 +53,92 @@ def build_reduce_by_key(operator: ReduceByKey, run: Run, inputs: list[Stream]) -
     function = operator.function
     call = bind(operator, function, inputs[1:])
 
-    def combine(table: Table, piece: Piece) -> None:
-        iterator = iter(piece)
-        try:
-            for key, value in iterator:
-                if key in table:
-                    table[key] = call(table[key], value)
-                else:
-                    table[key] = value
-        except Exception as error:
-            pair = current(iterator, piece)
+    def add_to(table: Table, calls: Sequence[Calling]) -> Add:
+        def explain(error: Exception, pair: Any, _: Any) -> None:
             raise_for_pair(operator, error, pair)
             key, value = pair
             given = (table[key], value) if key in table else pair
             raise function_error(operator, function, error, given) from error
 
-    combine = own_copy(combine)
-    return _combined(operator, run, inputs[0].elements(), combine, combine)
+        loop = Loop(calls, Ending.REDUCE_PAIRS, combine=call, explain=explain)
+        return lambda piece: loop((piece,), table)
+
+    pieces, calls = inputs[0].elements().parted(operator)
+    return _combined(operator, run, pieces, partial(add_to, calls=calls), partial(add_to, calls=()))
 
 
 def build_reduce_by(operator: ReduceBy, run: Run, inputs: list[Stream]) -> Stream:
     """One element for every key, its elements combined."""
-    function, key_function = operator.function, operator.key
+    function = operator.function
     call = bind(operator, function, inputs[1:])
-    key_loop = mapping(bind(operator, key_function, inputs[1:]))
+    key_call = Calling(operator, operator.key, bind(operator, operator.key, inputs[1:]))
 
-    def combine(table: Table, piece: Piece) -> None:
-        keys = _keys(operator, key_function, key_loop, piece)
-        iterator = iter(piece)
-        try:
-            for key, value in zip(keys, iterator, strict=True):
-                if key in table:
-                    table[key] = call(table[key], value)
-                else:
-                    table[key] = value
-        except Exception as error:
-            value = current(iterator, piece)
-            key = keys[len(piece) - len(list(iterator)) - 1]
+    def add_to(table: Table, calls: Sequence[Calling]) -> Add:
+        def explain(error: Exception, key: Any, element: Any) -> None:
             raise_for_key(operator, key)
-            given = (table[key], value) if key in table else value
+            given = (table[key], element) if key in table else element
             raise function_error(operator, function, error, given) from error
 
-    combine = own_copy(combine)
+        loop = Loop((*calls, key_call), Ending.REDUCE_KEYED, combine=call, explain=explain)
+        return lambda piece: loop((piece,), table)
 
-    def merge(table: Table, piece: Piece) -> None:
-        combine(table, [value for _, value in piece])
+    def merge_into(table: Table) -> Add:
+        add = add_to(table, ())
+        return lambda piece: add([value for _, value in piece])
 
-    return _combined(operator, run, inputs[0].elements(), combine, merge, values_only=True)
+    pieces, calls = inputs[0].elements().parted(operator)
+    return _combined(
+        operator, run, pieces, partial(add_to, calls=calls), merge_into, values_only=True
+    )
 
 
 def build_group_by_key(operator: GroupByKey, run: Run, inputs: list[Stream]) -> Stream:
     """(key, list of its values) for every key."""
+    pieces, calls = inputs[0].elements().parted(operator)
 
-    def combine(table: Table, piece: Piece) -> None:
-        iterator = iter(piece)
-        try:
-            for key, value in iterator:
-                table[key].append(value)
-        except Exception as error:
-            raise_for_pair(operator, error, current(iterator, piece))
-            raise
+    def add_to(table: Table) -> Add:
+        return _grouping(operator, calls, table)
 
-    return _combined(operator, run, inputs[0].elements(), combine, _extend, lists=True)
+    return _combined(operator, run, pieces, add_to, _extending, lists=True)
 
 
 def build_group_by(operator: GroupBy, run: Run, inputs: list[Stream]) -> Stream:
     """(key, list of its elements) for every key."""
-    function = operator.key
-    key_loop = mapping(bind(operator, function, inputs[1:]))
+    pieces, calls = inputs[0].elements().parted(operator)
+    key_call = Calling(operator, operator.key, bind(operator, operator.key, inputs[1:]))
 
-    def combine(table: Table, piece: Piece) -> None:
-        keys = _keys(operator, function, key_loop, piece)
-        iterator = iter(keys)
-        try:
-            for key, value in zip(iterator, piece, strict=True):
-                table[key].append(value)
-        except Exception:
-            raise_for_key(operator, current(iterator, keys))
-            raise
+    def explain(error: Exception, key: Any, element: Any) -> None:
+        raise_for_key(operator, key)
 
-    return _combined(operator, run, inputs[0].elements(), combine, _extend, lists=True)
+    def add_to(table: Table) -> Add:
+        loop = Loop((*calls, key_call), Ending.GROUP_KEYED, explain=explain)
+        return lambda piece: loop((piece,), table)
+
+    return _combined(operator, run, pieces, add_to, _extending, lists=True)
 
 
-def _extend(table: Table, piece: Piece) -> None:
-    for key, values in piece:
-        table[key].extend(values)
+def _grouping(operator: Operator, calls: Sequence[Calling], table: Table) -> Add:
+    def explain(error: Exception, pair: Any, _: Any) -> None:
+        raise_for_pair(operator, error, pair)
+
+    loop = Loop(calls, Ending.GROUP_PAIRS, explain=explain)
+    return lambda piece: loop((piece,), table)
 
 
-def _keys(
-    operator: Operator,
-    function: PythonFunction,
-    loop: Callable[[Iterator[Any]], Piece],
-    piece: Piece,
-) -> Piece:
-    iterator = iter(piece)
-    try:
-        keys = loop(iterator)
-    except Exception as error:
-        raise function_error(operator, function, error, current(iterator, piece)) from error
-    if unfinished(iterator):
-        raise stopped(operator, function, piece[len(keys)])
-    return keys
+def _extending(table: Table) -> Add:
+    def add(piece: Piece) -> None:
+        for key, values in piece:
+            table[key].extend(values)
+
+    return add
 
 
 def _combined(
     operator: Operator,
     run: Run,
     source: Iterable[Piece],
-    combine: Combine,
-    merge: Combine,
+    combine: AddTo,
+    merge: AddTo,
     *,
     lists: bool = False,
     values_only: bool = False,
@@ -170,18 +149,19 @@ def _combined(
         operator: whose work this is.
         run: the stage's run.
         source: what it is done on.
-        combine: adds pieces of the source to a table.
-        merge: adds (key, content) pairs of another table to a table.
+        combine: for adding pieces of the source to a table.
+        merge: for adding (key, content) pairs of another table to a table.
         lists: the table's contents are lists, made when first looked up.
         values_only: yield the contents without their keys.
     """
 
-    def table_of(pieces: Iterable[Piece], add: Combine, depth: int) -> Iterator[Piece]:
+    def table_of(pieces: Iterable[Piece], add_to: AddTo, depth: int) -> Iterator[Piece]:
         table: Table = defaultdict(list) if lists else {}
+        add = add_to(table)
         spilled: Partitions | None = None
         gauge = _Gauge(run, lists=lists)
         for piece in pieces:
-            add(table, piece)
+            add(piece)
             if depth < DEEPEST and gauge.exceeded(table, len(piece)):
                 if spilled is None:
                     spilled = Partitions(run, depth)
@@ -236,10 +216,18 @@ def build_join_by_key(operator: JoinByKey, run: Run, inputs: list[Stream]) -> St
 
     def joined(left: Iterable[Piece], right: Iterable[Piece]) -> Iterator[Piece]:
         table = _lists(operator, right)
+        few = max(map(len, table.values()), default=0) <= _FEW
         for piece in left:
             iterator = iter(piece)
             made: Piece = []
             try:
+                if few:
+                    made = [
+                        (key, (value, other))
+                        for key, value in iterator
+                        if key in table
+                        for other in table[key]
+                    ]
                 for key, value in iterator:
                     if key in table:
                         made.extend([(key, (value, other)) for other in table[key]])
@@ -270,14 +258,9 @@ def build_co_group(operator: CoGroup, run: Run, inputs: list[Stream]) -> Stream:
 
 def _lists(operator: Operator, pieces: Iterable[Piece]) -> dict[Any, list[Any]]:
     table: defaultdict[Any, list[Any]] = defaultdict(list)
+    add = _grouping(operator, (), table)
     for piece in pieces:
-        iterator = iter(piece)
-        try:
-            for key, value in iterator:
-                table[key].append(value)
-        except Exception as error:
-            raise_for_pair(operator, error, current(iterator, piece))
-            raise
+        add(piece)
     return table
 
 

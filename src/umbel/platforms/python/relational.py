@@ -13,6 +13,7 @@ from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Column
 from umbel.plan.operators import (
     Distinct,
+    Element,
     Except,
     Explode,
     Filter,
@@ -275,8 +276,13 @@ def build_union(operator: Union, run: Run, inputs: list[Stream]) -> Stream:
 def build_distinct(operator: Distinct, run: Run, inputs: list[Stream]) -> Stream:
     """Each distinct row once, as soon as it is met."""
     key = row_key(operator.schema.types)
-    pieces = distinct_pieces(operator, run, inputs[0].rows(), key)
-    return Stream.of(run, operator, pieces, as_rows=True)
+    source = inputs[0]
+    # An object is its own key; it need not be made a row first.
+    as_rows = source.as_rows or key is not None or operator.element is not Element.OBJECT
+    pieces = distinct_pieces(
+        operator, run, source.rows() if as_rows else source, key, as_rows=as_rows
+    )
+    return Stream.of(run, operator, pieces, as_rows=as_rows)
 
 
 def distinct_pieces(
@@ -285,8 +291,10 @@ def distinct_pieces(
     pieces: Iterable[Piece],
     key: Normalize | None,
     depth: int = 0,
+    *,
+    as_rows: bool = True,
 ) -> Iterator[Piece]:
-    """Yield the first row of every key.
+    """Yield the first row (or element, which is its own key) of every key.
 
     When the keys met take too much memory, they stay as they are, and rows of other keys are
     divided among files, to be worked on after.
@@ -296,16 +304,24 @@ def distinct_pieces(
     held, key_of = 0, key or _itself
     for piece in pieces:
         keys = piece if key is None else list(map(key, piece))
-        fresh: Piece = []
         iterator = iter(keys)
         try:
-            for found, row in zip(iterator, piece, strict=True):
-                if found not in seen:
-                    if later is None:
-                        seen[found] = None
-                    fresh.append(row)
+            if key is None:
+                fresh = [row for row in iterator if row not in seen]
+                if later is None:
+                    unique: dict[Any, None] = dict.fromkeys(fresh)
+                    seen.update(unique)
+                    fresh = list(unique)
+            else:
+                fresh = []
+                for found, row in zip(iterator, piece, strict=True):
+                    if found not in seen:
+                        if later is None:
+                            seen[found] = None
+                        fresh.append(row)
         except TypeError as error:
-            raise _unhashable_row(operator, error, current(iterator, keys)) from error
+            row = current(iterator, keys)
+            raise _unhashable_row(operator, error, row if as_rows else (row,)) from error
         if later is not None:
             later.add(fresh, key_of)
             continue
@@ -316,7 +332,8 @@ def distinct_pieces(
     if later is not None:
         seen.clear()
         for part in later.drain():
-            yield from distinct_pieces(operator, run, run.pieces(part), key, depth + 1)
+            parts = run.pieces(part)
+            yield from distinct_pieces(operator, run, parts, key, depth + 1, as_rows=as_rows)
 
 
 def _itself(value: Any) -> Any:

@@ -17,8 +17,8 @@ from typing import Any
 from umbel.plan.operators import Operator
 from umbel.platforms.base import RunContext
 
-#: Pieces start small, so that a slow function meets a cancellation soon, and double up to here.
-FIRST_PIECE, LARGEST_PIECE = 64, 1024
+#: Pieces start small, so that a slow function meets a cancellation soon, and grow up to here.
+FIRST_PIECE, LARGEST_PIECE = 64, 4096
 #: A piece should take about this long from its source to the root; seconds.
 PIECE_SECONDS = 0.05
 
@@ -52,6 +52,8 @@ class Run:
         self.context = context
         self.budget = max(1, context.memory_limit // max(1, blocking))
         self.size = FIRST_PIECE
+        # Of elements of 1 KB, the largest piece takes an eighth of the budget.
+        self._largest = min(LARGEST_PIECE, max(FIRST_PIECE, self.budget >> 13))
         self._idle = Meter(None)
         self._current = self._idle
         self._since = perf_counter()
@@ -100,7 +102,9 @@ class Run:
         """Cut a list into pieces of the size that suits what is done with them."""
         start, count = 0, len(elements)
         while start < count:
-            piece = elements[start : start + self.size]
+            # A short list need not be copied: nobody changes a piece.
+            whole = start == 0 and count <= self.size
+            piece = elements if whole else elements[start : start + self.size]
             start += len(piece)
             began = perf_counter()
             yield piece
@@ -109,7 +113,8 @@ class Run:
     def _adapt(self, count: int, seconds: float) -> None:
         if seconds < PIECE_SECONDS / 4:
             if count >= self.size:
-                self.size = min(LARGEST_PIECE, self.size * 2)
+                factor = 8 if seconds < PIECE_SECONDS / 32 else 2
+                self.size = min(self._largest, self.size * factor)
         elif seconds > PIECE_SECONDS * 2:
             self.size = max(1, int(count * PIECE_SECONDS / seconds))
 

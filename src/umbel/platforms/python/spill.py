@@ -16,13 +16,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from umbel.platforms.python.memory import size_of_piece
-from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
+from umbel.platforms.python.run import Piece, Run
 
 #: What pickle raises for values that it cannot take.
 UNPICKLABLE = (pickle.PicklingError, TypeError, AttributeError, RecursionError, NotImplementedError)
 
 #: Elements of a collection for which one estimate of their size stands.
 _ESTIMATE_EVERY = 16_384
+
+#: Elements that are pickled together; of every file that is merged so many are in memory.
+_PIECE_ON_DISK = 1024
+#: A loop may make as many elements unseen as fit even if they are so much larger than before.
+_SURPRISE = 8
 
 #: Partitions into which one pass over too large data divides it.
 FANOUT = 16
@@ -38,6 +43,11 @@ def dump(piece: Piece) -> bytes | None:
         return pickle.dumps(piece, protocol=5)
     except UNPICKLABLE:
         return None
+
+
+def _parts(elements: Piece) -> Iterator[Piece]:
+    for start in range(0, len(elements), _PIECE_ON_DISK):
+        yield elements[start : start + _PIECE_ON_DISK]
 
 
 class SpillFile:
@@ -109,7 +119,28 @@ class Collection:
             self._each = size_of_piece(piece) / max(1, len(piece))
             self._until_estimate = _ESTIMATE_EVERY
         self._until_estimate -= len(piece)
-        grown = int(self._each * len(piece))
+        self._grow(int(self._each * len(piece)))
+
+    def room(self) -> int:
+        """Say how many elements can come before `take` must look at their size."""
+        count = len(self)
+        if not count:
+            return _PIECE_ON_DISK
+        left = max(0, self._budget - self._bytes) * count // (_SURPRISE * max(1, self.size))
+        return max(_PIECE_ON_DISK, min(left, _SURPRISE * count))
+
+    def take(self, elements: Piece) -> None:
+        """Append a list of any length that nobody else holds."""
+        samples = 4 * (1 + len(elements) // _ESTIMATE_EVERY)
+        grown = size_of_piece(elements, samples)
+        if len(elements) > len(self._memory):
+            elements[:0] = self._memory
+            self._memory = elements
+        else:
+            self._memory.extend(elements)
+        self._grow(grown)
+
+    def _grow(self, grown: int) -> None:
         self._bytes += grown
         self.size += grown
         if self._bytes > self._budget and self._spillable:
@@ -117,13 +148,7 @@ class Collection:
 
     def _spill(self) -> None:
         # Dump everything before anything is written: all of it is on disk, or all in memory.
-        dumps = [
-            (dump(part), len(part))
-            for part in (
-                self._memory[start : start + LARGEST_PIECE]
-                for start in range(0, len(self._memory), LARGEST_PIECE)
-            )
-        ]
+        dumps = [(dump(part), len(part)) for part in _parts(self._memory)]
         if any(data is None for data, _ in dumps):
             self._spillable = False
             return
@@ -264,11 +289,11 @@ def _replace(old: list[SpillFile], new: SpillFile | None) -> SpillFile:
 def _write(run: Run, pieces: Iterable[Piece]) -> SpillFile | None:
     """Write pieces to a new file; None if something in them cannot be pickled."""
     file = SpillFile(run.new_file())
-    for piece in pieces:
-        data = dump(piece)
+    for part in chain.from_iterable(map(_parts, pieces)):
+        data = dump(part)
         if data is None:
             file.remove()
             return None
-        file.write(data, len(piece))
+        file.write(data, len(part))
     file.close()
     return file

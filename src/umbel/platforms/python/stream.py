@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from umbel.plan.operators import Element, Operator
 from umbel.platforms.python.elements import to_elements, to_rows
-from umbel.platforms.python.loops import Calling, calling
+from umbel.platforms.python.loops import LONGEST_LOOP, Calling, Loop, calling, inline
 from umbel.platforms.python.run import Meter, Piece, Run
+
+if TYPE_CHECKING:
+    from umbel.platforms.python.spill import Collection
 
 #: Turns one piece into one piece.
 Step = Callable[[Piece], Piece]
 
-#: Calls in one loop; the compiler takes no more than twenty clauses.
-_LONGEST_LOOP = 8
+#: Seconds after which a loop into a collection stops to see how large that has become.
+_UNSEEN_SECONDS = 0.2
 
 
 class Stream:
@@ -96,6 +101,82 @@ class Stream:
             return self
         return self._converted(to_elements(self.schema, self.element), as_rows=False)
 
+    def parted(self, reader: Operator) -> tuple[Iterable[Piece], tuple[Calling, ...]]:
+        """Part the calls at the end, for a loop of the reader that goes on with what they give.
+
+        Only those that give something for every element, which so need not be counted apart.
+        """
+        first = len(self._steps)
+        while first and self._steps[first - 1].maps and len(self._steps) - first < LONGEST_LOOP:
+            first -= 1
+        works = self._steps[first:]
+        calls = tuple(call for work in works for call in work.calls)
+        if calls:
+            self.run.meter(reader).timed = False
+        return self._counted(first, [meter for work in works for meter in work.meters]), calls
+
+    def _counted(self, first: int, meters: list[Meter]) -> Iterable[Piece]:
+        """Give what comes out of the first steps, counted for those that follow too."""
+        source = Stream(
+            self.run,
+            self._source,
+            self.schema,
+            self.element,
+            as_rows=self.as_rows,
+            steps=self._steps[:first],
+        )
+        if not meters:
+            return source
+        for meter in meters:
+            meter.timed = False
+
+        def pieces() -> Iterator[Piece]:
+            for piece in source:
+                for meter in meters:
+                    meter.rows += len(piece)
+                yield piece
+
+        return pieces()
+
+    def into(self, kept: Collection) -> Collection:
+        """Append all elements to a collection; give it.
+
+        Calls at the end run in one loop that makes long lists, which need not be copied.
+        """
+        joined = _joined(self._steps)
+        if not joined or not joined[-1].calls or not inline(joined[-1].calls):
+            return kept.fill(self)
+        last = joined[-1]
+        _, _, before, after = last.ready()
+        meter = last.meters[0]
+        loop = Loop(last.calls)
+        first = len(self._steps) - len(last.calls)
+        source = iter(self._counted(first, []))
+        ended = False
+
+        def some() -> Iterator[Piece]:
+            nonlocal ended
+            room, end = kept.room(), perf_counter() + _UNSEEN_SECONDS
+            for piece in source:
+                for early in before:
+                    early.rows += len(piece)
+                yield piece
+                room -= len(piece)
+                if room <= 0 or perf_counter() > end:
+                    return
+            ended = True
+
+        while not ended:
+            previous = self.run.switch(meter)
+            try:
+                made = loop(some())
+            finally:
+                self.run.switch(previous)
+            for late in after:
+                late.rows += len(made)
+            kept.take(made)
+        return kept
+
     def __iter__(self) -> Iterator[Piece]:
         if not self._steps:
             yield from self._source
@@ -132,11 +213,16 @@ class _Work:
     meters: tuple[Meter, ...]
     calls: tuple[Calling, ...] = ()
 
+    @property
+    def maps(self) -> bool:
+        """Whether this gives one element for each, by calls."""
+        return bool(self.calls) and not any(call.selects for call in self.calls)
+
     def joins(self, following: _Work) -> bool:
         """Whether one loop can do this and what follows, and still count each one's elements."""
         return (
             bool(self.calls and following.calls)
-            and len(self.calls) < _LONGEST_LOOP
+            and len(self.calls) < LONGEST_LOOP
             and not (following.calls[0].selects and any(call.selects for call in self.calls))
         )
 
