@@ -106,7 +106,7 @@ def test_a_number_that_is_none_beyond_the_sample(session: ub.Session, engine: st
         assert "schema={'n': pa.string()}" in error.hint
 
 
-# --- which bad values fail a run: docs/decisions/0007-bad-values-in-files.md -------------------
+# --- which bad values fail a run: docs/decisions/0008-bad-values-in-files.md -------------------
 
 
 @pytest.fixture(params=["csv", "json"])

@@ -228,9 +228,6 @@ def test_a_pipeline_gives_what_plain_python_gives(
             assert result.elements == sorted(expected, reverse=descending)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="push_filters moves filters below projections that may fail for some row"
-)
 def test_a_filter_does_not_hide_what_raised_before_it(session: ub.Session):
     pairs = session.from_items([5, 0]).map(lambda x: (100 // x, x)).filter(lambda p: p[1] > 0)
     with pytest.raises(ub.FunctionError, match="ZeroDivisionError"):

@@ -36,6 +36,7 @@ from umbel.plan.operators import (
     Scan,
     Sort,
     Union,
+    Values,
     Window,
 )
 from umbel.plan.sources import ParquetSource, TextSource
@@ -135,7 +136,7 @@ B_OF_Y = Column("y")
 
 class TestPushFilters:
     def test_into_the_source_through_everything(self) -> None:
-        plan: Operator = Project(input=scan(), columns=(("x", A), ("y", Call("abs", (B,)))))
+        plan: Operator = Project(input=scan(), columns=(("x", A), ("y", Call("sign", (B,)))))
         plan = Sort(input=plan, keys=(SortKey(Column("x")),))
         plan = Distinct(input=plan)
         plan = Filter(input=plan, predicate=more(Column("x"), 1))
@@ -144,7 +145,7 @@ class TestPushFilters:
             """
             Distinct
               Sort: x
-                Project: x = a, y = abs(b)
+                Project: x = a, y = sign(b)
                   Scan: parquet t; where greater(a, 1)
             """,
         )
@@ -180,16 +181,48 @@ class TestPushFilters:
         text = plan_to_text(push_filters(Filter(input=join, predicate=more(A, 1))))
         assert "parquet l; where greater(a, 1)" in text
 
+    def test_not_through_what_may_fail_for_rows_that_the_filter_drops(self) -> None:
+        negative = Project(input=scan(), columns=(("x", A), ("y", Call("negate", (B,)))))
+        total = Aggregate(
+            input=scan(), keys=(("x", A),), aggregates=(("y", AggregateCall("sum", (B,))),)
+        )
+        first = Sort(input=scan(), keys=(SortKey(Call("negate", (A,))),))
+        whole = Filter(input=scan(), predicate=more(Call("negate", (A,)), 0))
+        for plan, name in ((negative, "x"), (total, "x"), (first, "a"), (whole, "a")):
+            above = Filter(input=plan, predicate=more(Column(name), 1))
+            assert push_filters(above) is above
+
+    def test_a_filter_with_a_condition_that_may_fail_stays_whole(self) -> None:
+        below = Sort(input=scan(), keys=(SortKey(A),))
+        both = Call("and", (more(A, 1), more(Call("negate", (B,)), 0)))
+        plan = Filter(input=below, predicate=both)
+        assert push_filters(plan) is plan
+
+    def test_through_sums_that_are_known_to_fit(self) -> None:
+        numbers = Values(table=pa.table({"a": [1, 2], "b": [-5, 7]}))
+        plan: Operator = Sort(input=numbers, keys=(SortKey(A),))
+        plan = Project(input=plan, columns=(("x", A), ("y", Call("add", (A, B)))))
+        plan = Filter(input=plan, predicate=more(Column("x"), 1))
+        check(
+            push_filters(plan),
+            """
+            Project: x = a, y = add(a, b)
+              Sort: a
+                Filter: greater(a, 1)
+                  Values: 2 rows
+            """,
+        )
+
     def test_below_an_aggregate_only_keys(self) -> None:
         total = Aggregate(
-            input=scan(), keys=(("k", A),), aggregates=(("s", AggregateCall("sum", (B,))),)
+            input=scan(), keys=(("k", A),), aggregates=(("s", AggregateCall("max", (B,))),)
         )
         predicate = Call("and", (more(Column("k"), 1), more(Column("s"), 2)))
         check(
             push_filters(Filter(input=total, predicate=predicate)),
             """
             Filter: greater(s, 2)
-              Aggregate: by k = a; s = sum(b)
+              Aggregate: by k = a; s = max(b)
                 Scan: parquet t; where greater(a, 1)
             """,
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from umbel.optimizer.cardinality import Estimate, Estimator
+from umbel.optimizer.completion import to_complete
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.driver import DRIVER, Driver
 from umbel.optimizer.execution_plan import (
@@ -381,10 +382,15 @@ def _cut(
     estimates: Mapping[int, Estimate],
     bodies: Mapping[int, tuple[ExecutionPlan, ...]],
 ) -> tuple[tuple[PlannedStage, ...], Location]:
-    """Cut a placed plan into maximal stages with one output each, and plan the hand-overs."""
+    """Cut a placed plan into maximal stages with one output each, and plan the hand-overs.
+
+    A stage also ends where an operator must be complete before another begins: what may fail for
+    some row is evaluated for the same rows on every engine.
+    """
     order = topological(problem.root)
     readers = consumers(problem.root)
     platform_of = placement.platforms
+    complete = to_complete(problem.root, platform_of)
     head: dict[int, Operator] = {}  # the operator whose output the stage of an operator gives
     for operator in reversed(order):
         above = readers[id(operator)]
@@ -395,6 +401,7 @@ def _cut(
                 platform_of[id(reader)].name == platform_of[id(operator)].name for reader in above
             )
             and platform_of[id(operator)].name != DRIVER
+            and id(operator) not in complete
         )
         head[id(operator)] = head[id(above[0])] if fuses else operator
     heads_in_order = [op for op in order if head[id(op)] is op]

@@ -256,6 +256,19 @@ def walk(expression: Expression) -> Iterator[Expression]:
         stack.extend(reversed(node.children))
 
 
+def depth(expression: Expression) -> int:
+    """Count the expressions on the longest path inside an expression, itself included.
+
+    >>> depth(Call("add", (Column("a"), Call("abs", (Column("b"),)))))
+    3
+    """
+    deepest, level = 0, [expression]
+    while level:
+        deepest += 1
+        level = [child for node in level for child in node.children]
+    return deepest
+
+
 def transform(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
     """Rebuild an expression bottom-up, passing every node through `change`.
 

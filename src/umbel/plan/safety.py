@@ -1,148 +1,389 @@
-"""Which expressions may be evaluated for rows that the plan did not evaluate them for.
+"""Which expressions have a value for every row, and which may fail the run for some.
 
-A rule that moves an expression below a filter or a join makes engines evaluate it for more rows,
-and so does an engine that evaluates all branches of a case. That is harmless only if the
-expression cannot fail for any row.
+The rules of the optimizer go by it when they move work, and so do engines that would evaluate all
+branches of a case. `docs/decisions/0008-what-fails-a-run.md` says what umbel promises; this module
+says which expressions the promise is about. It is careful: what it holds to be safe is safe.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import pyarrow as pa
 
+from umbel.plan.casting import cast_value, integer_bounds
 from umbel.plan.errors import TypeClashError
-from umbel.plan.expressions import Call, Cast, Expression, walk
-from umbel.plan.types import common_type, is_float, is_integer
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Expression,
+    Literal,
+    WindowCall,
+    columns_of,
+    walk,
+)
+from umbel.plan.functions import CATALOGUE, Nulls
+from umbel.plan.functions.numbers import exact_type
+from umbel.plan.types import (
+    MAX_DECIMAL_PRECISION,
+    common_type,
+    is_decimal,
+    is_float,
+    is_integer,
+    is_string,
+)
 from umbel.plan.typing import infer_type
 
+#: The least and the greatest integer that a column may hold.
+Range = tuple[int, int]
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: Functions that can never fail, whatever their arguments.
-TOTAL = frozenset(
-    [
-        "equal",
-        "not_equal",
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "between",
-        "is_in",
-        "is_distinct_from",
-        "is_not_distinct_from",
-        "and",
-        "or",
-        "not",
-        "xor",
-        "is_null",
-        "is_not_null",
-        "is_nan",
-        "is_finite",
-        "is_infinite",
-        "coalesce",
-        "null_if",
-        "greatest",
-        "least",
-        "divide",
-        "modulo",
-        "remainder",
-        "length",
-        "byte_length",
-        "lower",
-        "upper",
-        "strip",
-        "strip_start",
-        "strip_end",
-        "contains",
-        "starts_with",
-        "ends_with",
-        "like",
-        "ilike",
-        "regexp_matches",
-        "concat",
-        "substring",
-        "slice",
-        "left",
-        "right",
-        "split",
-        "split_whitespace",
-        "split_part",
-        "replace",
-        "position",
-        "reverse",
-        "year",
-        "quarter",
-        "month",
-        "day",
-        "weekday",
-        "day_of_year",
-        "hour",
-        "minute",
-        "second",
-        "week",
-        "sqrt",
-        "sin",
-        "cos",
-        "tanh",
-        "cbrt",
-        "exp",
-        "ln",
-        "log10",
-        "log2",
-        "log",
-        "power",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-        "sinh",
-        "cosh",
-        "degrees",
-        "radians",
-        "pi",
-        "e",
-        "sign",
-        "floor",
-        "ceil",
-        "truncate",
-        "bitwise_and",
-        "bitwise_or",
-        "bitwise_xor",
-        "bitwise_not",
-        "shift_right",
-        "list_length",
-        "list_get",
-        "list_contains",
-        "struct_field",
-    ]
+TOTAL = _names(
+    """
+    equal not_equal less less_equal greater greater_equal between is_in is_distinct_from
+    is_not_distinct_from and or not xor is_null is_not_null is_nan is_finite is_infinite coalesce
+    null_if greatest least divide modulo remainder length byte_length lower upper strip strip_start
+    strip_end contains starts_with ends_with like ilike regexp_matches concat substring slice left
+    right split split_whitespace split_part replace replace_all position reverse is_ascii
+    capitalize title concat_ws md5 sha256 year iso_year quarter month day weekday day_of_year hour
+    minute second millisecond microsecond week days_in_month is_leap_year sqrt sin cos tanh cbrt
+    exp ln log10 log2 log power tan asin acos atan atan2 sinh cosh degrees radians pi e sign floor
+    ceil truncate bitwise_and bitwise_or bitwise_xor bitwise_not shift_right list_length list_get
+    list_contains list_min list_max list_reverse list_distinct struct_field make_struct make_list
+    """
 )
+#: Aggregates and window functions that can never fail.
+_TOTAL_OVER_ROWS = _names(
+    """
+    min max min_by max_by count len n_unique any_value first last first_non_null last_non_null
+    median any all bit_and bit_or bit_xor list var_sample std_sample var_population std_population
+    row_number rank dense_rank percent_rank cume_dist lag lead
+    """
+)
+#: Functions that give one of their arguments, or an argument's neighbour in its type.
+_CHOOSING = frozenset(["coalesce", "null_if", "greatest", "least"])
+#: What some functions give at least and at most. Texts and lists have fewer than 2**31 parts.
+_RANGES: dict[str, Range] = {
+    **dict.fromkeys(["length", "byte_length", "position", "list_length"], (0, 2**31)),
+    **dict.fromkeys(["year", "iso_year"], (-(2**31), 2**31)),
+    **dict.fromkeys(
+        _names("quarter month day weekday day_of_year hour minute second week days_in_month"),
+        (0, 366),
+    ),
+    "millisecond": (0, 60_000),
+    "microsecond": (0, 60_000_000),
+    "sign": (-1, 1),
+}
+#: Integers up to here cannot overflow a sum of 64 bits in fewer than four thousand million rows.
+_SUMMABLE = 2**31
+#: Decimals of so many digits cannot overflow a sum of 38 digits in fewer than 10**10 rows.
+_SUMMABLE_DIGITS = MAX_DECIMAL_PRECISION - 10
 
 
-def cannot_fail(expression: Expression, schema: pa.Schema) -> bool:
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of an expression's values.
+
+    Attributes:
+        safe: it has a value, or null, for every row.
+        bounds: the least and greatest value that it can have, for integers.
+    """
+
+    safe: bool
+    bounds: Range | None = None
+
+
+def cannot_fail(
+    expression: Expression, schema: pa.Schema, bounds: Mapping[str, Range] | None = None
+) -> bool:
     """Whether an expression has a value for every row a schema allows.
 
-    >>> from umbel.plan.expressions import Column
-    >>> cannot_fail(Column("a"), pa.schema([("a", pa.int64())]))
+    Args:
+        expression: over the columns of the schema; may be an aggregate or window call.
+        schema: the columns.
+        bounds: what is known for sure of integer columns, by name.
+
+    >>> schema = pa.schema([("a", pa.int64()), ("b", pa.int32())])
+    >>> one = Literal(1, pa.int64())
+    >>> cannot_fail(Call("add", (Column("a"), one)), schema)  # may overflow
+    False
+    >>> cannot_fail(Call("add", (Column("b"), one)), schema)  # 64 bits have room
+    True
+    >>> cannot_fail(Call("add", (Column("a"), one)), schema, {"a": (0, 100)})
     True
     """
-    return all(_total(node, schema) for node in walk(expression))
+    return examine(expression, schema, bounds).safe
 
 
-def _total(node: Expression, schema: pa.Schema) -> bool:
+def examine(
+    expression: Expression, schema: pa.Schema, bounds: Mapping[str, Range] | None = None
+) -> Outcome:
+    """Find out whether an expression may fail, and within which bounds its integers lie."""
+    return _Examiner(schema, bounds or {}).outcome(expression)
+
+
+def always_evaluated(expression: Expression) -> frozenset[str]:
+    """Name the columns that an expression reads for every row: not those only in a case's branch.
+
+    >>> text = Case(((Column("a"), Column("b")),), Column("c"))
+    >>> sorted(always_evaluated(text))
+    ['a']
+    """
+    match expression:
+        case Column(name):
+            return frozenset([name])
+        case Case(branches):
+            return always_evaluated(branches[0][0])
+        case Call("coalesce", (first, *_)):
+            return always_evaluated(first)
+        case AggregateCall(_, arguments, where=where):
+            return always_evaluated(where) if where is not None else _all_of(arguments)
+    return _all_of(expression.children)
+
+
+def _all_of(expressions: Sequence[Expression]) -> frozenset[str]:
+    return frozenset().union(*map(always_evaluated, expressions))
+
+
+class _Examiner:
+    def __init__(self, schema: pa.Schema, bounds: Mapping[str, Range]) -> None:
+        self._schema = schema
+        self._bounds = bounds
+
+    def outcome(self, node: Expression) -> Outcome:
+        match node:
+            case Column(name):
+                return Outcome(True, self._bounds.get(name) or _of_type(self._type(node)))
+            case Literal(value, dtype):
+                known = is_integer(dtype) and value is not None
+                return Outcome(True, (value, value) if known else None)
+            case Cast():
+                return self._cast(node)
+            case Case():
+                return self._case(node)
+            case Call():
+                return self._call(node)
+            case AggregateCall() | WindowCall():
+                return self._over_rows(node)
+        return Outcome(False)
+
+    def _type(self, node: Expression) -> pa.DataType:
+        return infer_type(node, self._schema)
+
+    def _cast(self, cast: Cast) -> Outcome:
+        inner = self.outcome(cast.operand)
+        source, target = self._type(cast.operand), cast.dtype
+        bounds = _of_type(target)
+        if inner.bounds is not None and bounds is not None:
+            fits = bounds[0] <= inner.bounds[0] and inner.bounds[1] <= bounds[1]
+            return Outcome(
+                inner.safe and (fits or not cast.strict), inner.bounds if fits else bounds
+            )
+        return Outcome(inner.safe and (not cast.strict or _widens(source, target)), bounds)
+
+    def _case(self, case: Case) -> Outcome:
+        outcomes = [self.outcome(child) for child in case.children]
+        values = [outcomes[i] for i in range(1, 2 * len(case.branches), 2)]
+        values += outcomes[2 * len(case.branches) :]
+        return Outcome(all(o.safe for o in outcomes), _union([o.bounds for o in values]))
+
+    def _call(self, call: Call) -> Outcome:
+        given = [self.outcome(argument) for argument in call.arguments]
+        dtype = self._type(call)
+        limits = _of_type(dtype)
+        bounds = _range_of(call, [o.bounds for o in given])
+        if not all(o.safe for o in given):
+            return Outcome(False, limits)
+        if not columns_of(call) and _is_constant(call):
+            return _constant(call, dtype)
+        if call.function in TOTAL:
+            return Outcome(True, bounds or limits)
+        if call.function in ("add", "subtract", "multiply", "negate", "abs"):
+            if is_float(dtype):
+                return Outcome(True)
+            if is_decimal(dtype):
+                return Outcome(self._decimals_fit(call))
+            fits = limits is not None and bounds is not None and _within(bounds, limits)
+            return Outcome(fits, bounds if fits else limits)
+        if call.function in ("floor_divide", "truncate_divide") and limits is not None:
+            fits = bounds is not None and _within(bounds, limits)
+            return Outcome(fits, bounds if fits else limits)
+        return Outcome(False, limits)
+
+    def _decimals_fit(self, call: Call) -> bool:
+        """Whether 38 digits have room for the exact result of any operands."""
+        types = [self._type(argument) for argument in call.arguments]
+        if not all(is_integer(t) or is_decimal(t) for t in types):
+            return False
+        exact = [exact_type(t) for t in types]
+        if call.function == "multiply":
+            return sum(t.precision for t in exact) <= MAX_DECIMAL_PRECISION
+        if len(exact) == 1:
+            return True
+        whole, scale = max(t.precision - t.scale for t in exact), max(t.scale for t in exact)
+        return bool(whole + scale + 1 <= MAX_DECIMAL_PRECISION)
+
+    def _over_rows(self, call: AggregateCall | WindowCall) -> Outcome:
+        outcomes = [self.outcome(child) for child in call.children]
+        dtype = self._type(call)
+        limits = _of_type(dtype)
+        if not all(o.safe for o in outcomes):
+            return Outcome(False, limits)
+        if call.function in _TOTAL_OVER_ROWS:
+            return Outcome(True, limits)
+        if call.function in ("sum", "mean"):
+            (argument,) = call.arguments
+            source, bounds = self._type(argument), outcomes[0].bounds
+            if is_float(source) or pa.types.is_boolean(source):
+                return Outcome(True, limits)
+            if is_decimal(source):
+                return Outcome(source.precision <= _SUMMABLE_DIGITS)
+            if is_integer(source) and call.function == "mean":
+                return Outcome(True)
+            fits = bounds is not None and _within(bounds, (-_SUMMABLE, _SUMMABLE))
+            return Outcome(fits, limits)
+        return Outcome(False, limits)
+
+
+def _of_type(dtype: pa.DataType) -> Range | None:
+    return integer_bounds(dtype) if is_integer(dtype) else None
+
+
+def _within(inner: Range, outer: Range) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
+def _union(ranges: Sequence[Range | None]) -> Range | None:
+    known = [r for r in ranges if r is not None]
+    if not known or len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _range_of(call: Call, given: Sequence[Range | None]) -> Range | None:
+    """The bounds of a function of integers, if its arguments' are known."""
+    if call.function in _RANGES:
+        return _RANGES[call.function]
+    if any(r is None for r in given) or not given:
+        return None
+    known = [r for r in given if r is not None]
+    if call.function in _CHOOSING:
+        return _union(known[:1] if call.function == "null_if" else known)
+    low, high = known[0]
+    greatest = max(abs(low), abs(high))
+    if call.function == "negate":
+        return -high, -low
+    if call.function == "abs":
+        return 0, greatest
+    if len(known) != 2:
+        return None
+    other = known[1]
+    match call.function:
+        case "add":
+            return low + other[0], high + other[1]
+        case "subtract":
+            return low - other[1], high - other[0]
+        case "multiply":
+            products = [a * b for a in (low, high) for b in other]
+            return min(products), max(products)
+        case "floor_divide" | "truncate_divide":
+            # By zero gives null, and by anything else nothing greater than the dividend, but for
+            # the sign: the least integer has no counterpart.
+            return (min(low, -1), max(high, 0)) if other[0] >= 0 else (-greatest - 1, greatest)
+        case "modulo" | "remainder":
+            most = max(abs(other[0]), abs(other[1]))
+            return -most, most
+    return None
+
+
+def _is_constant(call: Call) -> bool:
+    return all(isinstance(node, Call | Cast | Literal) for node in walk(call))
+
+
+def _constant(call: Call, dtype: pa.DataType) -> Outcome:
+    """Evaluate what reads no column."""
+    try:
+        value = _value(call)
+    except Exception:  # noqa: BLE001 (whatever it raises, it would raise for every row)
+        return Outcome(False, _of_type(dtype))
+    known = is_integer(dtype) and value is not None
+    return Outcome(True, (value, value) if known else _of_type(dtype))
+
+
+def constant_value(expression: Expression) -> Any:
+    """Give the value of an expression that reads no column; None if it does, or fails.
+
+    >>> constant_value(Call("less", (Literal(1, pa.int64()), Literal(2, pa.int64()))))
+    True
+    """
+    if not all(isinstance(node, Call | Cast | Literal) for node in walk(expression)):
+        return None
+    try:
+        return _value(expression)
+    except Exception:  # noqa: BLE001 (whatever it raises, it is no value)
+        return None
+
+
+def is_constant_null(expression: Expression) -> bool:
+    """Whether an expression reads no column, and is null.
+
+    >>> is_constant_null(Call("abs", (Literal(None, pa.int64()),)))
+    True
+    """
+    if not all(isinstance(node, Call | Cast | Literal) for node in walk(expression)):
+        return False
+    try:
+        return _value(expression) is None
+    except Exception:  # noqa: BLE001 (whatever it raises, it is not null)
+        return False
+
+
+def _value(node: Expression) -> Any:
     match node:
-        case Call(function):
-            if function in ("add", "subtract", "multiply", "negate", "abs"):
-                return is_float(infer_type(node, schema))
-            return function in TOTAL
+        case Literal(value):
+            return value
         case Cast(operand, dtype, strict):
-            return not strict or _widens(infer_type(operand, schema), dtype)
-    return True
+            value = _value(operand)
+            source = infer_type(operand, pa.schema([]))
+            return None if value is None else cast_value(value, source, dtype, strict=strict)
+        case Call(function, arguments):
+            row = CATALOGUE[function]
+            values = [_value(argument) for argument in arguments]
+            if row.nulls not in (Nulls.CALLED, Nulls.NEVER) and None in values:
+                return None
+            empty = pa.schema([])
+            typed = {"dtype": infer_type(node, empty)} if row.typed else {}
+            return row.reference(*values, **typed)
+    raise TypeError(f"not a constant: {node!r}")
 
 
 def _widens(source: pa.DataType, target: pa.DataType) -> bool:
-    if source == target:
+    if source == target or pa.types.is_null(source):
         return True
     if is_integer(source) and is_float(target):
         return True
+    if is_string(target):
+        plain = (is_integer, is_float, is_decimal, pa.types.is_boolean, pa.types.is_date)
+        return any(test(source) for test in plain)
+    if is_decimal(target):
+        if not (is_integer(source) or is_decimal(source)):
+            return False
+        have = exact_type(source)
+        return bool(
+            have.scale <= target.scale
+            and have.precision - have.scale <= target.precision - target.scale
+        )
     try:
-        return bool(common_type(source, target) == target) and not pa.types.is_decimal(target)
+        return bool(common_type(source, target) == target)
     except TypeClashError:
         return False

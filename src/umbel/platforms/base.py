@@ -147,6 +147,17 @@ class Platform(Protocol):
 
 
 @runtime_checkable
+class EvaluatesAsWritten(Protocol):
+    """A platform whose stages evaluate each operator for the rows that reach it, no more or less.
+
+    The stages of all others are cut so that it makes no difference; see
+    `umbel.optimizer.completion`. A platform says so by having the attribute.
+    """
+
+    evaluates_as_written: bool
+
+
+@runtime_checkable
 class TableStore(Namespace, Protocol):
     """A platform that holds tables of its own, as a database does.
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from umbel.optimizer.rewrite.aggregate_early import aggregate_early
 from umbel.optimizer.rewrite.lift import lift
+from umbel.optimizer.rewrite.order_evaluation import order_evaluation
 from umbel.optimizer.rewrite.prune_columns import prune_columns
 from umbel.optimizer.rewrite.push_filters import push_filters
 from umbel.optimizer.rewrite.share import share
@@ -25,11 +26,13 @@ Observer = Callable[[str, Operator], None]
 #: The rules, in the order in which they run.
 RULES: tuple[Rule, ...] = (
     lift,  # first: what is relational can be moved and merged by the others
+    prune_columns,  # early too: a column that nobody reads holds no filter up
     simplify,  # before pushing, so that projections to push through are few
     push_filters,  # before pruning: a pushed filter may free columns
     simplify,  # filters that met in one place become one
     aggregate_early,  # after simplifying: keys and what they are computed from have met
     prune_columns,
+    order_evaluation,  # after all that moves expressions: it fixes where they are evaluated
     share,  # last: only now are equal subplans written equally
 )
 

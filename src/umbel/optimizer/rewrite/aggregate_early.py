@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.cardinality import Estimator
-from umbel.optimizer.rewrite.safety import cannot_fail
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
     AggregateCall,
@@ -38,13 +38,13 @@ _REPETITION = 4.0
 
 def aggregate_early(root: ops.Operator) -> ops.Operator:
     """Split aggregates whose keys are functions of columns with few different values."""
-    estimator = Estimator()
+    estimator, bounds = Estimator(), Bounds()
     return ops.rebuild(
-        root, lambda op: _split(op, estimator) if isinstance(op, ops.Aggregate) else op
+        root, lambda op: _split(op, estimator, bounds) if isinstance(op, ops.Aggregate) else op
     )
 
 
-def _split(aggregate: ops.Aggregate, estimator: Estimator) -> ops.Operator:
+def _split(aggregate: ops.Aggregate, estimator: Estimator, bounds: Bounds) -> ops.Operator:
     below = aggregate.input
     inner: dict[str, Expression] = {}
     if isinstance(below, ops.Project) and below.pin == aggregate.pin:
@@ -59,7 +59,8 @@ def _split(aggregate: ops.Aggregate, estimator: Estimator) -> ops.Operator:
     if (
         not read
         or not any(_is_costly(key, below.schema) for _, key in keys)
-        or not all(cannot_fail(key, below.schema) for _, key in keys)
+        or not all(bounds.cannot_fail(key, below) for _, key in keys)
+        or not all(bounds.cannot_fail(e, below) for e in inner.values())
         or any(_is_inexact_key(below.schema.field(name).type) for name in read)
         or not all(_splits(call) for _, call in calls)
         or not _repeats(below, read, estimator)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from umbel.plan import operators as ops
-from umbel.plan.expressions import Column, columns_of
+from umbel.plan.expressions import Column, Expression, Literal, columns_of
+from umbel.plan.safety import cannot_fail
 from umbel.plan.sources import CsvSource, JsonLinesSource, Source
 from umbel.plan.types import is_object, is_string, type_width
 
@@ -46,7 +47,8 @@ def _reads(operator: ops.Operator, needed: set[str]) -> list[set[str]]:
     match operator:
         case ops.Project(columns=columns):
             whole = operator.form is not ops.Element.ROW
-            used = [e for name, e in columns if whole or name in needed] or [columns[0][1]]
+            used = [e for name, e in columns if whole or name in needed]
+            used = used or [e for _, e in _kept_for_rows(operator)]
             return [_some(set(columns_of(*used)), operator.input)]
         case ops.Filter(predicate=predicate):
             return [needed | columns_of(predicate)]
@@ -83,19 +85,50 @@ def _reads(operator: ops.Operator, needed: set[str]) -> list[set[str]]:
 def _some(names: set[str], operator: ops.Operator) -> set[str]:
     """At least one column: a relation without columns has no rows to count.
 
-    Best is one that is read anyway, then one that is not parsed (a value that cannot be would fail
-    a query that does not ask for it), then the narrowest.
+    Best is one that cannot fail (a projection that has none gives a constant), that is read anyway,
+    that is not parsed (a value that cannot be would fail a query that does not ask for it), and
+    that is narrow.
     """
     if names or not operator.schema.names:
         return names
+    fields = [field for field in operator.schema if not _may_fail(operator, field.name)]
+    if not fields and isinstance(operator, ops.Project | ops.Limit | ops.Sample):
+        return names
+    fields = fields or list(operator.schema)
     read, source = _read_anyway(operator)
-    candidates = [f for f in operator.schema if f.name in read] or list(operator.schema)
     parsed = isinstance(source, CsvSource | JsonLinesSource)
     best = min(
-        candidates,
+        [f for f in fields if f.name in read] or fields,
         key=lambda f: (parsed and not is_string(f.type), type_width(f.type), f.name),
     )
     return {best.name}
+
+
+def _may_fail(operator: ops.Operator, name: str) -> bool:
+    """Whether computing a column may fail; only as far as projections are near."""
+    while isinstance(operator, ops.Filter | ops.Sort | ops.Limit | ops.Sample | ops.Distinct):
+        operator = operator.input
+    match operator:
+        case ops.Project(columns=columns):
+            return not cannot_fail(dict(columns)[name], operator.input.schema)
+        case ops.Aggregate(keys=keys, aggregates=aggregates):
+            return not cannot_fail(dict((*keys, *aggregates))[name], operator.input.schema)
+        case ops.Window(columns=columns) if name in dict(columns):
+            return not cannot_fail(dict(columns)[name], operator.input.schema)
+        case ops.Join() | ops.Union():
+            sides = [side for side in operator.inputs if name in side.schema.names]
+            return any(_may_fail(side, name) for side in sides)
+    return False
+
+
+def _kept_for_rows(project: ops.Project) -> tuple[tuple[str, Expression], ...]:
+    """One column of a projection of which only the number of rows is of interest."""
+    below = project.input.schema
+    safe = [column for column in project.columns if cannot_fail(column[1], below)]
+    name, expression = (safe or project.columns)[0]
+    if not safe:
+        expression = Literal(None, project.schema.field(name).type)
+    return ((name, expression),)
 
 
 def _read_anyway(operator: ops.Operator) -> tuple[frozenset[str], Source | None]:
@@ -126,7 +159,8 @@ def _prune(operator: ops.Operator, needed: set[str]) -> ops.Operator:
                 return operator
             return replace(operator, columns=kept)
         case ops.Project(columns=columns) if operator.form is ops.Element.ROW:
-            kept_columns = tuple(c for c in columns if c[0] in needed) or columns[:1]
+            kept_columns = tuple(c for c in columns if c[0] in needed)
+            kept_columns = kept_columns or _kept_for_rows(operator)
             return operator if kept_columns == columns else replace(operator, columns=kept_columns)
         case ops.Aggregate(aggregates=aggregates) if operator.form is ops.Element.ROW:
             kept_calls = tuple(c for c in aggregates if c[0] in needed)

@@ -2,107 +2,138 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from umbel.optimizer.rewrite.safety import cannot_fail
+from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.rewrite.simplify import conjunction, conjuncts
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Column, Expression, columns_of, substitute
+from umbel.plan.safety import cannot_fail
 from umbel.plan.types import is_object
 
 
 def push_filters(root: ops.Operator) -> ops.Operator:
     """Push each condition of a filter as far down as it keeps its meaning.
 
-    A condition that could fail for some row stays where it is: further down it might meet rows
-    that the operators in between take away.
+    A filter that may fail for some row stays where it is, whole: further down it might meet rows
+    that the operators in between take away, and without some of its conditions other rows. And no
+    filter passes what may fail for rows that the filter takes away.
     """
     readers = ops.consumers(root)
+    pushing = _Pushing()
     shared = {id(op) for op in ops.topological(root) if len(readers[id(op)]) > 1}
     # Rebuilding gives new objects, so "shared" is carried over to what replaces an operator.
     new: dict[int, ops.Operator] = {}
-    still_shared: set[int] = set()
     for operator in ops.topological(root):
         inputs = tuple(new[id(child)] for child in operator.inputs)
         moved = operator.with_inputs(inputs)
         if isinstance(moved, ops.Filter) and not moved.pin:
-            moved = _push(moved, still_shared)
+            moved = pushing.push(moved)
         new[id(operator)] = moved
         if id(operator) in shared:
-            still_shared.add(id(moved))
+            pushing.shared.add(id(moved))
     return new[id(root)]
 
 
-def _push(operator: ops.Filter, shared: set[int]) -> ops.Operator:
-    below = operator.input
-    free = [part for part in conjuncts(operator.predicate) if cannot_fail(part, below.schema)]
-    stuck = [part for part in conjuncts(operator.predicate) if part not in free]
-    if not free or id(below) in shared or below.pin:
-        return operator
-    pushed, left = _into(below, free, shared)
-    if pushed is below:
-        return operator
-    rest = [*left, *stuck]
-    return pushed if not rest else replace(operator, input=pushed, predicate=conjunction(rest))
+class _Pushing:
+    """One run of the rule: which operators several others read, and what cannot fail."""
+
+    def __init__(self) -> None:
+        self.shared: set[int] = set()
+        self._bounds = Bounds()
+
+    def _safe(self, expressions: Iterable[Expression], *inputs: ops.Operator) -> bool:
+        return all(self._bounds.cannot_fail(e, *inputs) for e in expressions)
+
+    def push(self, operator: ops.Filter) -> ops.Operator:
+        """Push a filter's conditions into what it reads, as far as they may go."""
+        below = operator.input
+        parts = list(conjuncts(operator.predicate))
+        if id(below) in self.shared or below.pin or not self._safe(parts, below):
+            return operator
+        pushed, left = self._into(below, parts)
+        if pushed is below:
+            return operator
+        return pushed if not left else replace(operator, input=pushed, predicate=conjunction(left))
+
+    def _filtered(self, operator: ops.Operator, parts: list[Expression]) -> ops.Operator:
+        """Put conditions above an operator, and push them on."""
+        if not parts:
+            return operator
+        above = ops.Filter(input=operator, predicate=conjunction(parts), origin=operator.origin)
+        return above if id(operator) in self.shared else self.push(above)
+
+    def _into(
+        self, below: ops.Operator, parts: list[Expression]
+    ) -> tuple[ops.Operator, list[Expression]]:
+        """Push conditions into an operator; gives the new operator and what stays above it."""
+        match below:
+            case ops.Scan():
+                return _into_scan(below, parts)
+            case ops.Filter() if self._safe([below.predicate], below.input):
+                merged = [*conjuncts(below.predicate), *parts]
+                return self._filtered(below.input, merged), []
+            case ops.Project() if self._safe(_computed(below.columns), below.input):
+                inner = dict(below.columns)
+                through = [p for p in parts if _copies(p, inner)]
+                moved = [substitute(p, inner) for p in through]
+                return self._over_input(below, moved), _without(parts, through)
+            case ops.Sort() if self._safe((k.expression for k in below.keys), below.input):
+                return self._over_input(below, parts), []
+            case ops.Distinct():
+                return self._over_input(below, parts), []
+            case ops.Explode():
+                through = [p for p in parts if below.column not in columns_of(p)]
+                return self._over_input(below, through), _without(parts, through)
+            case ops.Aggregate() if self._safe(
+                _computed((*below.keys, *below.aggregates)), below.input
+            ):
+                keys = dict(below.keys)
+                through = [p for p in parts if columns_of(p) and columns_of(p) <= keys.keys()]
+                through = [p for p in through if _copies(p, keys)]
+                moved = [substitute(p, keys) for p in through]
+                return self._over_input(below, moved), _without(parts, through)
+            case ops.Window() if self._safe(_computed(below.columns), below.input):
+                partitions = [set(_plain(call.partition_by)) for _, call in below.columns]
+                common = set.intersection(*partitions) if partitions else set()
+                through = [p for p in parts if columns_of(p) and columns_of(p) <= common]
+                return self._over_input(below, through), _without(parts, through)
+            case ops.Union():
+                if any(member.schema != below.schema for member in below.members):
+                    return below, parts  # casts to the unified type stand in between
+                members = tuple(self._filtered(member, parts) for member in below.members)
+                return replace(below, members=members), []
+            case ops.Join() if below.residual is None or self._safe(
+                [below.residual], *below.inputs
+            ):
+                return self._into_join(below, parts)
+        return below, parts
+
+    def _over_input(self, operator: ops.Operator, parts: list[Expression]) -> ops.Operator:
+        if not parts:
+            return operator
+        (below,) = operator.inputs
+        return operator.with_inputs((self._filtered(below, parts),))
+
+    def _into_join(
+        self, join: ops.Join, parts: list[Expression]
+    ) -> tuple[ops.Operator, list[Expression]]:
+        left_names, right_names = set(join.left.schema.names), set(join.right.schema.names)
+        to_left = join.how in ("inner", "left", "semi", "anti", "cross")
+        to_right = join.how in ("inner", "right", "cross")
+        left = [p for p in parts if to_left and columns_of(p) <= left_names]
+        right = [p for p in parts if to_right and p not in left and columns_of(p) <= right_names]
+        if not left and not right:
+            return join, parts
+        moved = replace(
+            join, left=self._filtered(join.left, left), right=self._filtered(join.right, right)
+        )
+        return moved, _without(parts, [*left, *right])
 
 
-def _filtered(operator: ops.Operator, parts: list[Expression], shared: set[int]) -> ops.Operator:
-    """Put conditions above an operator, and push them on."""
-    if not parts:
-        return operator
-    above = ops.Filter(input=operator, predicate=conjunction(parts), origin=operator.origin)
-    return _push(above, shared)
-
-
-def _into(
-    below: ops.Operator, parts: list[Expression], shared: set[int]
-) -> tuple[ops.Operator, list[Expression]]:
-    """Push conditions into an operator; gives the new operator and what stays above it."""
-    match below:
-        case ops.Scan():
-            return _into_scan(below, parts)
-        case ops.Filter():
-            merged = [*conjuncts(below.predicate), *parts]
-            return _filtered(below.input, merged, shared), []
-        case ops.Project():
-            inner = dict(below.columns)
-            through = [p for p in parts if _copies(p, inner)]
-            moved = [substitute(p, inner) for p in through]
-            return _over_input(below, moved, shared), _without(parts, through)
-        case ops.Sort() | ops.Distinct():
-            return _over_input(below, parts, shared), []
-        case ops.Explode():
-            through = [p for p in parts if below.column not in columns_of(p)]
-            return _over_input(below, through, shared), _without(parts, through)
-        case ops.Aggregate():
-            keys = dict(below.keys)
-            through = [p for p in parts if columns_of(p) and columns_of(p) <= keys.keys()]
-            through = [p for p in through if _copies(p, keys)]
-            moved = [substitute(p, keys) for p in through]
-            return _over_input(below, moved, shared), _without(parts, through)
-        case ops.Window():
-            partitions = [set(_plain(call.partition_by)) for _, call in below.columns]
-            common = set.intersection(*partitions) if partitions else set()
-            through = [p for p in parts if columns_of(p) and columns_of(p) <= common]
-            return _over_input(below, through, shared), _without(parts, through)
-        case ops.Union():
-            if any(member.schema != below.schema for member in below.members):
-                return below, parts  # casts to the unified type stand in between
-            members = tuple(_filtered(member, parts, shared) for member in below.members)
-            return replace(below, members=members), []
-        case ops.Join():
-            return _into_join(below, parts, shared)
-    return below, parts
-
-
-def _over_input(operator: ops.Operator, parts: list[Expression], shared: set[int]) -> ops.Operator:
-    if not parts:
-        return operator
-    (below,) = operator.inputs
-    if id(below) in shared:
-        above = ops.Filter(input=below, predicate=conjunction(parts), origin=operator.origin)
-        return operator.with_inputs((above,))
-    return operator.with_inputs((_filtered(below, parts, shared),))
+def _computed(columns: Iterable[tuple[str, Expression]]) -> list[Expression]:
+    return [expression for _, expression in columns if not isinstance(expression, Column)]
 
 
 def _copies(part: Expression, definitions: dict[str, Expression]) -> bool:
@@ -124,29 +155,7 @@ def _without(parts: list[Expression], taken: list[Expression]) -> list[Expressio
 def _into_scan(scan: ops.Scan, parts: list[Expression]) -> tuple[ops.Operator, list[Expression]]:
     if any(is_object(field.type) for field in scan.source.schema):
         return scan, parts
+    if scan.predicate is not None and not cannot_fail(scan.predicate, scan.source.schema):
+        return scan, parts
     have = [] if scan.predicate is None else list(conjuncts(scan.predicate))
     return replace(scan, predicate=conjunction([*have, *parts])), []
-
-
-def _into_join(
-    join: ops.Join, parts: list[Expression], shared: set[int]
-) -> tuple[ops.Operator, list[Expression]]:
-    left_names, right_names = set(join.left.schema.names), set(join.right.schema.names)
-    to_left = join.how in ("inner", "left", "semi", "anti", "cross")
-    to_right = join.how in ("inner", "right", "cross")
-    left = [p for p in parts if to_left and columns_of(p) <= left_names]
-    right = [p for p in parts if to_right and p not in left and columns_of(p) <= right_names]
-    if not left and not right:
-        return join, parts
-    moved = replace(
-        join,
-        left=_beside(join.left, left, shared),
-        right=_beside(join.right, right, shared),
-    )
-    return moved, _without(parts, [*left, *right])
-
-
-def _beside(operator: ops.Operator, parts: list[Expression], shared: set[int]) -> ops.Operator:
-    if parts and id(operator) in shared:
-        return ops.Filter(input=operator, predicate=conjunction(parts), origin=operator.origin)
-    return _filtered(operator, parts, shared)

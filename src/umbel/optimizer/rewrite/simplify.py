@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from umbel.optimizer.rewrite.safety import cannot_fail
+from umbel.optimizer.bounds import Bounds
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
     Call,
@@ -17,10 +17,13 @@ from umbel.plan.expressions import (
     Column,
     Expression,
     Literal,
+    columns_of,
+    depth,
     substitute,
     transform,
     walk,
 )
+from umbel.plan.limits import Limits
 from umbel.plan.types import BOOL
 from umbel.plan.typing import infer_type
 
@@ -47,11 +50,12 @@ def simplify(root: ops.Operator) -> ops.Operator:
         and len(readers[id(op)]) == 1
         and isinstance(readers[id(op)][0], ops.Project)
     }
+    bounds = Bounds()
     new: dict[int, ops.Operator] = {}
     for operator in ops.topological(root):
         inputs = tuple(new[id(child)] for child in operator.inputs)
         moved = operator.with_inputs(inputs)
-        new[id(operator)] = moved if id(operator) in absorbed else _simplify(moved, shared)
+        new[id(operator)] = moved if id(operator) in absorbed else _simplify(moved, shared, bounds)
     return new[id(root)]
 
 
@@ -65,12 +69,12 @@ class _Shared:
         return bool(self._digests) and operator.digest in self._digests
 
 
-def _simplify(operator: ops.Operator, shared: _Shared) -> ops.Operator:
+def _simplify(operator: ops.Operator, shared: _Shared, bounds: Bounds) -> ops.Operator:
     match operator:
         case ops.Project():
-            return _project(operator, shared)
+            return _project(operator, shared, bounds)
         case ops.Filter():
-            return _filter(operator, shared)
+            return _filter(operator, shared, bounds)
         case ops.Limit(input=ops.Limit() as below) if below not in shared and not (
             operator.pin or below.pin
         ):
@@ -115,7 +119,7 @@ def _union(union: ops.Union, shared: _Shared) -> ops.Operator:
     return replace(union, members=tuple(members))
 
 
-def _filter(operator: ops.Filter, shared: _Shared) -> ops.Operator:
+def _filter(operator: ops.Filter, shared: _Shared, bounds: Bounds) -> ops.Operator:
     predicate = fold(operator.predicate, operator.input.schema)
     if predicate == Literal(True, BOOL) and not operator.pin:
         return operator.input
@@ -124,7 +128,8 @@ def _filter(operator: ops.Filter, shared: _Shared) -> ops.Operator:
         isinstance(below, ops.Filter)
         and below not in shared
         and below.pin == operator.pin
-        and cannot_fail(predicate, below.schema)
+        and bounds.cannot_fail(predicate, below)
+        and bounds.cannot_fail(below.predicate, below.input)
     ):
         both = Call("and", (*conjuncts(below.predicate), *conjuncts(predicate)))
         return replace(operator, input=below.input, predicate=both)
@@ -133,7 +138,7 @@ def _filter(operator: ops.Filter, shared: _Shared) -> ops.Operator:
     return replace(operator, predicate=predicate)
 
 
-def _project(project: ops.Project, shared: _Shared) -> ops.Operator:
+def _project(project: ops.Project, shared: _Shared, bounds: Bounds) -> ops.Operator:
     """Merge a projection with those below it, as far as no work is then done twice.
 
     From the lowest up, so that each step looks at one projection's own expressions only.
@@ -145,29 +150,33 @@ def _project(project: ops.Project, shared: _Shared) -> ops.Operator:
         and below.pin == project.pin
     ):
         chain.append(below)
-    merged = _Merged(chain.pop())
+    merged = _Merged(chain.pop(), bounds)
     while chain:
         above = chain.pop()
         if not merged.take(above):
-            merged = _Merged(above, over=merged.operator())
+            merged = _Merged(above, bounds, over=merged.operator())
     return merged.operator()
 
 
 class _Merged:
     """Projections that were merged into one so far."""
 
-    def __init__(self, project: ops.Project, over: ops.Operator | None = None) -> None:
+    def __init__(
+        self, project: ops.Project, bounds: Bounds, over: ops.Operator | None = None
+    ) -> None:
+        self._bounds = bounds
         self._base = project.input if over is None else over
         self._last = project
         schema = self._base.schema
         self._columns = tuple((name, fold(e, schema)) for name, e in project.columns)
         self._sizes = {name: sum(1 for _ in walk(e)) for name, e in self._columns}
+        self._depths = {name: depth(e) for name, e in self._columns}
 
     def take(self, above: ops.Project) -> bool:
         """Merge one more projection; says whether it could.
 
-        It could if nothing is computed twice, and nothing that can fail is left out or made
-        conditional.
+        It could if nothing is computed twice, and nothing that can fail is made conditional, or
+        left out of an element. (A column of a relation that nobody reads may be left out.)
         """
         inner = dict(self._columns)
         nodes = [(name, list(walk(e))) for name, e in above.columns]
@@ -175,18 +184,23 @@ class _Merged:
         computed = {n: e for n, e in inner.items() if not isinstance(e, Column | Literal)}
         if any(uses[name] > 1 for name in computed):
             return False
-        lazy = any(isinstance(n, Case) for _, found in nodes for n in found)
-        must_not_fail = [e for n, e in computed.items() if lazy or not uses[n]]
-        if not all(cannot_fail(e, self._base.schema) for e in must_not_fail):
+        lazy = any(_waits(n) for _, found in nodes for n in found)
+        whole = self._last.form is not ops.Element.ROW
+        must_not_fail = [e for n, e in computed.items() if lazy or (whole and not uses[n])]
+        if not all(self._bounds.cannot_fail(e, self._base) for e in must_not_fail):
             return False
         sizes = {
             name: len(found) + sum(self._sizes[n.name] for n in found if isinstance(n, Column))
             for name, found in nodes
         }
-        if max(sizes.values()) > _LARGEST:
+        depths = {
+            name: depth(e) + max((self._depths[c] for c in columns_of(e)), default=0)
+            for name, e in above.columns
+        }
+        if max(sizes.values()) > _LARGEST or max(depths.values()) > Limits.expression_depth:
             return False
         self._columns = tuple((name, substitute(e, inner)) for name, e in above.columns)
-        self._sizes, self._last = sizes, above
+        self._sizes, self._depths, self._last = sizes, depths, above
         return True
 
     def operator(self) -> ops.Operator:
@@ -201,6 +215,11 @@ class _Merged:
         if self._base is self._last.input and self._columns == self._last.columns:
             return self._last
         return replace(self._last, input=self._base, columns=self._columns)
+
+
+def _waits(node: Expression) -> bool:
+    """Whether an expression does not evaluate all its operands for every row."""
+    return isinstance(node, Case) or (isinstance(node, Call) and node.function == "coalesce")
 
 
 def conjuncts(predicate: Expression) -> tuple[Expression, ...]:
@@ -229,9 +248,9 @@ def fold(expression: Expression, schema: pa.Schema) -> Expression:
             case Cast(operand, dtype) if infer_type(operand, schema) == dtype:
                 return operand
             case Call("and", arguments):
-                return _fold_boolean("and", arguments, neutral=True)
+                return joined("and", arguments)
             case Call("or", arguments):
-                return _fold_boolean("or", arguments, neutral=False)
+                return joined("or", arguments)
             case Call("not", (Call("not", (inner,)),)):
                 return inner
         return node
@@ -239,7 +258,15 @@ def fold(expression: Expression, schema: pa.Schema) -> Expression:
     return transform(expression, change)
 
 
-def _fold_boolean(name: str, arguments: tuple[Expression, ...], *, neutral: bool) -> Expression:
+def joined(name: str, arguments: Iterable[Expression]) -> Expression:
+    """Join conditions by `and` or `or`; a constant decides, or says nothing.
+
+    >>> str(joined("and", [Column("a"), Literal(True, BOOL), Column("a")]))
+    'a'
+    >>> str(joined("or", [Column("a"), Literal(True, BOOL)]))
+    'True'
+    """
+    neutral = name == "and"
     flat: list[Expression] = []
     for argument in arguments:
         inner = (

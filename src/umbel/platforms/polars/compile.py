@@ -45,6 +45,8 @@ Leaf = Callable[[Scan | Values | Placeholder], pl.LazyFrame]
 
 #: A column for positions of rows, which no plan's column is called.
 _ROW = "umbel_row"
+#: A column that says whether a condition holds.
+_HOLDS = "umbel_holds"
 
 
 def compile_plan(root: Operator, leaf: Leaf) -> pl.LazyFrame:
@@ -236,7 +238,9 @@ def _pairs(join: Join, left: pl.LazyFrame, right: pl.LazyFrame) -> pl.LazyFrame:
     if join.residual is None:
         raise TypeError("a join without a residual condition needs no pairs")
     every = _match(join, left, right, "inner") if join.on else left.join(right, how="cross")
-    return every.filter(_condition(join.residual, join.pair_schema))
+    # A column of its own: what may fail must not be tried on rows before they meet.
+    holds = _condition(join.residual, join.pair_schema).alias(_HOLDS)
+    return every.with_columns(holds).filter(pl.col(_HOLDS)).drop(_HOLDS)
 
 
 def _match(join: Join, left: pl.LazyFrame, right: pl.LazyFrame, how: Any) -> pl.LazyFrame:

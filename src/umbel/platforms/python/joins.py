@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from umbel.plan.operators import Join
+from umbel.plan.safety import cannot_fail
 from umbel.plan.types import common_type
 from umbel.platforms.python.expressions import Evaluate, cast_evaluated, compile_expression
 from umbel.platforms.python.failures import evaluation_error
@@ -184,6 +185,10 @@ class _Meeting:
         self._keeps_left = how in ("left", "full")
         self._wanted = {"semi": True, "anti": False}.get(how)
         self._holds = _condition(operator)
+        # A condition that may fail is tried on all pairs, so that it fails wherever it may.
+        self._whole = operator.residual is not None and not cannot_fail(
+            operator.residual, operator.pair_schema
+        )
         self._matched = bytearray(right_rows if self.keeps_right else 0)
 
     def take(self) -> Piece:
@@ -199,6 +204,8 @@ class _Meeting:
         """Join a left row to some candidates; say whether one of them was a partner."""
         holds = self._holds
         if self.one_is_enough:
+            if self._whole and holds is not None:
+                return True in [holds(row + other) for _, other in others]
             return holds is None or any(holds(row + other) for _, other in others)
         partners = others
         if holds is not None:

@@ -22,6 +22,8 @@ _TO_ARROW = Linear(fixed=2e-5, per_row=6e-7, per_byte=6e-8)
 class PythonPlatform:
     """Runs every operator in this process, on one thread, with plain Python values."""
 
+    evaluates_as_written: bool = True
+
     def __init__(self, name: str = "python") -> None:
         self._name = name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -26,6 +27,7 @@ from umbel.plan.operators import (
     Union,
     Values,
 )
+from umbel.plan.safety import cannot_fail
 from umbel.platforms.python.arrow import BATCH_ROWS, rows_of
 from umbel.platforms.python.expressions import Evaluate, cast_evaluated, compile_expression
 from umbel.platforms.python.failures import current, evaluation_error, unhashable
@@ -194,13 +196,19 @@ def _try_key(operator: Operator, key: Evaluate, row: Any) -> None:
 
 
 def build_limit(operator: Limit, run: Run, inputs: list[Stream]) -> Stream:
-    """Some rows from some row on; reads no further than that."""
+    """Some rows from some row on; reads no further than that.
+
+    Of an order, whose first rows are the same on every engine, all rows are computed that may
+    fail to be.
+    """
+    whole = _may_fail_in_order(operator.input)
 
     def pieces() -> Iterator[Piece]:
         skip, left = operator.offset, operator.count
-        if left == 0:
+        if left == 0 and not whole:
             return
-        for piece in inputs[0]:
+        source = iter(inputs[0])
+        for piece in source:
             if skip >= len(piece):
                 skip -= len(piece)
                 continue
@@ -213,9 +221,27 @@ def build_limit(operator: Limit, run: Run, inputs: list[Stream]) -> Stream:
             left -= len(wanted)
             yield wanted
             if not left:
-                return
+                break
+        if whole:
+            deque(source, maxlen=0)
 
     return Stream.of(run, operator, pieces(), as_rows=inputs[0].as_rows)
+
+
+def _may_fail_in_order(operator: Operator) -> bool:
+    """Whether what may fail stands above an order."""
+    fails = False
+    while isinstance(operator, Project | Filter | Limit | Sort):
+        below = operator.input
+        match operator:
+            case Sort():
+                return fails
+            case Filter(predicate=predicate):
+                fails |= not cannot_fail(predicate, below.schema)
+            case Project(columns=columns):
+                fails |= not all(cannot_fail(e, below.schema) for _, e in columns)
+        operator = below
+    return False
 
 
 def build_sample(operator: Sample, run: Run, inputs: list[Stream]) -> Stream:

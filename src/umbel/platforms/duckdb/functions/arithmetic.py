@@ -68,6 +68,9 @@ def _combine(call: Call) -> exp.Expr:
     if is_decimal(call.dtype):
         return _combine_decimals(call)
     left, right = _cast_all(call)
+    if is_integer(call.dtype) and not _is_short(call):
+        # By name: of `a + 1 > b` DuckDB makes `a > b - 1`, which hides that the sum overflows.
+        return function(call.row.name, left, right)
     return binary(_operator(call), left, right)
 
 

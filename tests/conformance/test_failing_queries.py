@@ -1,0 +1,62 @@
+"""Queries that may fail either fail on every engine and placement, or give one answer on all."""
+
+from __future__ import annotations
+
+import random
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conformance.compare import assert_same_rows
+from tests.conformance.failing_queries import failing_queries
+from tests.conformance.test_random_queries import REGISTRY, pinned, where
+from umbel.executor import run
+from umbel.plan.errors import RunError
+from umbel.plan.operators import Operator, Sort, Values, topological
+from umbel.plan.text import plan_to_text
+
+relaxed = settings(
+    deadline=None,
+    max_examples=120,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def outcome(root: Operator) -> pa.Table | RunError:
+    try:
+        return run(root, platforms=REGISTRY).table
+    except RunError as error:
+        return error
+
+
+def check(root: Operator, placed: Operator) -> None:
+    """The outcome of a plan is that of the reference, which evaluates operator by operator."""
+    expected, actual = outcome(pinned(root, "python")), outcome(placed)
+    tables = [op.table.to_pydict() for op in topological(root) if isinstance(op, Values)]
+    context = f"{plan_to_text(placed, where)}\n{tables}"
+    if isinstance(expected, RunError) or isinstance(actual, RunError):
+        failed = [isinstance(found, RunError) for found in (expected, actual)]
+        assert all(failed), f"{context}\n{expected}\n{actual}"
+        return
+    assert_same_rows(actual, expected, ordered=isinstance(root, Sort), context=context)
+
+
+@pytest.mark.parametrize("engine", [p.name for p in REGISTRY if p.name != "python"])
+@relaxed
+@given(root=failing_queries())
+def test_on_one_engine(engine: str, root: Operator) -> None:
+    check(root, pinned(root, engine))
+
+
+@relaxed
+@given(root=failing_queries(), seed=st.integers(0, 2**32))
+def test_on_mixed_placements(root: Operator, seed: int) -> None:
+    check(root, pinned(root, random.Random(seed)))
+
+
+@relaxed
+@given(root=failing_queries())
+def test_rewritten(root: Operator) -> None:
+    check(root, root)
