@@ -41,7 +41,10 @@ class Bounds:
         >>> Bounds().cannot_fail(Call("add", (Column("a"), Literal(1, pa.int64()))), values)
         True
         """
-        schema = pa.schema([field for operator in inputs for field in operator.schema])
+        if len(inputs) == 1:
+            schema = inputs[0].schema
+        else:
+            schema = pa.schema([field for operator in inputs for field in operator.schema])
         return cannot_fail(expression, schema, _Columns(self, inputs))
 
     def of(self, operator: ops.Operator, name: str, depth: int = 0) -> Range | None:

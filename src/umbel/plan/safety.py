@@ -24,7 +24,6 @@ from umbel.plan.expressions import (
     Expression,
     Literal,
     WindowCall,
-    columns_of,
     walk,
 )
 from umbel.plan.functions import CATALOGUE, Nulls
@@ -90,17 +89,21 @@ _SUMMABLE = 2**31
 _SUMMABLE_DIGITS = MAX_DECIMAL_PRECISION - 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What is known of an expression's values.
 
     Attributes:
+        dtype: their type.
         safe: it has a value, or null, for every row.
         bounds: the least and greatest value that it can have, for integers.
+        constant: it reads no column.
     """
 
+    dtype: pa.DataType
     safe: bool
     bounds: Range | None = None
+    constant: bool = False
 
 
 def cannot_fail(
@@ -156,6 +159,8 @@ def _all_of(expressions: Sequence[Expression]) -> frozenset[str]:
 
 
 class _Examiner:
+    """Goes through an expression once, from its leaves up."""
+
     def __init__(self, schema: pa.Schema, bounds: Mapping[str, Range]) -> None:
         self._schema = schema
         self._bounds = bounds
@@ -163,10 +168,11 @@ class _Examiner:
     def outcome(self, node: Expression) -> Outcome:
         match node:
             case Column(name):
-                return Outcome(True, self._bounds.get(name) or _of_type(self._type(node)))
+                dtype = infer_type(node, self._schema)
+                return Outcome(dtype, True, self._bounds.get(name) or _of_type(dtype))
             case Literal(value, dtype):
                 known = is_integer(dtype) and value is not None
-                return Outcome(True, (value, value) if known else None)
+                return Outcome(dtype, True, (value, value) if known else None, constant=True)
             case Cast():
                 return self._cast(node)
             case Case():
@@ -175,84 +181,81 @@ class _Examiner:
                 return self._call(node)
             case AggregateCall() | WindowCall():
                 return self._over_rows(node)
-        return Outcome(False)
-
-    def _type(self, node: Expression) -> pa.DataType:
-        return infer_type(node, self._schema)
+        raise TypeError(f"not an expression: {node!r}")
 
     def _cast(self, cast: Cast) -> Outcome:
-        inner = self.outcome(cast.operand)
-        source, target = self._type(cast.operand), cast.dtype
+        inner, target = self.outcome(cast.operand), cast.dtype
         bounds = _of_type(target)
         if inner.bounds is not None and bounds is not None:
-            fits = bounds[0] <= inner.bounds[0] and inner.bounds[1] <= bounds[1]
-            return Outcome(
-                inner.safe and (fits or not cast.strict), inner.bounds if fits else bounds
-            )
-        return Outcome(inner.safe and (not cast.strict or _widens(source, target)), bounds)
+            fits = _within(inner.bounds, bounds)
+            safe = inner.safe and (fits or not cast.strict)
+            return Outcome(target, safe, inner.bounds if fits else bounds, inner.constant)
+        safe = inner.safe and (not cast.strict or _widens(inner.dtype, target))
+        return Outcome(target, safe, bounds, inner.constant)
 
     def _case(self, case: Case) -> Outcome:
         outcomes = [self.outcome(child) for child in case.children]
         values = [outcomes[i] for i in range(1, 2 * len(case.branches), 2)]
         values += outcomes[2 * len(case.branches) :]
-        return Outcome(all(o.safe for o in outcomes), _union([o.bounds for o in values]))
+        dtype = pa.null()
+        for value in values:
+            dtype = common_type(dtype, value.dtype)
+        safe = all(o.safe for o in outcomes) and all(_widens(o.dtype, dtype) for o in values)
+        return Outcome(dtype, safe, _union([o.bounds for o in values]))
 
     def _call(self, call: Call) -> Outcome:
         given = [self.outcome(argument) for argument in call.arguments]
-        dtype = self._type(call)
+        dtype = CATALOGUE[call.function].result_type([o.dtype for o in given], call.arguments)
         limits = _of_type(dtype)
         bounds = _range_of(call, [o.bounds for o in given])
         if not all(o.safe for o in given):
-            return Outcome(False, limits)
-        if not columns_of(call) and _is_constant(call):
+            return Outcome(dtype, False, limits)
+        if all(o.constant for o in given):
             return _constant(call, dtype)
         if call.function in TOTAL:
-            return Outcome(True, bounds or limits)
+            return Outcome(dtype, True, bounds or limits)
         if call.function in ("add", "subtract", "multiply", "negate", "abs"):
             if is_float(dtype):
-                return Outcome(True)
+                return Outcome(dtype, True)
             if is_decimal(dtype):
-                return Outcome(self._decimals_fit(call))
-            fits = limits is not None and bounds is not None and _within(bounds, limits)
-            return Outcome(fits, bounds if fits else limits)
-        if call.function in ("floor_divide", "truncate_divide") and limits is not None:
-            fits = bounds is not None and _within(bounds, limits)
-            return Outcome(fits, bounds if fits else limits)
-        return Outcome(False, limits)
-
-    def _decimals_fit(self, call: Call) -> bool:
-        """Whether 38 digits have room for the exact result of any operands."""
-        types = [self._type(argument) for argument in call.arguments]
-        if not all(is_integer(t) or is_decimal(t) for t in types):
-            return False
-        exact = [exact_type(t) for t in types]
-        if call.function == "multiply":
-            return sum(t.precision for t in exact) <= MAX_DECIMAL_PRECISION
-        if len(exact) == 1:
-            return True
-        whole, scale = max(t.precision - t.scale for t in exact), max(t.scale for t in exact)
-        return bool(whole + scale + 1 <= MAX_DECIMAL_PRECISION)
+                return Outcome(dtype, _decimals_fit(call.function, [o.dtype for o in given]))
+        elif call.function not in ("floor_divide", "truncate_divide"):
+            return Outcome(dtype, False, limits)
+        fits = limits is not None and bounds is not None and _within(bounds, limits)
+        return Outcome(dtype, fits, bounds if fits else limits)
 
     def _over_rows(self, call: AggregateCall | WindowCall) -> Outcome:
         outcomes = [self.outcome(child) for child in call.children]
-        dtype = self._type(call)
-        limits = _of_type(dtype)
-        if not all(o.safe for o in outcomes):
-            return Outcome(False, limits)
-        if call.function in _TOTAL_OVER_ROWS:
-            return Outcome(True, limits)
+        given = [o.dtype for o in outcomes[: len(call.arguments)]]
+        dtype = CATALOGUE[call.function].result_type(given, call.arguments)
+        safe = all(o.safe for o in outcomes)
         if call.function in ("sum", "mean"):
-            (argument,) = call.arguments
-            source, bounds = self._type(argument), outcomes[0].bounds
-            if is_float(source) or pa.types.is_boolean(source):
-                return Outcome(True, limits)
-            if is_decimal(source):
-                return Outcome(source.precision <= _SUMMABLE_DIGITS)
-            if is_integer(source) and call.function == "mean":
-                return Outcome(True)
-            fits = bounds is not None and _within(bounds, (-_SUMMABLE, _SUMMABLE))
-            return Outcome(fits, limits)
-        return Outcome(False, limits)
+            safe = safe and _sum_fits(call.function, outcomes[0])
+        else:
+            safe = safe and call.function in _TOTAL_OVER_ROWS
+        return Outcome(dtype, safe, _of_type(dtype))
+
+
+def _sum_fits(function: str, argument: Outcome) -> bool:
+    source = argument.dtype
+    if is_decimal(source):
+        return bool(source.precision <= _SUMMABLE_DIGITS)
+    if is_integer(source) and function == "sum":
+        return argument.bounds is not None and _within(argument.bounds, (-_SUMMABLE, _SUMMABLE))
+    return True
+
+
+def _decimals_fit(function: str, types: Sequence[pa.DataType]) -> bool:
+    """Whether 38 digits have room for the exact result of any operands."""
+    if not all(is_integer(t) or is_decimal(t) for t in types):
+        return False
+    exact = [exact_type(t) for t in types]
+    if function == "multiply":
+        return sum(t.precision for t in exact) <= MAX_DECIMAL_PRECISION
+    if len(exact) == 1:
+        return True
+    whole, scale = max(t.precision - t.scale for t in exact), max(t.scale for t in exact)
+    return bool(whole + scale + 1 <= MAX_DECIMAL_PRECISION)
 
 
 def _of_type(dtype: pa.DataType) -> Range | None:
@@ -306,8 +309,9 @@ def _range_of(call: Call, given: Sequence[Range | None]) -> Range | None:
     return None
 
 
-def _is_constant(call: Call) -> bool:
-    return all(isinstance(node, Call | Cast | Literal) for node in walk(call))
+def is_constant(expression: Expression) -> bool:
+    """Whether an expression reads no column, and no rows."""
+    return all(isinstance(node, Call | Cast | Literal) for node in walk(expression))
 
 
 def _constant(call: Call, dtype: pa.DataType) -> Outcome:
@@ -315,9 +319,9 @@ def _constant(call: Call, dtype: pa.DataType) -> Outcome:
     try:
         value = _value(call)
     except Exception:  # noqa: BLE001 (whatever it raises, it would raise for every row)
-        return Outcome(False, _of_type(dtype))
+        return Outcome(dtype, False, _of_type(dtype))
     known = is_integer(dtype) and value is not None
-    return Outcome(True, (value, value) if known else _of_type(dtype))
+    return Outcome(dtype, True, (value, value) if known else _of_type(dtype), constant=True)
 
 
 def constant_value(expression: Expression) -> Any:
@@ -326,7 +330,7 @@ def constant_value(expression: Expression) -> Any:
     >>> constant_value(Call("less", (Literal(1, pa.int64()), Literal(2, pa.int64()))))
     True
     """
-    if not all(isinstance(node, Call | Cast | Literal) for node in walk(expression)):
+    if not is_constant(expression):
         return None
     try:
         return _value(expression)
@@ -340,7 +344,7 @@ def is_constant_null(expression: Expression) -> bool:
     >>> is_constant_null(Call("abs", (Literal(None, pa.int64()),)))
     True
     """
-    if not all(isinstance(node, Call | Cast | Literal) for node in walk(expression)):
+    if not is_constant(expression):
         return False
     try:
         return _value(expression) is None
