@@ -19,7 +19,7 @@ from umbel.plan.text import plan_to_text
 
 relaxed = settings(
     deadline=None,
-    max_examples=120,
+    max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
