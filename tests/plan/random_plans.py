@@ -68,6 +68,8 @@ from umbel.plan.operators import (
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import (
     CsvSink,
+    DeltaSink,
+    IcebergSink,
     IpcSink,
     JsonLinesSink,
     ParquetSink,
@@ -76,6 +78,8 @@ from umbel.plan.sinks import (
 )
 from umbel.plan.sources import (
     CsvSource,
+    DeltaSource,
+    IcebergSource,
     IpcSource,
     JsonLinesSource,
     MemorySource,
@@ -193,7 +197,8 @@ def leaves(draw: Any) -> Operator:
     """Scans of every kind of source, constant tables and placeholders."""
     schema = draw(schemas)
     paths = tuple(draw(st.lists(texts, min_size=1, max_size=2)))
-    kinds = ["text", "csv", "json", "parquet", "ipc", "memory", "relation", "query", "values"]
+    kinds = ["text", "csv", "json", "parquet", "ipc", "memory", "relation", "query", "delta",
+             "iceberg", "values"]  # fmt: skip
     match draw(st.sampled_from(kinds)):
         case "text":
             schema = pa.schema([pa.field("value", pa.string(), nullable=False)])
@@ -211,6 +216,12 @@ def leaves(draw: Any) -> Operator:
             source = MemorySource(schema, draw(texts), draw(st.sampled_from(["row", "record"])))
         case "relation":
             source = RelationSource(schema, "warehouse", paths)
+        case "delta":
+            version = draw(st.integers(0, 2**40))
+            source = DeltaSource(schema, paths, tuple(schema.names[-1:]), version)
+        case "iceberg":
+            snapshot = draw(st.none() | st.integers(0, 2**62))
+            source = IcebergSource(schema, paths, (), snapshot, "ice.db.t")
         case "query":
             source = QuerySource(schema, "warehouse", draw(texts))
         case _:
@@ -386,6 +397,12 @@ def functional(draw: Any) -> Operator:
     )
     if draw(st.booleans()):
         mode = draw(st.sampled_from(["error", "replace", "append"]))
+        kept = pa.schema([f for f in frame.schema if pa.types.is_signed_integer(f.type)])
+        if len(kept) > 1:
+            frame = ToFrame(input=plan, columns=kept)
+            by = tuple(kept.names[:1])
+            lakes = [DeltaSink(mode, by, "lake/t"), IcebergSink(mode, by, "ice", ("db", "t"))]
+            return Write(input=frame, sink=draw(st.sampled_from(lakes)))
         return Write(input=frame, sink=RelationSink("warehouse", ("public", "t"), mode))
     flat = not any(pa.types.is_nested(t) or pa.types.is_binary(t) for t in frame.schema.types)
     return Write(input=frame, sink=CsvSink("o") if flat else sink)

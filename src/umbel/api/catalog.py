@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -120,15 +123,15 @@ class Catalog:
         self._platforms = platforms
         self._namespaces: dict[str, Namespace] = {}
 
-    def attach(self, name: str, url: str, **options: Any) -> None:
+    def attach(self, name: str, url: str | os.PathLike[str], **options: Any) -> None:
         """Give a database, a lakehouse or another place of tables a name in this session.
 
         Nothing is connected before a table is asked for.
 
         Args:
             name: the name, which tables carry before a dot.
-            url: where it is: scheme://user@host:port/path. A password in it is split off at once
-                and never shown.
+            url: where it is: scheme://user@host:port/path, or the path of a folder. A password in
+                it is split off at once and never shown.
             options: further parts of the address. Secrets are references: `password="env:NAME"`
                 reads a variable of the environment, `password="file:/path"` a file.
 
@@ -137,6 +140,9 @@ class Catalog:
             UnknownNameError: nothing that is installed takes such URLs.
         """
         self._check_name(name)
+        url = os.fspath(url)
+        if "://" not in url and (os.sep in url or Path(url).is_dir()):
+            url = "file://" + quote(str(Path(url).expanduser().absolute()))
         address = Address.of(url, options)
         known = openers()
         if address.scheme in self._platforms.schemes:

@@ -56,7 +56,8 @@ from umbel.plan.operators import (
     Union,
     Values,
 )
-from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, TextSink
+from umbel.plan.sinks import CsvSink, DeltaSink, IpcSink, JsonLinesSink, ParquetSink, TextSink
+from umbel.plan.sources import split_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -521,6 +522,48 @@ class DataFrame(FrameDisplay, Handle):
     def write_text(self, path: Path, *, exists: OneOf["replace", "fail"] = "replace") -> Result:
         """Run, and write each row as a line of text; see `write_parquet`."""
         return self._write(TextSink(os.fspath(path), exists))
+
+    def write_delta(
+        self,
+        path: Path,
+        *,
+        mode: OneOf["error", "replace", "append"] = "error",
+        partition_by: str | Sequence[str] = (),
+    ) -> Result:
+        """Run, and write the rows as the next version of a Delta table, all of them or none.
+
+        Args:
+            path: its folder, of this machine or an object store.
+            mode: what to do if it exists: fail before anything runs, replace it, or append rows.
+            partition_by: columns whose values say in which folders the files of a new table go.
+
+        Returns:
+            The folder and the number of rows in `.table`, and the record of the run in `.run`.
+        """
+        columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+        return self._write(DeltaSink(path=os.fspath(path), mode=mode, partition_by=columns))
+
+    def write_iceberg(
+        self,
+        table: TableName,
+        *,
+        catalog: str,
+        mode: OneOf["error", "replace", "append"] = "error",
+        partition_by: str | Sequence[str] = (),
+    ) -> Result:
+        """Run, and write the rows as the next snapshot of an Iceberg table, all of them or none.
+
+        Args:
+            table: its name in the catalogue, "db.table".
+            catalog: what the catalogue is attached as.
+            mode: what to do if it exists: fail before anything runs, replace its rows, or append.
+            partition_by: columns whose values a new table's files are split by.
+
+        Returns:
+            The table and the number of rows in `.table`, and the record of the run in `.run`.
+        """
+        parts = split_name(table) if isinstance(table, str) else tuple(table)
+        return self.write_table((catalog, *parts), mode=mode, partition_by=partition_by)
 
     def write_table(
         self,

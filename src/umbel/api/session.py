@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +16,7 @@ from umbel.api.located import here, located, located_methods
 from umbel.api.values import TypeLike, schema_of
 from umbel.plan.errors import PlanError, SourceError, TypeClashError
 from umbel.plan.operators import Element, Operator, Scan
-from umbel.plan.sources import MemorySource, Source
+from umbel.plan.sources import MemorySource, Source, split_name
 from umbel.plan.types import canonical_type, type_to_json
 
 if TYPE_CHECKING:
@@ -352,6 +353,52 @@ class Session:
         from umbel.catalog.infer import ipc_source
 
         return self._frame(ipc_source(_paths(paths)))
+
+    def read_delta(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        version: int | None = None,
+        timestamp: datetime.datetime | str | None = None,
+    ) -> DataFrame:
+        """A DataFrame of a Delta table, as it is now or was at a version; it stays at that version.
+
+        Args:
+            path: its folder, of this machine or an object store: "s3://lake/orders".
+            version: what its log counts, from 0.
+            timestamp: the version that was the latest then; without a time zone it is UTC.
+        """
+        from umbel.catalog.delta import delta_source
+
+        return self._frame(delta_source(os.fspath(path), version=version, timestamp=timestamp))
+
+    def read_iceberg(
+        self,
+        table: TableName,
+        *,
+        catalog: str | None = None,
+        snapshot: int | None = None,
+        as_of: datetime.datetime | str | None = None,
+    ) -> DataFrame:
+        """A DataFrame of an Iceberg table, as it is now or was; it stays at that snapshot.
+
+        Args:
+            table: its name in the catalogue, "db.table", or the path of its metadata file.
+            catalog: what the catalogue is attached as.
+            snapshot: the snapshot's id.
+            as_of: the snapshot that was current then; without a time zone it is UTC.
+        """
+        if catalog is None:
+            if isinstance(table, str) and table.endswith(".metadata.json"):
+                from umbel.catalog.iceberg import static_source
+
+                return self._frame(static_source(table, snapshot=snapshot, as_of=as_of))
+            raise PlanError(
+                "an Iceberg table is found by its catalogue",
+                hint="session.catalog.attach('ice', 'iceberg+…'), then catalog='ice'",
+            )
+        parts = split_name(table) if isinstance(table, str) else tuple(table)
+        return self.table((catalog, *parts), snapshot=snapshot, as_of=as_of)
 
     def _frame(self, source: Source) -> DataFrame:
         return DataFrame(Scan(source=source, origin=here()), self)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from umbel.catalog.files import compression_of
+from umbel.catalog.files import compression_of, is_remote
+from umbel.catalog.stores.registry import open_file, store_of
 from umbel.plan.errors import SourceError
 from umbel.plan.sources import CsvSource
 from umbel.plan.types import type_name
@@ -47,6 +48,9 @@ def open_quote(source: CsvSource, path: str, line: int) -> SourceError:
 
 def damaged(path: str, error: Exception) -> SourceError:
     """Make the error for a file that ends too early or does not decompress."""
+    elsewhere = of_the_store(path, error)
+    if elsewhere is not None:
+        return elsewhere
     compression = compression_of(path)
     what = f"the {compression} data is damaged or cut off" if compression else "cannot be read"
     return SourceError(
@@ -57,15 +61,30 @@ def damaged(path: str, error: Exception) -> SourceError:
 
 def malformed(path: str, form: str, error: Exception) -> SourceError:
     """Make the error for a file that is not what it should be."""
-    if not Path(path).exists():
+    elsewhere = of_the_store(path, error)
+    if elsewhere is not None:
+        return elsewhere
+    if not is_remote(path) and not Path(path).exists():
         return vanished(path)
-    if Path(path).stat().st_size == 0:
+    if _is_empty(path):
         return SourceError(f"{path}: the file is empty", hint="leave it out of the paths")
     first = str(error).strip().split("\n", 1)[0]
     return SourceError(
         f"{path}: not well-formed {form}: {first}",
         hint="repair the file, or leave it out of the paths",
     )
+
+
+def of_the_store(path: str, error: BaseException) -> SourceError | None:
+    """Make the error for a file whose store, not whose bytes, made reading fail; None if it did."""
+    return store_of(path).explain(path, error) if is_remote(path) else None
+
+
+def _is_empty(path: str) -> bool:
+    if is_remote(path):
+        with open_file(path) as file:
+            return not file.read(1)
+    return Path(path).stat().st_size == 0
 
 
 def changed(path: str, what: str, kind: str) -> SourceError:
@@ -89,6 +108,7 @@ __all__ = [
     "damaged",
     "invalid_text",
     "malformed",
+    "of_the_store",
     "open_quote",
     "vanished",
     "wrong_value",

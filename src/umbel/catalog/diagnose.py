@@ -20,7 +20,7 @@ from umbel.plan.sources import (
     FileSource,
     IpcSource,
     JsonLinesSource,
-    ParquetSource,
+    ParquetFiles,
     Source,
     TextSource,
 )
@@ -81,7 +81,7 @@ def _diagnose_file(
             return find_csv_error(source, entry.path, read.names)
         case JsonLinesSource():
             return find_json_error(entry.path, read)
-        case ParquetSource():
+        case ParquetFiles():
             for batch in parquet_batches(source, entry, stored.names):
                 batch.validate()
         case IpcSource():

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from umbel.catalog.columns import columns_of_file
 from umbel.catalog.csv_rows import find_csv_error, header_of
-from umbel.catalog.files import FileEntry, resolve
+from umbel.catalog.files import FileEntry, is_remote, resolve
 from umbel.catalog.json_rows import sample_types, settled, unify
 from umbel.catalog.readers import csv_batches
 from umbel.catalog.samples import type_of_texts
@@ -153,6 +153,9 @@ def json_source(paths: Paths, *, schema: pa.Schema | None = None) -> JsonLinesSo
 def parquet_source(paths: Paths) -> ParquetSource:
     """Describe Parquet files; all must have the same columns, in any order.
 
+    Of files of other machines the first one's footer is read; the others are checked as they are
+    read.
+
     Raises:
         SourceError: a file is missing or malformed, or has other columns than the first.
     """
@@ -256,6 +259,11 @@ def _same_columns(source: FileSource, files: Sequence[FileEntry]) -> list[pa.Fie
     first = columns_of_file(source, files[0])
     _check_unique(files[0].path, first.names)
     fields = {f.name: f for f in first}
+    if is_remote(files[0].path):
+        # A footer elsewhere costs a round trip: one is read, and a file of other columns is found
+        # when it is read. Any column may then have nulls, as no other file was asked.
+        alike = len(files) == 1
+        return [f if alike else f.with_nullable(True) for f in fields.values()]
     for entry in files[1:]:
         other = columns_of_file(source, entry)
         if other is first:

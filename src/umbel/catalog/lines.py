@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from umbel.catalog.complaints import damaged, vanished
-from umbel.catalog.files import compression_of
+from umbel.catalog.files import compression_of, is_remote
+from umbel.catalog.stores.registry import open_file
 from umbel.plan.errors import SourceError
 
 #: Bytes of text that are read and cut into lines at once.
@@ -20,6 +21,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def open_bytes(path: str) -> Any:
     """Open a file for reading, decompressed by its suffix: .gz, .zst, .bz2."""
     try:
+        if is_remote(path):
+            return pa.input_stream(open_file(path), compression=compression_of(path))
         return pa.input_stream(path, compression=compression_of(path))
     except FileNotFoundError:
         raise vanished(path) from None

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from umbel.catalog.files import resolve
+from umbel.catalog.stores.base import FileEntry
 from umbel.plan.expressions import Call, Column, Expression, Literal
+from umbel.plan.sources import FileSource, IcebergSource
+
+#: A column, a comparison, and a constant.
+Test = tuple[str, str, Any]
 
 _MIRRORED = {
     "equal": "equal",
@@ -14,6 +20,48 @@ _MIRRORED = {
     "greater": "less",
     "greater_equal": "less_equal",
 }
+
+
+def may_match(entry: FileEntry, predicate: Expression | None) -> bool:
+    """Whether `predicate` may be true for a row of a file, by its folders and its table's log.
+
+    >>> import pyarrow as pa
+    >>> entry = FileEntry("a.parquet", 9, {"year": 2023}, bounds={"n": (5, 9, 0)})
+    >>> may_match(entry, Call("equal", (Column("year"), Literal(2024, pa.int64()))))
+    False
+    >>> may_match(entry, Call("less", (Column("n"), Literal(5, pa.int64()))))
+    False
+    """
+    for name, function, value in comparisons(predicate):
+        if name in entry.partitions:
+            known = entry.partitions[name]
+            if not _possible(function, known, known, value):
+                return False
+        elif name in entry.bounds:
+            low, high, nulls = entry.bounds[name]
+            if entry.rows is not None and entry.rows == nulls:
+                return False  # a comparison with null is never true
+            # Floats: a NaN is greater than any number but in no statistics, so they exclude nothing.
+            if low is None or high is None or isinstance(low, float):
+                continue
+            if not _possible(function, low, high, value):
+                return False
+    return True
+
+
+def scan_files(source: FileSource, predicate: Expression | None = None) -> list[FileEntry]:
+    """Find the files of a source, but for those in which `predicate` can be true of no row.
+
+    Raises:
+        SourceError: see `umbel.catalog.files.resolve`.
+    """
+    if isinstance(source, IcebergSource):
+        from umbel.catalog.iceberg import iceberg_files
+
+        files = iceberg_files(source, predicate)
+    else:
+        files = resolve(source)
+    return [entry for entry in files if may_match(entry, predicate)]
 
 
 def row_groups(
@@ -52,7 +100,7 @@ def row_groups(
     ]
 
 
-def comparisons(predicate: Expression | None) -> Iterable[tuple[str, str, Any]]:
+def comparisons(predicate: Expression | None) -> Iterable[Test]:
     """Yield (column, comparison, constant) for each that must hold where the predicate is true.
 
     >>> import pyarrow as pa
@@ -101,4 +149,4 @@ def _possible(function: str, low: Any, high: Any, value: Any) -> bool:
         return True
 
 
-__all__: Sequence[str] = ["comparisons", "row_groups"]
+__all__: Sequence[str] = ["Test", "comparisons", "may_match", "row_groups", "scan_files"]

@@ -7,6 +7,7 @@ file and, where it can be told, the row and the column.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -23,10 +24,12 @@ from umbel.catalog.csv_rows import (
     find_csv_error,
     line_of_open_quote,
 )
-from umbel.catalog.files import FileEntry, resolve
+from umbel.catalog.files import FileEntry, is_remote
+from umbel.catalog.footers import parquet_metadata
 from umbel.catalog.json_rows import cast_json, find_json_error, json_type
 from umbel.catalog.lines import BLOCK, line_blocks, open_bytes
-from umbel.catalog.pruning import row_groups
+from umbel.catalog.pruning import may_match, row_groups, scan_files
+from umbel.catalog.stores.registry import open_file
 from umbel.catalog.texts import value_of_text
 from umbel.plan.errors import EvaluationError, SourceError
 from umbel.plan.expressions import Expression
@@ -35,7 +38,7 @@ from umbel.plan.sources import (
     FileSource,
     IpcSource,
     JsonLinesSource,
-    ParquetSource,
+    ParquetFiles,
     TextSource,
 )
 from umbel.plan.types import canonical_schema
@@ -68,7 +71,7 @@ def read(
     wanted = list(source.schema.names) if columns is None else list(columns)
     schema = pa.schema([source.schema.field(name) for name in wanted])
     stored = pa.schema([f for f in schema if f.name not in source.partitions])
-    for entry in resolve(source) if files is None else files:
+    for entry in scan_files(source, predicate) if files is None else files:
         first = 1
         for block in _batches(source, entry, stored, predicate):
             # Texts are converted in few rows at once: a limit may need no more.
@@ -89,7 +92,7 @@ def _batches(
             return csv_batches(source, entry.path, stored.names)
         case JsonLinesSource():
             return json_batches(entry.path, stored)
-        case ParquetSource():
+        case ParquetFiles():
             return parquet_batches(source, entry, stored.names, predicate)
         case IpcSource():
             return ipc_batches(source, entry, stored.names)
@@ -233,22 +236,48 @@ def json_batches(path: str, stored: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def parquet_batches(
-    source: ParquetSource,
+    source: ParquetFiles,
     entry: FileEntry,
     columns: Sequence[str],
     predicate: Expression | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Read columns of a Parquet file, without row groups where `predicate` cannot be true."""
-    import pyarrow.parquet as parquet
+    if not may_match(entry, predicate):
+        return
+    if entry.task is not None:
+        from umbel.catalog.iceberg import task_batches
 
+        yield from task_batches(entry.task, columns)
+        return
     try:
-        with parquet.ParquetFile(entry.path) as file:
+        with _open_parquet(entry) as file:
             compare(source, entry.path, canonical_schema(file.schema_arrow))
             groups = row_groups(file.metadata, predicate, entry.partitions)
-            if groups:
-                yield from file.iter_batches(columns=list(columns), row_groups=groups)
+            there = set(file.schema_arrow.names)
+            missing = [name for name in columns if name not in there]
+            present = [name for name in columns if name in there]
+            for batch in file.iter_batches(columns=present, row_groups=groups) if groups else ():
+                yield _with_nulls(batch, source.schema, missing) if missing else batch
     except (pa.ArrowException, OSError) as error:
         raise malformed(entry.path, "Parquet", error) from error
+
+
+def _with_nulls(batch: pa.RecordBatch, schema: pa.Schema, missing: Sequence[str]) -> pa.RecordBatch:
+    """Add columns that the table got after the file was written."""
+    nulls = [pa.nulls(batch.num_rows, schema.field(name).type) for name in missing]
+    return pa.RecordBatch.from_arrays(
+        [*batch.columns, *nulls], names=[*batch.schema.names, *missing]
+    )
+
+
+def _open_parquet(entry: FileEntry) -> Any:
+    """Open a Parquet file; of one elsewhere the columns of a row group are fetched together."""
+    import pyarrow.parquet as parquet
+
+    if not is_remote(entry.path):
+        return parquet.ParquetFile(entry.path)
+    metadata = parquet_metadata(entry)
+    return parquet.ParquetFile(open_file(entry.path), metadata=metadata, pre_buffer=True)
 
 
 def ipc_batches(
@@ -259,7 +288,7 @@ def ipc_batches(
     It is not mapped into memory: if another program cuts off a file that is, the process dies.
     """
     try:
-        with pa.OSFile(entry.path) as file:
+        with open_file(entry.path) as file:
             found = pa.ipc.open_file(file).schema
             compare(source, entry.path, canonical_schema(found))
             wanted = [found.get_field_index(name) for name in columns]

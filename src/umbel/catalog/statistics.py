@@ -16,8 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from umbel.catalog.complaints import damaged, malformed
-from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.catalog.complaints import damaged
+from umbel.catalog.files import FileEntry, compression_of, is_remote, resolve
+from umbel.catalog.footers import ipc_rows, parquet_metadata, read_all
+from umbel.catalog.stores.registry import open_file
 from umbel.lazy import LazyModule
 from umbel.plan.sources import (
     CsvSource,
@@ -25,7 +27,7 @@ from umbel.plan.sources import (
     IpcSource,
     JsonLinesSource,
     MemorySource,
-    ParquetSource,
+    ParquetFiles,
     Source,
     TextSource,
 )
@@ -35,6 +37,9 @@ pc = LazyModule("pyarrow.compute")
 
 #: Footers that are read at most; more files are reckoned from these.
 FOOTERS = 64
+
+#: The same, of files of other machines, whose footers cost a round trip each.
+FOOTERS_ELSEWHERE = 8
 
 #: Files of text that are sampled at most, and bytes of each.
 SAMPLES, SAMPLE_BYTES = 4, 2**16
@@ -124,7 +129,7 @@ def statistics(source: Source) -> TableStatistics:
     match source:
         case MemorySource():
             return _of_memory(source)
-        case ParquetSource():
+        case ParquetFiles():
             return _of_footers(source, parquet_footer)
         case IpcSource():
             return _of_footers(source, ipc_footer)
@@ -195,24 +200,31 @@ class Footer:
     columns: Mapping[str, ColumnStatistics]
 
 
-def parquet_footer(path: str, modified: int, size: int) -> Footer:
-    """Read the footer of a Parquet file, once as long as the file stays as it is."""
-    return _parquet_footer(path, modified, size)
+def parquet_footer(entry: FileEntry) -> Footer:
+    """Sum up the footer of a Parquet file."""
+    if entry.rows is not None:
+        return _of_log(entry)
+    return _summed(parquet_metadata(entry))
 
 
-def ipc_footer(path: str, modified: int, size: int) -> Footer:
-    """Count the rows of an Arrow IPC file, once as long as the file stays as it is."""
-    return _ipc_footer(path, modified, size)
+def ipc_footer(entry: FileEntry) -> Footer:
+    """Count the rows of an Arrow IPC file."""
+    return Footer(ipc_rows(entry), entry.size, {})
 
 
-@lru_cache(maxsize=4096)
-def _parquet_footer(path: str, modified: int, size: int) -> Footer:
-    import pyarrow.parquet as parquet
+def _of_log(entry: FileEntry) -> Footer:
+    """Sum up what a table's log says of a file, whose own footer then need not be read."""
+    rows = entry.rows or 0
+    columns = {
+        name: ColumnStatistics(
+            _bound(low), _bound(high), None if nulls is None or not rows else nulls / rows
+        )
+        for name, (low, high, nulls) in entry.bounds.items()
+    }
+    return Footer(rows, 3 * entry.size, columns)
 
-    try:
-        metadata = parquet.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
-        raise malformed(path, "Parquet", error) from error
+
+def _summed(metadata: Any) -> Footer:
     columns: dict[str, ColumnStatistics] = {}
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     for position in range(metadata.num_columns):
@@ -240,21 +252,12 @@ def _of_groups(parts: Sequence[Any], rows: int) -> ColumnStatistics:
     )
 
 
-@lru_cache(maxsize=4096)
-def _ipc_footer(path: str, modified: int, size: int) -> Footer:
-    try:
-        with pa.memory_map(path) as file:
-            reader = pa.ipc.open_file(file)
-            rows = reader.num_record_batches and reader.count_rows()
-    except (pa.ArrowException, OSError) as error:
-        raise malformed(path, "Arrow IPC", error) from error
-    return Footer(rows, size, {})
-
-
-def _of_footers(source: FileSource, read: Callable[[str, int, int], Footer]) -> TableStatistics:
+def _of_footers(source: FileSource, read: Callable[[FileEntry], Footer]) -> TableStatistics:
     files = resolve(source)
-    looked = _spread(files, FOOTERS)
-    footers = [read(entry.path, entry.modified, entry.size) for entry in looked]
+    known = all(entry.rows is not None for entry in files)
+    most = FOOTERS_ELSEWHERE if files and is_remote(files[0].path) else FOOTERS
+    looked = files if known else _spread(files, most)
+    footers = read_all(looked, read)
     size = sum(entry.size for entry in files)
     rows = sum(footer.rows for footer in footers)
     unpacked = sum(footer.size for footer in footers)
@@ -262,7 +265,8 @@ def _of_footers(source: FileSource, read: Callable[[str, int, int], Footer]) -> 
     columns.update(_of_partitions(source, files))
     width = max(_width(source.schema) / 4, unpacked / rows) if rows else _width(source.schema)
     if len(looked) == len(files):
-        return TableStatistics(Interval(rows, rows, 1.0), size, width, columns, files=len(files))
+        left = max(0, rows - sum(entry.deletes for entry in files))
+        return TableStatistics(Interval(left, rows, 1.0), size, width, columns, files=len(files))
     reckoned = rows * size / max(1, sum(entry.size for entry in looked))
     interval = Interval(max(rows, reckoned / 1.5), max(rows, reckoned * 1.5), 0.8)
     # Bounds of a part of the files are no bounds of all of them.
@@ -352,7 +356,7 @@ def _sample(path: str, modified: int, size: int) -> Sample:
     # Compressed files are read further, as they are unpacked in steps of many bytes.
     most = SAMPLE_BYTES if compression is None else 8 * SAMPLE_BYTES
     try:
-        with pa.OSFile(path) as raw:
+        with open_file(path) as raw:
             file = raw if compression is None else pa.CompressedInputStream(raw, compression)
             text = file.read(most + 1)
             used = raw.tell()

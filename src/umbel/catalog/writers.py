@@ -2,13 +2,15 @@
 
 A file is written beside its place under a hidden name, flushed to the disk, and renamed; when
 writing fails or is cancelled it is removed, and what was there before stays. Folders that are
-missing are made, and removed again on failure.
+missing are made, and removed again on failure. A file of an object store is written here, and sent
+when it is whole: an upload becomes an object when it is completed, and is nothing before.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ import pyarrow as pa
 
 from umbel.catalog.files import compression_of
 from umbel.catalog.formats import csv_header, csv_rows, json_rows, refuse_csv
+from umbel.catalog.stores.registry import is_remote, plain_path, store_of
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Element
 from umbel.plan.sinks import (
@@ -82,8 +85,8 @@ def write(
     (2, 'a\n1\n')
     """
     rows = 0
-    with _replacing(sink) as file:
-        batches = _checked(_batches(data, schema, element), check_cancelled)
+    with _replacing(sink, check_cancelled) as file:
+        batches = arrow_batches(data, schema, element, check_cancelled)
         match sink:
             case TextSink():
                 rows = _write_text(file, data, schema, element, check_cancelled)
@@ -117,35 +120,45 @@ def check_sink(sink: FileSink) -> None:
     umbel.plan.errors.RunError: /dev/null/x: /dev/null is no folder
     ...
     """
-    path = Path(sink.path)
-    if path.is_dir():
-        raise RunError(f"{sink.path}: a folder is there", hint="give the name of a file in it")
-    if sink.exists == "fail" and path.exists():
-        raise _exists(sink)
-    for parent in path.parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise RunError(f"{sink.path}: {parent} is no folder", hint="choose another path")
-            if not os.access(parent, os.W_OK):
-                raise RunError(f"{sink.path}: no permission to write to folder {parent}")
-            return
-
-
-def _exists(sink: FileSink) -> RunError:
-    return RunError(
-        f"{sink.path}: the file is there already",
-        hint="choose another path, or replace it: exists='replace'",
-    )
+    store_of(sink.path).check_target(plain_path(sink.path), sink.exists)
 
 
 # --- the file ---------------------------------------------------------------------------------
 
 
 @contextmanager
-def _replacing(sink: FileSink) -> Iterator[Any]:
+def _replacing(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
     """Open a new file that takes the sink's place when the block ends without an error."""
     check_sink(sink)
-    target = Path(sink.path).resolve()  # through a link, what it leads to is replaced
+    try:
+        if is_remote(sink.path):
+            yield from _staged(sink, check)
+        else:
+            yield from _beside(sink, check)
+    except RunError as error:
+        if error.message.startswith(sink.path):
+            raise
+        raise type(error)(f"{sink.path}: {error.message}", hint=error.hint) from error
+    except (OSError, pa.ArrowException) as error:
+        what = getattr(error, "strerror", None) or str(error).split("\n", 1)[0]
+        raise RunError(
+            f"{sink.path}: cannot be written: {what}", hint="what was there before is unchanged"
+        ) from error
+
+
+def _staged(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
+    """Write a file of another machine into a temporary folder, and send it when it is whole."""
+    with tempfile.TemporaryDirectory(prefix="umbel-staged-") as folder:
+        temporary = Path(folder, "file")
+        with temporary.open("xb") as file, _compressing(sink, file) as stream:
+            yield stream
+        store_of(sink.path).put(temporary, plain_path(sink.path), sink.exists, check)
+
+
+def _beside(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
+    """Write a file of this machine beside its place, where a rename can put it into place."""
+    path = plain_path(sink.path)
+    target = Path(path).resolve()  # through a link, what it leads to is replaced
     made = [parent for parent in target.parents if not parent.exists()]
     temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(8)}.partial"
     done = False
@@ -157,40 +170,15 @@ def _replacing(sink: FileSink) -> Iterator[Any]:
             os.fsync(written.fileno())
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o7777)
-        _move(sink, temporary, target)
+        store_of(path).put(temporary, str(target), sink.exists, check)
         done = True
         _sync_folder(target.parent)
-    except RunError as error:
-        if error.message.startswith(sink.path):
-            raise
-        raise type(error)(f"{sink.path}: {error.message}", hint=error.hint) from error
-    except (OSError, pa.ArrowException) as error:
-        what = getattr(error, "strerror", None) or str(error).split("\n", 1)[0]
-        raise RunError(
-            f"{sink.path}: cannot be written: {what}", hint="what was there before is unchanged"
-        ) from error
     finally:
         if not done:
             temporary.unlink(missing_ok=True)
             for folder in made:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
-
-
-def _move(sink: FileSink, temporary: Path, target: Path) -> None:
-    if sink.exists == "replace":
-        temporary.replace(target)
-        return
-    try:
-        os.link(temporary, target)  # fails if the file came to be meanwhile, as a rename does not
-    except FileExistsError:
-        raise _exists(sink) from None
-    except OSError:  # a file system without links
-        if target.exists():
-            raise _exists(sink) from None
-        temporary.replace(target)
-    else:
-        temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -216,6 +204,13 @@ def _compressing(sink: FileSink, file: BinaryIO) -> Iterator[Any]:
 
 
 # --- data -------------------------------------------------------------------------------------
+
+
+def arrow_batches(
+    data: Any, schema: pa.Schema, element: Element, check: Callable[[], None]
+) -> Iterator[pa.RecordBatch]:
+    """Give data as batches of a schema; `check` is called between them and raises to stop."""
+    return _checked(_batches(data, schema, element), check)
 
 
 def _checked(
@@ -404,4 +399,4 @@ def _tuples(value: Any, dtype: pa.DataType) -> Any:
     return value
 
 
-__all__ = ["WriteReport", "check_sink", "write"]
+__all__ = ["WriteReport", "arrow_batches", "check_sink", "write"]

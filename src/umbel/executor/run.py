@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from umbel.catalog.lakes import check_lake_sink
 from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
@@ -22,7 +23,7 @@ from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.movement import ChannelGraph
 from umbel.plan.errors import CancelledError, FunctionError, PlacementError, PlanError, RunError
 from umbel.plan.operators import Operator, Write, topological
-from umbel.plan.sinks import FileSink, RelationSink
+from umbel.plan.sinks import FileSink, LakeSink, RelationSink
 from umbel.platforms.registry import Registry
 
 
@@ -137,6 +138,8 @@ class _Attempts:
         match write.sink:
             case FileSink() as sink:
                 check_sink(sink)
+            case LakeSink() as sink:
+                check_lake_sink(sink, write.input.schema)
             case RelationSink() as sink if sink.platform in self.platforms:
                 self.platforms.store(sink.platform).check_sink(sink, write.input.schema)
 

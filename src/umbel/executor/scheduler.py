@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from umbel.catalog.lakes import write_lake
 from umbel.catalog.writers import write
 from umbel.executor import loops
 from umbel.executor.context import StageContext
@@ -25,7 +26,7 @@ from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.plan.errors import CancelledError, UmbelError
 from umbel.plan.operators import Loop, Placeholder, Write
-from umbel.plan.sinks import FileSink
+from umbel.plan.sinks import FileSink, LakeSink
 
 #: Stages that run at the same time; engines use the cores by themselves.
 CONCURRENT = 4
@@ -181,6 +182,9 @@ class Scheduler:
 def _write(root: Write, inputs: Mapping[str, Any], context: StageContext) -> pa.Table:
     (data,) = inputs.values()
     source = root.input
+    if isinstance(root.sink, LakeSink):
+        report = write_lake(root.sink, data, source.schema, source.element, context.check_cancelled)
+        return pa.table({"path": [report.path], "rows": [report.rows]}, schema=root.schema)
     if not isinstance(root.sink, FileSink):
         raise UmbelError(f"umbel itself does not write {root.sink.describe()}")
     report = write(root.sink, data, source.schema, source.element, context.check_cancelled)

@@ -32,6 +32,8 @@ from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import (
     CsvSink,
+    DeltaSink,
+    IcebergSink,
     IpcSink,
     JsonLinesSink,
     ParquetSink,
@@ -41,6 +43,8 @@ from umbel.plan.sinks import (
 )
 from umbel.plan.sources import (
     CsvSource,
+    DeltaSource,
+    IcebergSource,
     IpcSource,
     JsonLinesSource,
     MemorySource,
@@ -65,10 +69,22 @@ SOURCES: dict[str, type] = {
         MemorySource,
         RelationSource,
         QuerySource,
+        DeltaSource,
+        IcebergSource,
     )
 }
 SINKS: dict[str, type] = {
-    cls.kind: cls for cls in (TextSink, CsvSink, JsonLinesSink, ParquetSink, IpcSink, RelationSink)
+    cls.kind: cls
+    for cls in (
+        TextSink,
+        CsvSink,
+        JsonLinesSink,
+        ParquetSink,
+        IpcSink,
+        RelationSink,
+        DeltaSink,
+        IcebergSink,
+    )
 }
 
 #: Fields that never stand in a plan's JSON: live objects that travel beside it.

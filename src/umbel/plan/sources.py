@@ -91,10 +91,59 @@ class JsonLinesSource(FileSource):
     kind: ClassVar[str] = "json"
 
 
-class ParquetSource(FileSource):
+class ParquetFiles(FileSource):
+    """Files in the form of Apache Parquet, however it is said which they are."""
+
+    @property
+    def lenient(self) -> bool:
+        """Whether a file may lack columns, which then are null in it."""
+        return False
+
+
+class ParquetSource(ParquetFiles):
     """Apache Parquet files."""
 
     kind: ClassVar[str] = "parquet"
+
+
+class DeltaSource(ParquetFiles):
+    """A Delta table as it was at one version, so that it gives the same rows later.
+
+    Attributes:
+        paths: its folder alone; which files belong to it says its log.
+        version: what its log counts.
+    """
+
+    version: int = 0
+    kind: ClassVar[str] = "delta"
+
+    @property
+    def lenient(self) -> bool:
+        return True  # columns that were added later
+
+    def describe(self) -> str:
+        return f"delta {self.paths[0]} version {self.version}"
+
+
+class IcebergSource(ParquetFiles):
+    """An Iceberg table as it was at one snapshot, so that it gives the same rows later.
+
+    Attributes:
+        paths: its metadata file alone, which never changes and names everything else.
+        snapshot: the snapshot's id; None for a table without one, which is empty.
+        name: what its catalogue calls it.
+    """
+
+    snapshot: int | None = None
+    name: str = ""
+    kind: ClassVar[str] = "iceberg"
+
+    @property
+    def lenient(self) -> bool:
+        return True  # columns that were added later
+
+    def describe(self) -> str:
+        return f"iceberg {self.name or self.paths[0]} snapshot {self.snapshot}"
 
 
 class IpcSource(FileSource):

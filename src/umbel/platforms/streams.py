@@ -16,7 +16,7 @@ import pyarrow as pa
 from umbel.catalog.files import FileEntry, resolve
 from umbel.catalog.readers import convert, csv_batches, read
 from umbel.catalog.texts import read_here_only
-from umbel.plan.expressions import columns_of
+from umbel.plan.expressions import Expression, columns_of
 from umbel.plan.operators import Scan
 from umbel.plan.sources import CsvSource, FileSource
 
@@ -70,6 +70,7 @@ def stream(
     columns: Sequence[str],
     files: Sequence[FileEntry] | None = None,
     check: Callable[[], None] = lambda: None,
+    predicate: Expression | None = None,
 ) -> ArrowStream:
     """Open the files of a source as one stream.
 
@@ -78,6 +79,7 @@ def stream(
         columns: the columns wanted, in order.
         files: the source's files, or those of them that are wanted; found if not given.
         check: called before each batch; raises to stop.
+        predicate: rows for which it cannot be true may be left out.
     """
     raw = raw_schema(source)
     schema = pa.schema([raw.field(name) for name in columns])
@@ -85,7 +87,7 @@ def stream(
 
     def batches() -> Iterator[pa.RecordBatch]:
         if not isinstance(source, CsvSource):
-            yield from read(source, columns, files=entries, check=check)
+            yield from read(source, columns, predicate, files=entries, check=check)
             return
         stored = [name for name in columns if name not in source.partitions]
         for entry in entries:

@@ -16,15 +16,18 @@ import pyarrow as pa
 
 from umbel.catalog.columns import check_columns
 from umbel.catalog.csv_rows import check_header
-from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.catalog.files import FileEntry, compression_of, is_remote
+from umbel.catalog.pruning import scan_files
+from umbel.catalog.stores.base import partition_values
 from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError, UmbelError
 from umbel.plan.operators import Placeholder, Scan, Values
 from umbel.plan.sources import (
     CsvSource,
+    DeltaSource,
     FileSource,
     MemorySource,
-    ParquetSource,
+    ParquetFiles,
     TextSource,
 )
 from umbel.plan.types import is_integer
@@ -101,10 +104,18 @@ class DuckDBSources:
         return _table(name)
 
     def _files(self, scan: Scan, source: FileSource) -> exp.Expr:
-        files = resolve(source)
+        files = scan_files(source, scan.predicate)
+        if not files:
+            wanted = [source.schema.field(name) for name in scanned_columns(scan)]
+            return self._registered("nothing", pa.schema(wanted).empty_table())
         check_columns(source, files)
+        # DuckDB's own reader of object stores is an extension that has to be downloaded.
+        if any(is_remote(entry.path) or entry.task is not None for entry in files):
+            return self._stream(scan, source, files)
+        if isinstance(source, DeltaSource) and not _named_by_folders(source, files):
+            return self._stream(scan, source, files)
         match source:
-            case ParquetSource():
+            case ParquetFiles():
                 return self._parquet(scan, source, files)
             case CsvSource() if not self.streams_only and _readable_csv(scan, source, files):
                 return self._csv(scan, source, files)
@@ -112,19 +123,24 @@ class DuckDBSources:
                 return self._text(source, files)
         return self._stream(scan, source, files)
 
-    def _parquet(self, scan: Scan, source: ParquetSource, files: Sequence[FileEntry]) -> exp.Expr:
+    def _parquet(self, scan: Scan, source: ParquetFiles, files: Sequence[FileEntry]) -> exp.Expr:
         types = {name: duckdb_type(source.schema.field(name).type) for name in source.partitions}
         options = [f"hive_partitioning = {str(bool(types)).lower()}"]
+        if source.lenient:  # columns that were added later are null in older files
+            options.append("union_by_name = true")
         if types:
             options.append(f"hive_types = {_struct(types)}")
         call = f"read_parquet({_paths(files)}, {', '.join(options)})"
         found = self.describe(call)
         wanted = scanned_columns(scan)
-        if all(same_type(found[name], source.schema.field(name).type) for name in wanted):
+        if all(same_type(found.get(name, ""), source.schema.field(name).type) for name in wanted):
             return _function(call)
         return _select(
             call,
-            {name: _as_type(name, source.schema.field(name).type, found[name]) for name in wanted},
+            {
+                name: _as_type(name, source.schema.field(name).type, found.get(name))
+                for name in wanted
+            },
         )
 
     def _csv(self, scan: Scan, source: CsvSource, files: Sequence[FileEntry]) -> exp.Expr:
@@ -206,7 +222,7 @@ class DuckDBSources:
         name = f"{source.kind}_{len(self.bindings)}"
 
         def bind(cursor: Any, context: RunContext) -> None:
-            rows = stream(source, wanted, files, context.check_cancelled)
+            rows = stream(source, wanted, files, context.check_cancelled, scan.predicate)
             cursor.register(name, self._watched(rows))
 
         self.bindings[name] = bind
@@ -305,8 +321,11 @@ _TYPES = {
 }
 
 
-def _as_type(name: str, dtype: pa.DataType, found: str) -> exp.Expr:
-    """Give a column of a file the type that the plan knows it by."""
+def _as_type(name: str, dtype: pa.DataType, found: str | None) -> exp.Expr:
+    """Give a column of a file the type that the plan knows it by; null if no file has it."""
+    if found is None:
+        null = exp.DataType.build(duckdb_type(dtype), dialect="duckdb")
+        return exp.Cast(this=exp.null(), to=null)
     if same_type(found, dtype):
         return column(name)
     if pa.types.is_duration(dtype) and found == "BIGINT":  # Parquet has no durations
@@ -314,6 +333,19 @@ def _as_type(name: str, dtype: pa.DataType, found: str) -> exp.Expr:
         return exp.Anonymous(this=unit, expressions=[column(name)])
     target = exp.DataType.build(duckdb_type(dtype), dialect="duckdb")
     return exp.Cast(this=column(name), to=target)
+
+
+def _named_by_folders(source: FileSource, files: Sequence[FileEntry]) -> bool:
+    """Whether the names of folders say what a table's log says, as most that write tables see to."""
+    types = {name: source.schema.field(name).type for name in source.partitions}
+    return all(
+        pa.array([text]).cast(dtype, safe=False).to_pylist() == [entry.partitions[name]]
+        if (text := folders.get(name)) is not None and dtype != pa.string()
+        else text == entry.partitions[name]
+        for entry in files
+        for folders in (partition_values(entry.path),)
+        for name, dtype in types.items()
+    )
 
 
 def _readable_csv(scan: Scan, source: CsvSource, files: Sequence[FileEntry]) -> bool:

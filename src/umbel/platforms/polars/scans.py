@@ -18,10 +18,13 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from umbel.catalog.columns import check_columns
-from umbel.catalog.files import FileEntry, compression_of, resolve
+from umbel.catalog.files import FileEntry, compression_of, is_remote, resolve
+from umbel.catalog.pruning import scan_files
+from umbel.catalog.stores.registry import store_of
 from umbel.plan.errors import PlanError
+from umbel.plan.expressions import Expression
 from umbel.plan.operators import Placeholder, Scan, Values
-from umbel.plan.sources import FileSource, MemorySource, ParquetSource, TextSource
+from umbel.plan.sources import FileSource, MemorySource, ParquetFiles, TextSource
 from umbel.platforms.conform import conform
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.types import polars_type
@@ -54,15 +57,24 @@ class PolarsSources:
                         hint="a plan file holds no data; run it in the session that made it",
                     )
                 return lazy(conform(source.data, source.schema), source.schema)
-            case Scan(source=ParquetSource() as source):
-                files = resolve(source)
-                check_columns(source, files)
-                return _parquet(source, files)
+            case Scan(source=ParquetFiles() as source):
+                return self._parquet(operator, source)
             case Scan(source=TextSource() as source) if not source.partitions:
                 return self._text(source, resolve(source))
             case Scan(source=FileSource() as source):
-                return self._stream(operator, source, resolve(source))
+                return self._stream(operator, source, scan_files(source, operator.predicate))
         raise TypeError(f"no Polars rows for {operator.describe()}")
+
+    def _parquet(self, scan: Scan, source: ParquetFiles) -> pl.LazyFrame:
+        files = scan_files(source, scan.predicate)
+        if not files:
+            wanted = [source.schema.field(name) for name in scanned_columns(scan)]
+            return pl.LazyFrame(schema={f.name: polars_type(f.type) for f in wanted})
+        check_columns(source, files)
+        options = store_of(files[0].path).engine_options()
+        if options is None or any(entry.task is not None for entry in files):
+            return self._stream(scan, source, files)
+        return _parquet(source, files)
 
     def _text(self, source: TextSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
         name = source.schema.names[0]
@@ -77,7 +89,7 @@ class PolarsSources:
         return pl.concat(frames) if len(frames) > 1 else frames[0]
 
     def _stream(self, scan: Scan, source: FileSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
-        return _io_source(source, scanned_columns(scan), files, self.check)
+        return _io_source(source, scanned_columns(scan), files, self.check, scan.predicate)
 
 
 def lazy(data: Any, schema: pa.Schema) -> pl.LazyFrame:
@@ -104,7 +116,7 @@ _ODD_STARTS = (b"\xef\xbb\xbf", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 def reads_as_lines(path: str) -> bool:
     r"""Whether `scan_lines` sees the lines of a file as the plan does: it drops a last `\r`."""
-    if compression_of(path) is not None:
+    if compression_of(path) is not None or is_remote(path):
         return False
     with Path(path).open("rb") as file:
         if file.read(4).startswith(_ODD_STARTS):
@@ -113,19 +125,41 @@ def reads_as_lines(path: str) -> bool:
         return file.read() != b"\r"
 
 
-def _parquet(source: ParquetSource, files: Sequence[FileEntry]) -> pl.LazyFrame:
+#: What files of one table may differ in, as other engines write them.
+_LENIENT = pl.ScanCastOptions(
+    integer_cast="upcast", float_cast="upcast", datetime_cast=["nanosecond-downcast"]
+)
+
+
+def _parquet(source: ParquetFiles, files: Sequence[FileEntry]) -> pl.LazyFrame:
     stored = [name for name in source.schema.names if name not in source.partitions]
-    frames = [
-        pl.scan_parquet(
-            [entry.path for entry in group], glob=False, hive_partitioning=False
-        ).with_columns(
-            [
-                pl.lit(value, dtype=polars_type(source.schema.field(name).type)).alias(name)
-                for name, value in values.items()
-            ]
+    frames = []
+    known: Any = None
+    if source.lenient:  # files may lack columns, so that none of them has the schema
+        known = {name: polars_type(source.schema.field(name).type) for name in stored}
+    for (options, values), group in _by_folder(files):
+        scan = pl.scan_parquet(
+            [entry.path for entry in group],
+            glob=False,
+            hive_partitioning=False,
+            schema=known,
+            missing_columns="insert" if source.lenient else "raise",
+            extra_columns="ignore" if source.lenient else "raise",
+            cast_options=_LENIENT if source.lenient else None,
+            storage_options={
+                name: int(value) if name == "max_retries" else value for name, value in options
+            },
         )
-        for values, group in _by_folder(files)
-    ]
+        # Of the first file alone the footer is asked for columns: each costs a round trip.
+        known = known or scan.collect_schema()
+        frames.append(
+            scan.with_columns(
+                [
+                    pl.lit(value, dtype=polars_type(source.schema.field(name).type)).alias(name)
+                    for name, value in values
+                ]
+            )
+        )
     frame = pl.concat(frames) if len(frames) > 1 else frames[0]
     found = frame.collect_schema()
     fixes = [
@@ -141,13 +175,14 @@ def _as_type(name: str, dtype: pa.DataType, found: pl.DataType) -> pl.Expr:
     return pl.col(name).cast(polars_type(dtype), strict=True)
 
 
-def _by_folder(files: Sequence[FileEntry]) -> Iterator[tuple[dict[str, Any], list[FileEntry]]]:
-    """Group files by the values of their folders."""
-    groups: dict[tuple[tuple[str, Any], ...], list[FileEntry]] = {}
+def _by_folder(files: Sequence[FileEntry]) -> Iterator[tuple[tuple[Any, Any], list[FileEntry]]]:
+    """Group files by how they are reached, and by the values of their folders."""
+    groups: dict[tuple[Any, Any], list[FileEntry]] = {}
     for entry in files:
-        groups.setdefault(tuple(entry.partitions.items()), []).append(entry)
-    for values, group in groups.items():
-        yield dict(values), group
+        options = store_of(entry.path).engine_options() or {}
+        key = tuple(options.items()), tuple(entry.partitions.items())
+        groups.setdefault(key, []).append(entry)
+    yield from groups.items()
 
 
 def _io_source(
@@ -155,6 +190,7 @@ def _io_source(
     columns: Sequence[str],
     files: Sequence[FileEntry],
     check: Callable[[], None],
+    wanted_rows: Expression | None = None,
 ) -> pl.LazyFrame:
     """Read a stream of Arrow batches, with columns in the plan's types.
 
@@ -176,7 +212,8 @@ def _io_source(
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         left = n_rows
-        for batch in stream(source, columns or source.schema.names[:1], files, check).batches():
+        chosen = list(columns) or source.schema.names[:1]
+        for batch in stream(source, chosen, files, check, wanted_rows).batches():
             frame = to_polars(pa.Table.from_batches([batch]))
             if left is not None:
                 frame = frame.head(left)
