@@ -22,14 +22,15 @@ from umbel.plan.expressions import (
 from umbel.plan.types import INT64
 from umbel.sql.reading import tree
 from umbel.sql.reading.binder import Binder, Query
-from umbel.sql.reading.from_items import bind_from, connected, factored
+from umbel.sql.reading.connecting import connected, factored
+from umbel.sql.reading.correlation import conjuncts
+from umbel.sql.reading.from_items import bind_from
 from umbel.sql.reading.grouping import Grouping, grouping_sets
 from umbel.sql.reading.lower import one_row
 from umbel.sql.reading.names import Item, Scope, matching, name_of
 from umbel.sql.reading.subqueries import Sub, attach, has_subquery, restricted
 from umbel.sql.reading.syntax import Syntax, reading
 from umbel.sql.reading.typed import type_of
-from umbel.sql.reading.unnest import conjuncts
 from umbel.sql.reading.values import Value, boolean
 
 

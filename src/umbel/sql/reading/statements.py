@@ -16,6 +16,7 @@ from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
     functions,
     grouping,
     operators,
+    patterns,
     subqueries,
     temporal,
 )

@@ -9,7 +9,7 @@ domain is needed; that is the common case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -23,11 +23,22 @@ from umbel.plan.expressions import (
     SortKey,
     WindowCall,
     columns_of,
-    substitute,
 )
 from umbel.plan.types import BOOL, INT64
 from umbel.sql.reading import tree
-from umbel.sql.reading.values import Columns, aggregate_type
+from umbel.sql.reading.correlation import (
+    conjuncts,
+    equal_to_keys,
+    equalities,
+    is_limited_to_one,
+    null_safe,
+    per_key,
+    rename,
+    renamed,
+    steps_above_group,
+    with_keys,
+)
+from umbel.sql.reading.values import Columns
 
 #: Aggregates that have a value for no rows.
 _OF_NOTHING = {"len": 0, "count": 0, "n_unique": 0}
@@ -84,23 +95,23 @@ class Unnesting:
 
     def _single(self, join: tree.Join, outer: frozenset[str]) -> tree.Relation:
         left, right = join.left, join.right
-        steps, group = _steps_above_group(right)
+        steps, group = steps_above_group(right)
         if not outer:
             if group is not None:
                 return tree.Join("inner", left, right)
             return tree.Join("inner", left, self._at_most_one(right, ()))
         if group is not None and not (columns_of(*group.own) & outer):
             pulled = self._pull(group.input, outer)
-            pairs = None if pulled is None else _equalities(pulled[1], pulled[0], outer)
+            pairs = None if pulled is None else equalities(pulled[1], pulled[0], outer)
             if pulled is not None and pairs is not None:
                 return self._grouped(left, pulled[0], pairs, group, steps, right)
         if group is None:
             pulled = self._pull(right, outer)
-            pairs = None if pulled is None else _equalities(pulled[1], pulled[0], outer)
+            pairs = None if pulled is None else equalities(pulled[1], pulled[0], outer)
             if pulled is not None and pairs is not None:
                 below, keys = self._keyed(pulled[0], [inner for inner, _ in pairs])
                 one = self._at_most_one(below, keys, right.columns)
-                return self._renamed_join("left", left, one, keys, _equal(pairs, keys))
+                return self._renamed_join("left", left, one, keys, equal_to_keys(pairs, keys))
         with_domain, equal = self._with_domain(left, right, outer)
         if group is None:
             keys = tuple(name for name in with_domain.columns if name not in right.columns)
@@ -122,7 +133,7 @@ class Unnesting:
         by = tuple((new, Column(key)) for new, key in zip(fresh, keys, strict=True))
         grouped, filled = self._filled(group)
         made = tree.Group(below, by, grouped)
-        equal = _equal(pairs, fresh)
+        equal = equal_to_keys(pairs, fresh)
         result: tree.Relation = tree.Join("left", left, made, equal)
         self.columns.loosen(made.columns)
         if filled:
@@ -159,7 +170,7 @@ class Unnesting:
             first = self.columns.copy_of(name)
             aggregates.append((first, AggregateCall("first", (Column(name),))))
             checked.append((name, Call("require", (Column(first), few))))
-        at_once = _is_limited_to_one(relation)
+        at_once = is_limited_to_one(relation)
         if at_once and not keys:
             checked = [(n, e.arguments[0]) for n, e in checked if isinstance(e, Call)]
         by = tuple((key, Column(key)) for key in keys)
@@ -177,13 +188,13 @@ class Unnesting:
         if pulled is not None:
             conditions = [*join.conditions, *pulled[1]]
             reads = frozenset(columns_of(*conditions)) - inside - set(pulled[0].columns)
-            pairs = _equalities(conditions, pulled[0], reads)
+            pairs = equalities(conditions, pulled[0], reads)
             if pairs is not None and pairs:
                 below, keys = self._keyed(pulled[0], [inner for inner, _ in pairs])
                 fresh = [self.columns.copy_of(key) for key in keys]
                 copies = tuple((n, Column(key)) for n, key in zip(fresh, keys, strict=True))
                 unique = tree.Unique(tree.Keep(tree.Extend(below, copies), tuple(fresh)))
-                return self._flagged(join, unique, _equal(pairs, fresh))
+                return self._flagged(join, unique, equal_to_keys(pairs, fresh))
         # The distinct left values for which there is a pair, joined back to the left.
         reads = outer | (frozenset(columns_of(*join.conditions)) & set(left.columns))
         names = sorted(reads)
@@ -191,7 +202,7 @@ class Unnesting:
         fresh = [self.columns.copy_of(name) for name in names]
         copies = tuple((new, Column(old)) for new, old in zip(fresh, names, strict=True))
         domain = tree.Unique(tree.Keep(tree.Extend(found, copies), tuple(fresh)))
-        return self._flagged(join, domain, _null_safe(names, fresh))
+        return self._flagged(join, domain, null_safe(names, fresh))
 
     def _flagged(
         self, join: tree.Join, right: tree.Relation, equal: tuple[Expression, ...]
@@ -252,21 +263,21 @@ class Unnesting:
                 if columns_of(*relation.own) & outer:
                     return None
                 return self._pull_keyed(
-                    below, outer, lambda r, by: tree.Windows(_with_keys(r, by), _split(items, by))
+                    below, outer, lambda r, by: tree.Windows(with_keys(r, by), per_key(items, by))
                 )
             case tree.Unique(below):
                 return self._pull_keyed(
                     below,
                     outer,
                     lambda r, by: tree.Unique(
-                        tree.Keep(_with_keys(r, by), (*below.columns, *(n for n, _ in by)))
+                        tree.Keep(with_keys(r, by), (*below.columns, *(n for n, _ in by)))
                     ),
                 )
             case tree.Slice():
                 return self._pull_keyed(
                     relation.input,
                     outer,
-                    lambda r, by: self._sliced(relation, _with_keys(r, by), [n for n, _ in by]),
+                    lambda r, by: self._sliced(relation, with_keys(r, by), [n for n, _ in by]),
                 )
         return None
 
@@ -298,7 +309,7 @@ class Unnesting:
         found = self._pull(below, outer)
         if found is None:
             return None
-        pairs = _equalities(found[1], found[0], outer)
+        pairs = equalities(found[1], found[0], outer)
         if pairs is None:
             return None
         relation, keys = self._keyed(found[0], [inner for inner, _ in pairs])
@@ -370,7 +381,7 @@ class Unnesting:
         names = sorted(outer)
         values = tree.Unique(tree.Keep(left, tuple(names)))
         pushed, here = self._push(right, _Domain(values, tuple(names)))
-        return pushed, _null_safe(names, [here[name] for name in names])
+        return pushed, null_safe(names, [here[name] for name in names])
 
     def _push(
         self, relation: tree.Relation, domain: _Domain
@@ -387,17 +398,17 @@ class Unnesting:
         match relation:
             case tree.Filter(below, conditions):
                 pushed, here = self._push(below, domain)
-                return tree.Filter(pushed, _renamed(conditions, here)), here
+                return tree.Filter(pushed, renamed(conditions, here)), here
             case tree.Extend(below, items):
                 pushed, here = self._push(below, domain)
-                made = tuple((n, _rename(e, here)) for n, e in items)
+                made = tuple((n, rename(e, here)) for n, e in items)
                 return tree.Extend(pushed, made), here
             case tree.Keep(below, names):
                 pushed, here = self._push(below, domain)
                 return tree.Keep(pushed, (*names, *here.values())), here
             case tree.Order(below, keys):
                 pushed, here = self._push(below, domain)
-                moved = tuple(replace(k, expression=_rename(k.expression, here)) for k in keys)
+                moved = tuple(replace(k, expression=rename(k.expression, here)) for k in keys)
                 return tree.Order(pushed, moved), here
             case tree.Unique(below):
                 pushed, here = self._push(below, domain)
@@ -409,11 +420,11 @@ class Unnesting:
             case tree.Windows(below, items):
                 pushed, here = self._push(below, domain)
                 by = tuple((n, Column(n)) for n in here.values())
-                made = tuple((n, _rename(e, here)) for n, e in items)
-                return tree.Windows(pushed, _split(made, by)), here  # type: ignore[arg-type]
+                made = tuple((n, rename(e, here)) for n, e in items)
+                return tree.Windows(pushed, per_key(made, by)), here  # type: ignore[arg-type]
             case tree.Slice(below):
                 pushed, here = self._push(below, domain)
-                inner = replace(relation, input=_order_below(pushed))
+                inner = replace(relation, input=pushed)
                 return self._sliced(inner, pushed, list(here.values())), here
             case tree.Group():
                 return self._push_group(relation, domain)
@@ -427,8 +438,8 @@ class Unnesting:
         self, group: tree.Group, domain: _Domain
     ) -> tuple[tree.Relation, dict[str, str]]:
         pushed, here = self._push(group.input, domain)
-        keys = tuple((n, _rename(e, here)) for n, e in group.keys)
-        calls = tuple((n, _rename(e, here)) for n, e in group.aggregates)
+        keys = tuple((n, rename(e, here)) for n, e in group.keys)
+        calls = tuple((n, rename(e, here)) for n, e in group.aggregates)
         by = tuple((n, Column(n)) for n in here.values())
         if group.keys:
             return tree.Group(pushed, (*keys, *by), calls), here  # type: ignore[arg-type]
@@ -437,7 +448,7 @@ class Unnesting:
         made = tree.Group(pushed, by, grouped)
         values, outside = self._copy(domain)
         names = list(domain.names)
-        equal = _null_safe([outside[n] for n in names], [here[n] for n in names])
+        equal = null_safe([outside[n] for n in names], [here[n] for n in names])
         joined: tree.Relation = tree.Join("left", values, made, equal)
         self.columns.loosen(made.columns)
         joined = tree.Extend(joined, filled) if filled else joined
@@ -452,12 +463,12 @@ class Unnesting:
             right, here = self._push(join.right, domain)
             return tree.Join("inner", join.left, right, join.conditions), here
         left, here = self._push(join.left, domain)
-        conditions = _renamed(join.conditions, here)
+        conditions = renamed(join.conditions, here)
         if not in_right and not keeps_right:
             return tree.Join(join.how, left, join.right, conditions, join.mark), here
         right, there = self._push(join.right, domain)
         names = list(domain.names)
-        equal = _null_safe([here[n] for n in names], [there[n] for n in names])
+        equal = null_safe([here[n] for n in names], [there[n] for n in names])
         made: tree.Relation = tree.Join(join.how, left, right, (*conditions, *equal), join.mark)
         if keeps_right:
             both = []
@@ -494,92 +505,3 @@ class _Domain:
     def __init__(self, values: tree.Relation, names: tuple[str, ...]) -> None:
         self.values = values
         self.names = names
-
-
-def conjuncts(condition: Expression) -> list[Expression]:
-    """Split a condition at its ANDs."""
-    if isinstance(condition, Call) and condition.function == "and":
-        return [part for argument in condition.arguments for part in conjuncts(argument)]
-    return [condition]
-
-
-def _equalities(
-    conditions: list[Expression], inside: tree.Relation, outer: frozenset[str]
-) -> list[tuple[Expression, Expression]] | None:
-    """Read conditions as (inner, outer) pairs that must be equal; None if one is something else."""
-    pairs, given = [], set(inside.columns)
-    for condition in conditions:
-        if not isinstance(condition, Call) or condition.function != "equal":
-            return None
-        a, b = condition.arguments
-        if columns_of(b) <= given and columns_of(b) and not columns_of(a) & given:
-            a, b = b, a
-        if not (columns_of(a) and columns_of(a) <= given) or columns_of(b) & given:
-            return None
-        pairs.append((a, b))
-    return pairs
-
-
-def _equal(
-    pairs: Sequence[tuple[Expression, Expression]], keys: Sequence[str]
-) -> tuple[Expression, ...]:
-    """Compare the outer sides of equalities with the columns that their inner sides have become."""
-    return tuple(
-        Call("equal", (theirs, Column(key))) for (_, theirs), key in zip(pairs, keys, strict=True)
-    )
-
-
-def _null_safe(left: list[str], right: list[str]) -> tuple[Expression, ...]:
-    return tuple(
-        Call("is_not_distinct_from", (Column(a), Column(b)))
-        for a, b in zip(left, right, strict=True)
-    )
-
-
-def _rename(expression: Expression, here: dict[str, str]) -> Expression:
-    return substitute(expression, {old: Column(new) for old, new in here.items()})
-
-
-def _renamed(conditions: tuple[Expression, ...], here: dict[str, str]) -> tuple[Expression, ...]:
-    return tuple(_rename(condition, here) for condition in conditions)
-
-
-def _with_keys(relation: tree.Relation, by: tuple[tree.Named, ...]) -> tree.Relation:
-    return tree.Extend(relation, by) if by else relation
-
-
-def _split(
-    items: tuple[tuple[str, WindowCall], ...], by: tuple[tree.Named, ...]
-) -> tuple[tuple[str, WindowCall], ...]:
-    """Let window functions work per value of the keys."""
-    keys = tuple(Column(name) for name, _ in by)
-    return tuple(
-        (name, replace(window, partition_by=(*window.partition_by, *keys)))
-        for name, window in items
-    )
-
-
-def _steps_above_group(
-    relation: tree.Relation,
-) -> tuple[list[tree.Relation], tree.Group | None]:
-    """Look through projections for an aggregate without keys, which gives exactly one row."""
-    steps: list[tree.Relation] = []
-    while isinstance(relation, tree.Extend | tree.Keep | tree.Order):
-        steps.insert(0, relation)
-        relation = relation.input
-    if isinstance(relation, tree.Group) and not relation.keys:
-        return steps, relation
-    return steps, None
-
-
-def _is_limited_to_one(relation: tree.Relation) -> bool:
-    while isinstance(relation, tree.Keep | tree.Extend):
-        relation = relation.input
-    return isinstance(relation, tree.Slice) and relation.count is not None and relation.count <= 1
-
-
-def _order_below(relation: tree.Relation) -> tree.Relation:
-    return relation
-
-
-__all__ = ["Unnesting", "aggregate_type", "conjuncts"]
