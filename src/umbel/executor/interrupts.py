@@ -7,17 +7,13 @@ another thread and does not look; the main thread, which waits and could cancel,
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-#: More than the size of a `struct sigaction` anywhere. It is kept as the system gave it; only the
-#: address of the handler is looked at, with which it begins.
-_SIZE = 512
-_ADDRESS = ctypes.sizeof(ctypes.c_void_p)
+from umbel.platforms.handlers import address_of, current_action, displaced, restore_action
 
 
 class Interrupts:
@@ -30,16 +26,15 @@ class Interrupts:
     def __init__(self) -> None:
         main = threading.current_thread() is threading.main_thread()
         self._python = signal.getsignal(signal.SIGINT) if main and os.name == "posix" else None
-        self._libc: Any = None
         self._own = b""
         self._others = b""
 
     def __enter__(self) -> Self:
         if self._python is not None:
-            self._libc = ctypes.CDLL(None)
-            self._others = self._action()
+            self._others = current_action()
             signal.signal(signal.SIGINT, self._python)
-            self._own = self._action()
+            self._own = current_action()
+            self._remember()
         return self
 
     def __exit__(
@@ -48,24 +43,24 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._libc is not None:
+        if self._own:
             self.keep()
-            self._libc.sigaction(signal.SIGINT, self._others, None)
+            restore_action(self._others)
 
     def keep(self) -> None:
         """Put Python's handler back if an engine has taken its place."""
-        if self._libc is None:
+        if not self._own:
             return
-        current = self._action()
-        if current[:_ADDRESS] != self._own[:_ADDRESS]:
+        current = current_action()
+        if address_of(current) != address_of(self._own):
             self._others = current
-            self._libc.sigaction(signal.SIGINT, self._own, None)
+            restore_action(self._own)
+            self._remember()
 
-    def _action(self) -> bytes:
-        """The handler of the process, as the system describes it."""
-        action = ctypes.create_string_buffer(_SIZE)
-        self._libc.sigaction(signal.SIGINT, None, action)
-        return action.raw
+    def _remember(self) -> None:
+        """Let the engine find the handler that gave way."""
+        if address_of(self._others) != address_of(self._own):
+            displaced.add(address_of(self._others))
 
 
 __all__ = ["Interrupts"]

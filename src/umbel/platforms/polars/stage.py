@@ -14,12 +14,15 @@ import pyarrow as pa
 from umbel.plan.operators import Operator, Placeholder, Window, topological
 from umbel.platforms.base import ARROW, RunContext, Stage
 from umbel.platforms.conform import conform
+from umbel.platforms.polars.abort import aborter
 from umbel.platforms.polars.compile import compile_plan
 from umbel.platforms.polars.scans import PolarsSources
 from umbel.platforms.polars.types import polars_type
 
 #: Seconds between looks at whether the run was cancelled.
 _WAIT = 0.05
+#: Seconds that a query has to stop once it was. What goes on then is left behind.
+_PATIENCE = 0.8
 
 
 class PolarsStage:
@@ -59,10 +62,25 @@ class PolarsStage:
         return result
 
     def _collect(self, query: pl.LazyFrame, context: RunContext) -> pl.DataFrame:
+        """Collect; again if the query was stopped along with one that was to stop.
+
+        Raises:
+            KeyboardInterrupt: the user pressed Ctrl-C, and Polars heard of it first.
+        """
+        while True:
+            before = aborter.aborts
+            try:
+                return self._collect_once(query, context)
+            except KeyboardInterrupt:
+                context.check_cancelled()
+                if aborter.aborts == before:
+                    raise
+
+    def _collect_once(self, query: pl.LazyFrame, context: RunContext) -> pl.DataFrame:
         """Collect on a thread of its own, so that a cancelled run ends at once.
 
-        Polars 2.1 can stop a query only in its in-memory engine, and there only between operators.
-        What it is at when a run is cancelled is computed to its end, and thrown away.
+        The streaming engine stops within milliseconds. The in-memory engine, which windows need,
+        may be deaf until the operator that it is at is done; that is computed and thrown away.
         """
         collected: Future[pl.DataFrame] = Future()
 
@@ -74,10 +92,22 @@ class PolarsStage:
 
         thread = Thread(target=work, name="umbel-polars", daemon=True)
         thread.start()
-        while not wait([collected], timeout=_WAIT).done:
-            context.check_cancelled()
+        try:
+            while not wait([collected], timeout=_WAIT).done:
+                context.check_cancelled()
+        except BaseException:  # cancelled, or interrupted from outside
+            _stop(collected)
+            raise
         thread.join()  # it only lets go of what it used; not to be cut off by the process's exit
         return collected.result()
+
+
+def _stop(collected: Future[pl.DataFrame]) -> None:
+    """Have a query stopped; ask again, for one that was about to begin has not heard."""
+    deadline = time.monotonic() + _PATIENCE
+    while not collected.done() and time.monotonic() < deadline:
+        aborter.abort(lambda: not collected.done())
+        wait([collected], timeout=_WAIT)
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
