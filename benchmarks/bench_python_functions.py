@@ -266,6 +266,9 @@ class Services:
     def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
         """Nobody looks."""
 
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Nobody looks."""
+
 
 def timed(function: Callable[..., Any], *arguments: Any) -> float:
     """CPU seconds of a call; its result is dropped, so that each call finds the same memory."""

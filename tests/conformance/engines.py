@@ -31,6 +31,9 @@ class Context:
         self.interrupt: Callable[[], None] | None = None
         self._left = cancel_after
 
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Nobody looks at it."""
+
     def check_cancelled(self) -> None:
         if self._left is not None:
             self._left -= 1

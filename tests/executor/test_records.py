@@ -10,12 +10,16 @@ import pytest
 import umbel as ub
 from umbel import col
 from umbel.executor.events import (
+    ConversionFinished,
     Event,
     RoundFinished,
     RunFinished,
     RunStarted,
+    StageCancelled,
     StageFailed,
     StageFinished,
+    StageProgress,
+    StageQueued,
     StageStarted,
     Unlifted,
 )
@@ -61,8 +65,8 @@ def test_an_engine_that_fuses_measures_its_output_and_the_stage(session: ub.Sess
     assert stage.rows == stage.operators[-1].rows == 2
     assert stage.seconds is not None
     if len(stage.operators) > 1:
-        assert stage.operators[0].rows is None  # not known, and not made up
         assert stage.operators[-1].seconds is None  # the time is that of the whole stage
+        assert "in stage" in str(run)
     assert stage.text
 
 
@@ -186,3 +190,76 @@ def test_the_session_keeps_the_last_run(session: ub.Session):
     assert session.last_run is None
     result = session.from_items([1]).execute()
     assert session.last_run is result.run
+
+
+def test_a_stage_is_queued_then_starts_and_tells_what_it_gave():
+    events: list[Event] = []
+    session = ub.connect(progress=False, listener=events.append)
+    frame = session.from_dict({"a": [1, 2, 3]}).filter(col("a") > 1).on("duckdb")
+    frame.sort("a").on("polars").collect()
+    told = [e for e in events if isinstance(e, StageQueued | StageStarted | StageFinished)]
+    stages = {e.stage.index for e in told}
+    assert len(stages) >= 2
+    for index in stages:
+        kinds = [type(e) for e in told if e.stage.index == index]
+        assert kinds == [StageQueued, StageStarted, StageFinished]
+    last = [e for e in events if isinstance(e, StageFinished)][-1]
+    assert last.rows == 2
+    for event in events:
+        if isinstance(event, StageFinished | ConversionFinished) and event.bytes is not None:
+            assert event.bytes >= 2 * 8  # two integers of eight bytes
+
+
+def test_conversions_are_told():
+    events: list[Event] = []
+    session = ub.connect(progress=False, listener=events.append)
+    session.from_items([1, 2, 3]).map(lambda x: x + 1).on("polars").collect()
+    told = [e for e in events if isinstance(e, ConversionFinished)]
+    planned = [
+        (conversion.source, conversion.target)
+        for event in events
+        if isinstance(event, RunStarted)
+        for stage in event.plan.stages
+        for conversion in stage.conversions
+    ]
+    assert planned
+    assert [(e.source, e.target) for e in told] == planned
+    assert all(e.seconds >= 0 and e.rows == 3 for e in told)
+
+
+def test_progress_grows_and_ends_with_a_cancel():
+    import time
+
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StageProgress) and event.rows > 20:
+            session.cancel()
+
+    def slow(x):
+        time.sleep(0.01)
+        return hash(x)
+
+    session = ub.connect(progress=False, listener=listen)
+    with pytest.raises(ub.CancelledError):
+        session.from_items(list(range(10_000))).map(slow).collect()
+    told = [e for e in events if isinstance(e, StageProgress)]
+    assert told
+    assert all(e.fraction is None or 0 <= e.fraction <= 1 for e in told)
+    assert any(isinstance(e, StageCancelled) for e in events)
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].cancelled
+
+
+def test_the_time_of_day_is_told():
+    import time
+
+    events: list[Event] = []
+    session = ub.connect(progress=False, listener=events.append)
+    before = time.time()
+    session.from_items([1]).collect()
+    assert isinstance(events[0], RunStarted)
+    assert before <= events[0].when <= time.time()
+    assert isinstance(events[-1], RunFinished)
+    assert not events[-1].cancelled

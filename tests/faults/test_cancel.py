@@ -22,10 +22,10 @@ PROMPTLY = 6.0
 
 #: Each runs for minutes.
 PRODUCT = """
-    a = ub.connect().from_dict({{"a": list(range(60_000))}})
-    b = ub.connect().from_dict({{"b": list(range(60_000))}})
+    session = ub.connect(listener=lambda event: pathlib.Path("begun").touch())
+    a = session.from_dict({{"a": list(range(60_000))}})
+    b = session.from_dict({{"b": list(range(60_000))}})
     product = a.join(b, how="cross").filter((col("a") * col("b")) % 7 == 3).on("{0}")
-    pathlib.Path("begun").touch()
     product.group_by("a").agg(col("b").sum()).on("{0}").collect()
 """
 FUNCTION = """

@@ -123,6 +123,9 @@ class Cancelled(Context):
         super().__init__()
         self._end = time.monotonic() + seconds
 
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Nobody looks at it."""
+
     def check_cancelled(self) -> None:
         if time.monotonic() >= self._end:
             raise CancelledError("the run was cancelled")

@@ -69,7 +69,9 @@ class Handle:
         from umbel.optimizer import explain
 
         self._check_bound()
-        return explain(self.plan, self.session.platforms(), budget=self.session.budget)
+        session = self.session
+        facts = session.facts(self.plan)
+        return explain(self.plan, session.platforms(), budget=session.budget, measured=facts.rows)
 
     def execute(self) -> Result:
         """Run the plan; give the data and the record of the run."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from umbel.api.catalog import Catalog, TableName
     from umbel.executor import Cancellation, Listener, Result, Run
+    from umbel.executor.measurements import Facts, Measurements
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
 
@@ -64,6 +65,7 @@ class Session:
         self._catalog: Catalog | None = None
         self.registered: dict[str, DataFrame] = {}
         self._running: set[Cancellation] = set()
+        self._measurements: Measurements | None = None
 
     def platforms(self) -> Registry:
         """The platforms that can run something here, and those that are missing.
@@ -99,6 +101,7 @@ class Session:
         cancellation = Cancellation()
         self._running.add(cancellation)
         try:
+            facts = self.facts(plan)
             result = run(
                 plan,
                 platforms=self.platforms(),
@@ -107,11 +110,24 @@ class Session:
                 memory_limit=self.memory_limit,
                 listener=self.listener,
                 cancellation=cancellation,
+                measured=facts.rows,
             )
         finally:
             self._running.discard(cancellation)
         self.last_run = result.run
+        self._measured().remember(result.run, facts)
         return result
+
+    def facts(self, plan: Operator) -> Facts:
+        """Rows that earlier runs of this session counted, if the plan's sources are unchanged."""
+        return self._measured().facts(plan)
+
+    def _measured(self) -> Measurements:
+        if self._measurements is None:
+            from umbel.executor.measurements import Measurements
+
+            self._measurements = Measurements()
+        return self._measurements
 
     def cancel(self) -> None:
         """Stop what this session is running, from another thread; the runs raise `CancelledError`.

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from umbel.plan.operators import Operator
 
 #: A stage may use this part of the machine's memory before it spills, and at least so many bytes.
 _MEMORY_PART, _LEAST_MEMORY = 4, 256 << 20
+
+
+#: Seconds between two events of progress.
+_PROGRESS = 0.2
 
 
 class Cancellation:
@@ -138,7 +143,15 @@ class Measurement:
 class StageContext:
     """What one running stage sees of the executor; implements `umbel.platforms.base.RunContext`."""
 
-    def __init__(self, cancellation: Cancellation, scratch: Scratch, memory_limit: int) -> None:
+    def __init__(
+        self,
+        cancellation: Cancellation,
+        scratch: Scratch,
+        memory_limit: int,
+        progress: Callable[[Operator, int], None] = lambda operator, rows: None,
+    ) -> None:
+        self._progress = progress
+        self._told = time.monotonic()
         self._cancellation = cancellation
         self._scratch = scratch
         self.memory_limit = memory_limit
@@ -165,6 +178,13 @@ class StageContext:
         known.rows += rows
         if seconds is not None:
             known.seconds = (known.seconds or 0.0) + seconds
+
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Tell how many rows an operator gave so far; most calls tell nobody."""
+        now = time.monotonic()
+        if now - self._told >= _PROGRESS:
+            self._told = now
+            self._progress(operator, rows)
 
     def measured(self, operator: Operator) -> Measurement | None:
         """What was measured of an operator of the stage; told apart by identity."""

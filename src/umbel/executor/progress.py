@@ -11,8 +11,10 @@ from typing import Any, Self
 from umbel.executor.events import (
     Event,
     RoundFinished,
+    StageCancelled,
     StageFailed,
     StageFinished,
+    StageProgress,
     StageStarted,
     Unlifted,
 )
@@ -105,6 +107,10 @@ class ProgressDisplay:
                     self._change(stage, f"round {number:,}")
                 case StageFinished(stage=stage, rows=rows, depth=0):
                     self._change(stage, "" if rows is None else f"{rows:,} rows", done=True)
+                case StageProgress(stage=stage, rows=rows, depth=0):
+                    self._change(stage, f"{rows:,} rows so far")
+                case StageCancelled(stage=stage, depth=0):
+                    self._change(stage, "cancelled")
                 case StageFailed(stage=stage, depth=0):
                     self._change(stage, "failed")
                 case Unlifted():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ import pyarrow as pa
 from umbel.executor.context import StageContext
 from umbel.optimizer import ExecutionPlan
 from umbel.optimizer.execution_plan import PlannedStage
-from umbel.plan.operators import Placeholder, topological
+from umbel.plan.operators import Operator, Placeholder, Scan, topological
+from umbel.plan.rows import infer_rows, may_stop_early
 
 #: Handing over in less than so many seconds is not shown.
 _SHOWN = 0.001
@@ -32,6 +33,9 @@ class OperatorRecord:
         rows: measured; None where the engine runs the operator fused with others and does not say.
             In a loop's body that of the last round.
         seconds: measured; None as for `rows`. In a loop's body of all rounds together.
+        inferred: `rows` were not counted here but follow for sure from other counts, as those of
+            a projection do from its input's.
+        partial: a limit above may have kept the operator from giving more than these `rows`.
     """
 
     name: str
@@ -42,6 +46,8 @@ class OperatorRecord:
     digest: str
     rows: int | None = None
     seconds: float | None = None
+    inferred: bool = False
+    partial: bool = False
 
 
 @dataclass
@@ -75,23 +81,68 @@ class StageRecord:
     bodies: list[list[StageRecord]] = field(default_factory=list)
 
     def note(
-        self, planned: PlannedStage, context: StageContext, rows: int | None, seconds: float
+        self,
+        planned: PlannedStage,
+        context: StageContext,
+        rows: int | None,
+        seconds: float,
+        given: Mapping[str, int],
     ) -> None:
-        """Add the measurements of one run of the stage."""
+        """Add the measurements of one run of the stage.
+
+        Args:
+            planned: the stage.
+            context: holds what its engine counted.
+            rows: of its output; None if not known.
+            seconds: that it took.
+            given: rows of its inputs, by placeholder label, where known.
+        """
         self.rounds += 1
         self.seconds = (self.seconds or 0.0) + seconds
         if rows is not None:
-            self.rows = self.operators[-1].rows = rows
-        measured = [context.measured(operator) for operator in _compiled(planned)]
-        # An engine that measures only its output gives the time of the whole stage.
-        fused = not any(measured[:-1])
+            self.rows = rows
+        compiled = compiled_operators(planned)
+        measured = [context.measured(operator) for operator in compiled]
+        # An engine that times only its output gives the time of the whole stage.
+        fused = not any(known and known.seconds is not None for known in measured[:-1])
         for record, known in zip(self.operators, measured, strict=True):
-            if known is not None:
-                record.rows = known.rows
-                if known.seconds is not None and not fused:
-                    record.seconds = (record.seconds or 0.0) + known.seconds
+            if known is not None and known.seconds is not None and not fused:
+                record.seconds = (record.seconds or 0.0) + known.seconds
         if len(self.operators) == 1:
             self.operators[0].seconds = self.seconds
+        counted = {
+            id(operator): known.rows
+            for operator, known in zip(compiled, measured, strict=True)
+            if known is not None
+        }
+        if rows is not None:
+            counted[id(compiled[-1])] = rows
+        self._note_rows(planned, compiled, counted, given)
+
+    def _note_rows(
+        self,
+        planned: PlannedStage,
+        compiled: Sequence[Operator],
+        counted: Mapping[int, int],
+        given: Mapping[str, int],
+    ) -> None:
+        """Keep the rows that were counted, and those that follow from them."""
+        order = topological(planned.stage.root)
+        cut = may_stop_early(order)
+        sure = {identity: rows for identity, rows in counted.items() if identity not in cut}
+        for operator in order:
+            if isinstance(operator, Placeholder) and operator.label in given:
+                sure.setdefault(id(operator), given[operator.label])
+        for operator, known in zip(compiled, planned.operators, strict=True):
+            if isinstance(operator, Scan) and not operator.predicate:
+                estimate = known.estimate
+                if estimate.rows.exact and not estimate.measured:  # footers count their rows
+                    sure.setdefault(id(operator), int(estimate.rows.low))
+        sure = infer_rows(order, sure)
+        for record, operator in zip(self.operators, compiled, strict=True):
+            record.inferred = id(operator) in sure and id(operator) not in counted
+            record.partial = id(operator) in cut and id(operator) not in sure
+            record.rows = sure.get(id(operator), counted.get(id(operator)))
 
 
 @dataclass
@@ -128,18 +179,21 @@ class Run:
         )
 
     def measured_rows(self) -> dict[str, float]:
-        """Rows by operator digest, for the estimates of later runs."""
+        """Rows by operator digest, for the estimates of later runs.
+
+        What a limit may have cut short is left out.
+        """
         return {
             record.digest: float(record.rows)
             for stage in self.stages
             for record in stage.operators
-            if record.rows is not None
+            if record.rows is not None and not record.partial
         }
 
     def __str__(self) -> str:
         head = f"{'stage':<8}{'platform':<10}{'operator':<16}"
         lines = [
-            f"{head}{'rows: estimate':>22}{'measured':>12}{'seconds: est.':>15}{'measured':>10}"
+            f"{head}{'rows: estimate':>22}{'measured':>14}{'seconds: est.':>15}{'measured':>10}"
         ]
         for stage in self.stages:
             lines.extend(_lines(stage, ""))
@@ -156,13 +210,13 @@ def _lines(stage: StageRecord, above: str) -> list[str]:
     for position, record in enumerate(stage.operators):
         head = f"{number:<8}{stage.platform:<10}" if position == 0 else " " * 18
         lines.append(
-            f"{head}{record.name:<16}{_bounds(record.estimated_rows):>22}{_count(record.rows):>12}"
-            f"{record.estimated_seconds:>15.4f}{_time(record.seconds):>10}"
+            f"{head}{record.name:<16}{_bounds(record.estimated_rows):>22}{_rows(record):>14}"
+            f"{record.estimated_seconds:>15.4f}{_time(record.seconds) or 'in stage':>10}"
         )
     what = "= stage" if stage.rounds <= 1 else f"= stage, {stage.rounds:,} rounds"
-    lines.append(f"{'':<18}{what:<50}{stage.estimated_seconds:>15.4f}{_time(stage.seconds):>10}")
+    lines.append(f"{'':<18}{what:<52}{stage.estimated_seconds:>15.4f}{_time(stage.seconds):>10}")
     if stage.handover_seconds >= _SHOWN:
-        lines.append(f"{'':<18}{'+ handing it on':<65}{_time(stage.handover_seconds):>10}")
+        lines.append(f"{'':<18}{'+ handing it on':<67}{_time(stage.handover_seconds):>10}")
     for body in stage.bodies:
         for inner in body:
             lines.extend(_lines(inner, f"{number}."))
@@ -174,8 +228,11 @@ def _bounds(rows: tuple[float, float]) -> str:
     return f"{low:,.0f} … {high:,.0f}" if low != high else f"{low:,.0f}"
 
 
-def _count(rows: int | None) -> str:
-    return "" if rows is None else f"{rows:,}"
+def _rows(record: OperatorRecord) -> str:
+    """The rows that were counted; ≥ before what a limit may have cut short."""
+    if record.rows is None:
+        return "in stage"
+    return f"{'≥ ' if record.partial else ''}{record.rows:,}"
 
 
 def _time(seconds: float | None) -> str:
@@ -246,7 +303,7 @@ def _stage_record(planned: PlannedStage) -> StageRecord:
     )
 
 
-def _compiled(planned: PlannedStage) -> list[Any]:
+def compiled_operators(planned: PlannedStage) -> list[Operator]:
     """The operators that the engine was given, in the order of `planned.operators`.
 
     They are not the same objects: placeholders stand for what other stages give.
@@ -259,4 +316,11 @@ def _compiled(planned: PlannedStage) -> list[Any]:
     ]
 
 
-__all__ = ["OperatorRecord", "Result", "Run", "StageRecord", "stage_records"]
+__all__ = [
+    "OperatorRecord",
+    "Result",
+    "Run",
+    "StageRecord",
+    "compiled_operators",
+    "stage_records",
+]

@@ -16,7 +16,14 @@ from umbel.catalog.lakes import write_lake
 from umbel.catalog.writers import write
 from umbel.executor import loops
 from umbel.executor.context import StageContext
-from umbel.executor.events import StageFailed, StageFinished, StageStarted
+from umbel.executor.events import (
+    ConversionFinished,
+    StageCancelled,
+    StageFailed,
+    StageFinished,
+    StageQueued,
+    StageStarted,
+)
 from umbel.executor.failures import explain_failure
 from umbel.executor.handover import Bound, Handover, unread
 from umbel.executor.record import StageRecord
@@ -86,8 +93,13 @@ class Scheduler:
     def _run_stages(self, workers: Workers) -> None:
         waiting = {s.index: {index for index, _ in s.sources.values()} for s in self._plan.stages}
         stages = {stage.index: stage for stage in self._plan.stages}
+        queued: set[int] = set()
         while waiting or workers:
             ready = sorted(index for index, needs in waiting.items() if not needs)
+            for index in ready:
+                if index not in queued:
+                    queued.add(index)
+                    self._services.tell(StageQueued, stages[index], self._depth)
             if self._depth and len(ready) == 1 and not workers:
                 # A round's stages mostly wait for one another: no thread is worth its while. The
                 # outermost plan leaves this thread free, for Ctrl-C comes to it.
@@ -106,27 +118,30 @@ class Scheduler:
         services, record = self._services, self._records[planned.index]
         services.cancellation.check()
         services.tell(StageStarted, planned, self._depth)
-        context = services.context()
+        context = services.context(planned, self._depth)
         start = time.perf_counter()
         try:
             inputs = {label: self._handover.take(at) for label, at in planned.sources.items()}
+            given = {label: len(data) for label, data in inputs.items() if hasattr(data, "__len__")}
             output = self._output(planned, inputs, context, record)
             inputs.clear()
-            rows = len(output) if hasattr(output, "__len__") else None
+            rows, size = _rows(output), _bytes(output)
             seconds = time.perf_counter() - start
             self._hand_on(planned, output)
             del output
         except Exception as error:
             failure = self._failure(planned, error)
-            services.tell(StageFailed, planned, failure, self._depth)
+            cancelled = isinstance(failure, CancelledError)
+            kind = StageCancelled if cancelled else StageFailed
+            services.tell(kind, planned, failure, self._depth)
             if failure is error:
                 raise
-            raise failure from (None if isinstance(failure, CancelledError) else error)
+            raise failure from (None if cancelled else error)
         finally:
             context.close()
-        record.note(planned, context, rows, seconds)
+        record.note(planned, context, rows, seconds, given)
         record.handover_seconds += time.perf_counter() - start - seconds
-        services.tell(StageFinished, planned, rows, seconds, self._depth)
+        services.tell(StageFinished, planned, rows, seconds, self._depth, size)
 
     def _failure(self, planned: PlannedStage, error: Exception) -> UmbelError:
         """The error that the user sees; remembered if it is the stage's own."""
@@ -173,10 +188,30 @@ class Scheduler:
         forms = {planned.stage.output: output}
         for conversion in planned.conversions:
             self._services.cancellation.check()
-            forms[conversion.target] = conversion.convert(
-                forms[conversion.source], root.schema, root.element
+            start = time.perf_counter()
+            converted = conversion.convert(forms[conversion.source], root.schema, root.element)
+            forms[conversion.target] = converted
+            self._services.tell(
+                ConversionFinished,
+                planned,
+                conversion.source,
+                conversion.target,
+                _rows(converted),
+                _bytes(converted),
+                time.perf_counter() - start,
+                self._depth,
             )
         self._handover.put(planned.index, forms)
+
+
+def _rows(data: Any) -> int | None:
+    return len(data) if hasattr(data, "__len__") else None
+
+
+def _bytes(data: Any) -> int | None:
+    """The bytes of data that knows them; of Python objects nobody does."""
+    size = getattr(data, "nbytes", None)
+    return size if isinstance(size, int) else None
 
 
 def _write(root: Write, inputs: Mapping[str, Any], context: StageContext) -> pa.Table:

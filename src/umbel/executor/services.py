@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from umbel.executor.context import Cancellation, Scratch, StageContext
-from umbel.executor.events import Listener
+from umbel.executor.events import Listener, StageProgress
 from umbel.executor.interrupts import Interrupts
+from umbel.executor.record import compiled_operators
 from umbel.optimizer.execution_plan import PlannedStage
 from umbel.optimizer.movement import ChannelGraph
+from umbel.plan.operators import Operator
 from umbel.platforms.base import CompiledStage
 
 
@@ -66,9 +68,17 @@ class Services:
             self._closed = True
             self._compiled.clear()
 
-    def context(self) -> StageContext:
+    def context(self, planned: PlannedStage, depth: int) -> StageContext:
         """Make what a stage sees of the run."""
-        return StageContext(self.cancellation, self.scratch, self.memory_limit)
+
+        def progress(operator: Operator, rows: int) -> None:
+            compiled = compiled_operators(planned)
+            position = next((i for i, op in enumerate(compiled) if op is operator), None)
+            whole = 0.0 if position is None else planned.operators[position].estimate.expected
+            fraction = min(1.0, rows / whole) if whole else None
+            self.tell(StageProgress, planned, operator.name, rows, fraction, depth)
+
+        return StageContext(self.cancellation, self.scratch, self.memory_limit, progress)
 
     def compiled(self, planned: PlannedStage) -> CompiledStage:
         """Compile a stage, once for all rounds of a loop."""

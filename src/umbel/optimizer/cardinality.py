@@ -60,6 +60,7 @@ class Estimate:
         columns: what is known of columns, by name.
         words: mean number of words in a value, for text.
         vocabulary: number of different words in all values, for text.
+        measured: the rows were counted by an earlier run.
     """
 
     rows: Interval
@@ -67,6 +68,7 @@ class Estimate:
     columns: Mapping[str, ColumnEstimate] = field(default_factory=dict)
     words: float | None = None
     vocabulary: float | None = None
+    measured: bool = False
 
     @cached_property
     def expected(self) -> float:
@@ -138,8 +140,11 @@ class Estimator:
         for step in ops.topological(operator):
             if id(step) not in self._known:
                 estimate = self._estimate(step)
-                if step.digest in self.measured:
-                    estimate = replace(estimate, rows=exactly(self.measured[step.digest]))
+                if step.digest in self.measured and not estimate.rows.exact:
+                    rows = exactly(self.measured[step.digest])
+                    estimate = replace(estimate, rows=rows, measured=True)
+                elif estimate.measured:  # that was said of an input
+                    estimate = replace(estimate, measured=False)
                 self._known[id(step)] = estimate
                 self._alive.append(step)  # keeps the identity from being used again
         return self._known[id(operator)]

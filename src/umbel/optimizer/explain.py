@@ -7,7 +7,7 @@ and SVG for notebooks and pages.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,8 +138,20 @@ class Explanation:
         return self.to_svg()
 
 
-def explain(root: Operator, platforms: Registry, *, budget: Budget | None = None) -> Explanation:
+def explain(
+    root: Operator,
+    platforms: Registry,
+    *,
+    budget: Budget | None = None,
+    measured: Mapping[str, float] | None = None,
+) -> Explanation:
     """Plan without running, and say what else was considered.
+
+    Args:
+        root: the plan.
+        platforms: what may run it.
+        budget: bounds on the estimated cost.
+        measured: rows that earlier runs counted, by operator digest.
 
     Raises:
         PlacementError: no platform can run some operator, or no plan fits the budget.
@@ -154,13 +166,22 @@ def explain(root: Operator, platforms: Registry, *, budget: Budget | None = None
         last = plan
 
     up = started(platforms)
-    chosen = optimize(root, platforms, budget=budget, up=up)
+    chosen = optimize(root, platforms, budget=budget, up=up, measured=measured)
     rewrite(root, lifting=chosen.lifted, observer=observe)
-    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, up)), tuple(rules))
+    facts = _Facts(up, measured or {})
+    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, facts)), tuple(rules))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What all plans that are compared start from: engines that are up, and counted rows."""
+
+    up: frozenset[str]
+    measured: Mapping[str, float]
 
 
 def _alternatives(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, up: frozenset[str]
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, facts: _Facts
 ) -> list[Alternative]:
     """Plan again on each single platform, and without each platform that was chosen."""
     names = [platform.name for platform in platforms]
@@ -173,24 +194,24 @@ def _alternatives(
             continue
         if set(names_tried) == set(used):
             continue
-        found.append(_alternative(root, chosen, platforms.only(*names_tried), up))
-    other = _other_form(root, chosen, platforms, up)
+        found.append(_alternative(root, chosen, platforms.only(*names_tried), facts))
+    other = _other_form(root, chosen, platforms, facts)
     if other is not None:
-        found.append(_compared(other, chosen, (), up, lifted=other.lifted))
+        found.append(_compared(other, chosen, (), facts.up, lifted=other.lifted))
     return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
 
 
 def _alternative(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, up: frozenset[str]
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, facts: _Facts
 ) -> Alternative:
     names = tuple(platform.name for platform in platforms)
     try:
-        plan = optimize(root, platforms, up=up)
+        plan = optimize(root, platforms, up=facts.up, measured=facts.measured)
     except PlacementError as error:
         return Alternative(names, None, _shorten(f"{error.message}; {error.hint}"))
     except UmbelError as error:
         return Alternative(names, None, _shorten(error.message))
-    return _compared(plan, chosen, names, up)
+    return _compared(plan, chosen, names, facts.up)
 
 
 def _compared(
@@ -207,13 +228,15 @@ def _compared(
 
 
 def _other_form(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, up: frozenset[str]
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, facts: _Facts
 ) -> ExecutionPlan | None:
     """The plan with functions as expressions where they were left, or the other way round."""
     if not any(isinstance(operator, Functional) for operator in topological(root)):
         return None
     try:
-        other = optimize(root, platforms, lifting=not chosen.lifted, up=up)
+        other = optimize(
+            root, platforms, lifting=not chosen.lifted, up=facts.up, measured=facts.measured
+        )
     except PlacementError:  # a pinned engine runs only one of the two
         return None
     return other if other.lifted is not chosen.lifted else None
@@ -262,9 +285,10 @@ def _stage_lines(stage: PlannedStage, depth: int) -> Iterator[str]:
         between = (
             f"{rows.low:,.0f}" if rows.low == rows.high else f"{rows.low:,.0f}…{rows.high:,.0f}"
         )
+        counted = ", measured" if planned.estimate.measured else ""
         detail = _shorten(operator.describe(), 70)
         line = f"  ({operator.origin.line})" if operator.origin is not None else ""
-        yield f"{pad}  {operator.name:<13} {detail:<72} {between:>20} rows{line}"
+        yield f"{pad}  {operator.name:<13} {detail:<72} {between:>20} rows{counted}{line}"
     for conversion in stage.conversions:
         yield f"{pad}  then {conversion.source} → {conversion.target}"
     for label, body in zip(("body", "condition"), stage.bodies, strict=False):
@@ -288,6 +312,7 @@ def _stage_data(stage: PlannedStage) -> dict[str, Any]:
                 "line": planned.operator.origin.line if planned.operator.origin else None,
                 "rows": [planned.estimate.rows.low, planned.estimate.rows.high],
                 "confidence": planned.estimate.rows.confidence,
+                "measured": planned.estimate.measured,
                 "seconds": planned.cost.seconds,
             }
             for planned in stage.operators

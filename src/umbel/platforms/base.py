@@ -49,6 +49,9 @@ class RunContext(Protocol):
     def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
         """Report how many rows an operator gave, and how long it took if known."""
 
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Tell how many rows an operator gave so far; cheap enough for every batch."""
+
 
 @dataclass(frozen=True)
 class Stage:

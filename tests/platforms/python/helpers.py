@@ -41,6 +41,9 @@ class Context:
         self.files += 1
         return self.folder
 
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Nobody looks at it."""
+
     def check_cancelled(self) -> None:
         self.checks += 1
         if self._cancel_after is not None and self.checks > self._cancel_after:

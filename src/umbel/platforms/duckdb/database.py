@@ -66,8 +66,7 @@ class Database:
     def keep(self, cursor: Any, query: str) -> DuckDBTable:
         """Keep a query's rows as a table."""
         name = self.new_name("table")
-        cursor.execute(f'CREATE TABLE "{name}" AS {query}')
-        rows = cursor.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0]  # noqa: S608
+        rows = cursor.execute(f'CREATE TABLE "{name}" AS {query}').fetchall()[0][0]
         return DuckDBTable(self, name, rows)
 
     def drop(self, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 from umbel.platforms.base import ARROW, RunContext, Stage
 from umbel.platforms.duckdb.database import Database, DuckDBTable, fetch, select_for_arrow
 from umbel.platforms.duckdb.dialect import DIALECT
+from umbel.platforms.duckdb.profile import find_targets, measured_rows
 from umbel.platforms.duckdb.scans import DuckDBSources, input_name
 from umbel.platforms.duckdb.udfs import PythonFunction, functions_used
 from umbel.sql.compiler import compile_plan
@@ -34,6 +34,7 @@ class DuckDBStage:
         self._stage = stage
         self._database = database
         self._statement = self._translate(streams_only=False)
+        self._targets = find_targets(stage.root)
 
     @property
     def text(self) -> str:
@@ -79,7 +80,6 @@ class DuckDBStage:
         context: RunContext,
         cursors: list[Any],
     ) -> Any:
-        started = time.perf_counter()
         cursor = self._database.cursor(context.memory_limit)
         cursors.append(cursor)
         sources, root = statement.sources, self._stage.root
@@ -89,6 +89,8 @@ class DuckDBStage:
             _bind_input(cursor, label, data)
         for bind in sources.bindings.values():
             bind(cursor, context)
+        if self._targets:
+            cursor.execute("SET enable_profiling = 'no_output'")
         result: pa.Table | DuckDBTable
         try:
             if self._stage.output == ARROW:
@@ -100,7 +102,11 @@ class DuckDBStage:
             if sources.failures:
                 raise sources.failures[0] from error
             raise
-        context.measure(root, result.num_rows, time.perf_counter() - started)
+        context.measure(root, result.num_rows)
+        if self._targets:
+            profile = cursor.get_profiling_information(format="json")
+            for operator, rows in measured_rows(self._targets, profile):
+                context.measure(operator, rows)
         return result
 
 

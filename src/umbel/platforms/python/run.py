@@ -87,6 +87,7 @@ class Run:
             if piece is None:
                 return
             meter.rows += len(piece)
+            self.context.progress(operator, meter.rows)
             if piece:
                 yield piece
 
