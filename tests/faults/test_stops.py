@@ -19,8 +19,8 @@ ROWS = 12_000_000
 #: Seconds of processor time that may go on after a cancel: about a second on two processors.
 #: Not the clock's, for other processes may keep the processors from this one.
 GOES_ON = 2.5
-#: Seconds of the clock that a run may take to notice on a busy machine.
-PROMPTLY = 6.0
+#: Seconds of the clock that this may take where other processes keep the processors busy.
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_a_cancelled_engine_stops_computing(
     assert [type(error) for error in caught] == [ub.CancelledError]
     timers[0].join()
     while any(t.name.startswith("umbel-") for t in threading.enumerate()):
-        assert time.monotonic() - ended < PROMPTLY, "a thread goes on"
+        assert time.monotonic() - ended < PATIENCE, "a thread goes on"
         time.sleep(0.02)
     assert time.process_time() - at[0] < GOES_ON
     before = time.process_time()
