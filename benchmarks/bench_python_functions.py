@@ -253,6 +253,7 @@ class Services:
     """The least that a stage needs to run."""
 
     memory_limit = 1 << 30
+    profile = False
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch

@@ -27,6 +27,7 @@ class Context:
     def __init__(self, cancel_after: int | None = None, memory_limit: int = 1 << 31) -> None:
         self.scratch = Path(tempfile.gettempdir())
         self.memory_limit = memory_limit
+        self.profile = False
         self.measured: dict[str, int] = {}
         self.interrupt: Callable[[], None] | None = None
         self._left = cancel_after

@@ -43,6 +43,8 @@ class Session:
         memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
             a part of the machine's memory.
         listener: told of every event of a run (`umbel.executor.events`); None for nobody.
+        profile: have engines measure also what costs a few percent of the time, such as the rows
+            inside of an SQL statement.
         last_run: the record of the last run; None before the first.
         registered: the frames that SQL knows by name; `register` adds one.
     """
@@ -54,12 +56,14 @@ class Session:
         progress: bool | None = None,
         memory_limit: int | None = None,
         listener: Listener | None = None,
+        profile: bool = False,
         platforms: Registry | None = None,
     ) -> None:
         self.budget = budget
         self.progress = progress
         self.memory_limit = memory_limit
         self.listener = listener
+        self.profile = profile
         self.last_run: Run | None = None
         self._platforms = platforms
         self._catalog: Catalog | None = None
@@ -111,6 +115,7 @@ class Session:
                 listener=self.listener,
                 cancellation=cancellation,
                 measured=facts.rows,
+                profile=self.profile,
             )
         finally:
             self._running.discard(cancellation)
@@ -430,6 +435,7 @@ def connect(
     progress: bool | None = None,
     memory_limit: int | None = None,
     listener: Listener | None = None,
+    profile: bool = False,
 ) -> Session:
     """Begin a session: embedded, with the engines that are installed here.
 
@@ -439,9 +445,15 @@ def connect(
         memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
             a part of the machine's memory.
         listener: told of every event of a run.
+        profile: have engines measure also what costs a few percent of the time, such as the rows
+            inside of an SQL statement.
     """
     return session_class(
-        budget=budget, progress=progress, memory_limit=memory_limit, listener=listener
+        budget=budget,
+        progress=progress,
+        memory_limit=memory_limit,
+        listener=listener,
+        profile=profile,
     )
 
 

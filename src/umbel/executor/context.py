@@ -149,7 +149,10 @@ class StageContext:
         scratch: Scratch,
         memory_limit: int,
         progress: Callable[[Operator, int], None] = lambda operator, rows: None,
+        *,
+        profile: bool = False,
     ) -> None:
+        self.profile = profile
         self._progress = progress
         self._told = time.monotonic()
         self._cancellation = cancellation

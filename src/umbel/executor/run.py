@@ -38,6 +38,7 @@ def run(
     measured: Mapping[str, float] | None = None,
     memory_limit: int | None = None,
     lifting: bool | None = None,
+    profile: bool = False,
 ) -> Result:
     """Plan and run a plan.
 
@@ -51,6 +52,7 @@ def run(
         measured: rows that earlier runs counted, by operator digest.
         memory_limit: bytes a stage may use before it spills; None takes a part of the machine's.
         lifting: run Python functions as equal expressions, or as written; None for the faster.
+        profile: measure also what costs a few percent of the time to measure.
 
     Returns:
         The data and the record of the run.
@@ -77,6 +79,7 @@ def run(
             cancellation=cancellation or Cancellation(),
             memory_limit=memory_limit or default_memory_limit(),
             listener=tell,
+            profile=profile,
         )
         try:
             result = attempts.run(lifting=lifting)
@@ -102,6 +105,7 @@ class _Attempts:
     cancellation: Cancellation
     memory_limit: int
     listener: Listener
+    profile: bool = False
     began: float = field(default_factory=time.perf_counter)
     planning: float = 0.0
 
@@ -170,6 +174,7 @@ class _Attempts:
                     listener=self.listener,
                     interrupts=interrupts,
                     began=self.began,
+                    profile=self.profile,
                 )
                 try:
                     data = Scheduler(plan, records, services).run()

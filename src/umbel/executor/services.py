@@ -38,6 +38,7 @@ class Services:
         listener: told of events.
         interrupts: who hears of Ctrl-C.
         wake: lets the main thread look up.
+        profile: engines measure also what costs some time to measure.
         began: when the run began.
         failure: the first stage that failed by itself, not because it was stopped.
     """
@@ -49,6 +50,7 @@ class Services:
     listener: Listener
     interrupts: Interrupts
     wake: Callable[[], None] = lambda: None
+    profile: bool = False
     began: float = field(default_factory=time.perf_counter)
     failure: Failure | None = None
     _closed: bool = False
@@ -78,7 +80,9 @@ class Services:
             fraction = min(1.0, rows / whole) if whole else None
             self.tell(StageProgress, planned, operator.name, rows, fraction, depth)
 
-        return StageContext(self.cancellation, self.scratch, self.memory_limit, progress)
+        return StageContext(
+            self.cancellation, self.scratch, self.memory_limit, progress, profile=self.profile
+        )
 
     def compiled(self, planned: PlannedStage) -> CompiledStage:
         """Compile a stage, once for all rounds of a loop."""

@@ -40,6 +40,10 @@ class RunContext(Protocol):
     def memory_limit(self) -> int:
         """Bytes that one stage should keep in memory before it spills."""
 
+    @property
+    def profile(self) -> bool:
+        """Whether to measure what costs some time to measure, such as rows inside a statement."""
+
     def check_cancelled(self) -> None:
         """Raise `CancelledError` if the run was cancelled. Call it between batches."""
 

@@ -29,6 +29,7 @@ class Context:
         weakref.finalize(self, shutil.rmtree, self.folder)
         self.files = 0
         self.memory_limit = memory_limit
+        self.profile = False
         self.rows: dict[str, int] = {}
         self.measured: list[tuple[str, int]] = []
         self.seconds: dict[str, float] = {}

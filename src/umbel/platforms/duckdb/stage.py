@@ -89,7 +89,9 @@ class DuckDBStage:
             _bind_input(cursor, label, data)
         for bind in sources.bindings.values():
             bind(cursor, context)
-        if self._targets:
+        profiled = bool(self._targets) and context.profile
+        if profiled:
+            # It takes DuckDB 2.0 up to 8 % longer, so it is for those who ask.
             cursor.execute("SET enable_profiling = 'no_output'")
         result: pa.Table | DuckDBTable
         try:
@@ -103,7 +105,7 @@ class DuckDBStage:
                 raise sources.failures[0] from error
             raise
         context.measure(root, result.num_rows)
-        if self._targets:
+        if profiled:
             profile = cursor.get_profiling_information(format="json")
             for operator, rows in measured_rows(self._targets, profile):
                 context.measure(operator, rows)
