@@ -81,7 +81,7 @@ def _from_inputs(operator: Operator, rows: Mapping[int, int]) -> int | None:
         case Limit(count=count, offset=offset):
             left = max(0, counts[0] - offset)
             return left if count is None else min(left, count)
-        case Sample(count=count):
+        case Sample(count=int(count)):
             return min(counts[0], count)
         case Union(distinct=False):
             return sum(counts)
@@ -98,7 +98,7 @@ def _of_inputs(operator: Operator, rows: Mapping[int, int]) -> list[tuple[Operat
             # One that is full says only that there was enough; one that is empty, not how little.
             if given > 0 and (count is None or given < count):
                 return [(operator.input, given + offset)]
-        case Sample(count=count):
+        case Sample(count=int(count)):
             if given < count:
                 return [(operator.input, given)]
         case Union(distinct=False):
