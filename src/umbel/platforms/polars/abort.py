@@ -6,7 +6,7 @@ stops a query only between the operators of the in-memory engine. So its handler
 if the signal had come, while Python (whose handler it calls too) looks away.
 
 The mark is one for the whole process. Queries that umbel did not mean to stop run again
-(`aborts` tells); a query of the user's own on another thread raises `KeyboardInterrupt`.
+(`aborts` and `disturbing` tell); a query of the user's own on another thread raises `KeyboardInterrupt`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from umbel.platforms.handlers import current_action, handler_of, restore_action
 
 _LIBRARY = "_polars_runtime"
+
+#: Seconds for which queries of others that were interrupted too may keep the mark.
+_LINGERS = 1.0
 
 _Handler = ctypes.PYFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _Pending = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
@@ -32,13 +36,25 @@ class Aborter:
         self._address = handler_of(_LIBRARY)
         self._lock = threading.Lock()
         self._wanted: list[Callable[[], bool]] = []
+        self._stopping: list[Callable[[], bool]] = []
         self._count = 0
+        self._last = -_LINGERS
         self._pending = _Pending(self._called_by_main_thread)  # must live as long as the process
 
     @property
     def aborts(self) -> int:
         """How often queries were interrupted."""
         return self._count
+
+    @property
+    def disturbing(self) -> bool:
+        """Whether a query that starts now may find itself interrupted.
+
+        The mark stays until the last query that was interrupted is gone.
+        """
+        with self._lock:
+            self._stopping = [running for running in self._stopping if running()]
+            return bool(self._stopping) or time.monotonic() - self._last < _LINGERS
 
     def abort(self, running: Callable[[], bool]) -> None:
         """Interrupt the queries, unless `running` says that there is nothing left to stop.
@@ -66,7 +82,10 @@ class Aborter:
         before = signal.getsignal(signal.SIGINT)
         if self._address is None or before is None:  # a handler that is not Python's to put back
             return
-        self._count += 1
+        with self._lock:
+            self._count += 1
+            self._last = time.monotonic()
+            self._stopping += wanted
         heard: list[int] = []
         action = current_action()
         wakeup = signal.set_wakeup_fd(-1)

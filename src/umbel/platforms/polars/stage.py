@@ -67,13 +67,16 @@ class PolarsStage:
             KeyboardInterrupt: the user pressed Ctrl-C, and Polars heard of it first.
         """
         while True:
-            before = aborter.aborts
+            before, disturbed = aborter.aborts, aborter.disturbing
             try:
                 return self._collect_once(query, context)
             except KeyboardInterrupt:
                 context.check_cancelled()
-                if aborter.aborts == before:
+                if aborter.aborts == before and not disturbed:
                     raise
+            while aborter.disturbing:
+                context.check_cancelled()
+                time.sleep(_WAIT)
 
     def _collect_once(self, query: pl.LazyFrame, context: RunContext) -> pl.DataFrame:
         """Collect on a thread of its own, so that a cancelled run ends at once.
