@@ -7,6 +7,7 @@ file and, where it can be told, the row and the column.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -270,14 +271,21 @@ def _with_nulls(batch: pa.RecordBatch, schema: pa.Schema, missing: Sequence[str]
     )
 
 
-def _open_parquet(entry: FileEntry) -> Any:
+@contextmanager
+def _open_parquet(entry: FileEntry) -> Iterator[Any]:
     """Open a Parquet file; of one elsewhere the columns of a row group are fetched together."""
     import pyarrow.parquet as parquet
 
     if not is_remote(entry.path):
-        return parquet.ParquetFile(entry.path)
+        with parquet.ParquetFile(entry.path) as file:
+            yield file
+        return
     metadata = parquet_metadata(entry)
-    return parquet.ParquetFile(open_file(entry.path), metadata=metadata, pre_buffer=True)
+    with (
+        open_file(entry.path) as raw,
+        parquet.ParquetFile(raw, metadata=metadata, pre_buffer=True) as file,
+    ):
+        yield file
 
 
 def ipc_batches(

@@ -256,6 +256,11 @@ class WebStore:
         return answer
 
     def _refused(self, path: str, status: int, reason: str) -> SourceError:
+        if 300 <= status < 400:
+            return SourceError(
+                f"{path}: the server sends us on in circles, or to where no files are read",
+                hint="ask for the file where it is",
+            )
         what = f"{path}: the server answers {status} {reason}"
         if status in {401, 403}:
             return SourceError(
@@ -265,7 +270,7 @@ class WebStore:
             return SourceError(what, hint="check the URL")
         if status in _AGAIN:
             return SourceError(f"{what}, also after {self._retries} tries", hint="run it later")
-        return SourceError(what)
+        return SourceError(what, hint="check the URL, and what the server says of it")
 
 
 class _Ranges(io.RawIOBase):
