@@ -12,7 +12,19 @@ from umbel.cli.help import EXIT_CODES
 from umbel.plan import errors
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("explain",), ("platforms",), ("demo",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("run",),
+        ("explain",),
+        ("platforms",),
+        ("tables",),
+        ("config",),
+        ("config", "check"),
+        ("demo",),
+    ],
+)
 def test_help_has_examples_that_name_the_command(umbel: Run, command: tuple[str, ...]):
     done = umbel(*command, "--help")
     assert done.returncode == 0

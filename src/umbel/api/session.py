@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
 
+#: The variable that names a configuration, and the file that is read if it names none.
+CONFIG, CONFIG_FILE = "UMBEL_CONFIG", "umbel.toml"
+
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 SchemaLike: TypeAlias = pa.Schema | Mapping[str, TypeLike] | None
 
@@ -97,6 +100,21 @@ class Session:
 
             self._catalog = Catalog(self.platforms())
         return self._catalog
+
+    def configure(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Attach what a TOML file names; see `connect`.
+
+        Raises:
+            SourceError: the file cannot be read, or is no TOML.
+            PlanError: an entry is wrong; names the line and the key, and what exists.
+        """
+        if path is None and CONFIG not in os.environ and not os.path.exists(CONFIG_FILE):  # noqa: PTH110
+            return  # by far the most often, and the module has more imports
+        from umbel.api.config import find_config, read_config
+
+        found = find_config(path)
+        if found is not None:
+            read_config(found).attach_to(self)
 
     def run(self, plan: Operator) -> Result:
         """Run a plan; give its data and the record of the run."""
@@ -431,6 +449,7 @@ class Session:
 @located
 def connect(
     *,
+    config: str | os.PathLike[str] | None = None,
     budget: Budget | None = None,
     progress: bool | None = None,
     memory_limit: int | None = None,
@@ -440,6 +459,8 @@ def connect(
     """Begin a session: embedded, with the engines that are installed here.
 
     Args:
+        config: a TOML file that names what is attached; None reads the one that the variable
+            UMBEL_CONFIG names, or umbel.toml in the working folder, if there is one.
         budget: bounds every run's estimated seconds and dollars.
         progress: show a line for each stage of a run; None does so in a terminal only.
         memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
@@ -448,13 +469,15 @@ def connect(
         profile: have engines measure also what costs a few percent of the time, such as the rows
             inside of an SQL statement.
     """
-    return session_class(
+    session = session_class(
         budget=budget,
         progress=progress,
         memory_limit=memory_limit,
         listener=listener,
         profile=profile,
     )
+    session.configure(config)
+    return session
 
 
 #: What `connect` makes. The command line puts a class of its own here, to explain and bound runs.

@@ -109,6 +109,14 @@ def build() -> Any:
     app.command("platforms", help=texts.PLATFORMS, short_help="List what can run something here.")(
         platforms
     )
+    app.command("tables", help=texts.TABLES, short_help="List the tables that are configured.")(
+        tables
+    )
+    config = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+    config.command("check", help=texts.CONFIG_CHECK, short_help="Check a configuration file.")(
+        config_check
+    )
+    app.add_typer(config, name="config", help=texts.CONFIG, short_help="Check configurations.")
     app.command("demo", help=texts.DEMO, short_help="See two pipelines at work.")(demo)
     return typer.main.get_command(app)
 
@@ -264,6 +272,32 @@ def platforms(
     from umbel.cli.platforms import show_platforms
 
     show_platforms(as_json=as_json)
+
+
+def tables(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="List those of this entry only.")
+    ] = None,
+    describe: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Say what is known of one table.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration to go by.")
+    ] = None,
+) -> None:
+    """List the tables of what is configured, or describe one."""
+    from umbel.cli.tables import show_tables
+
+    show_tables(name, describe, config)
+
+
+def config_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
+) -> None:
+    """Check a configuration file."""
+    from umbel.cli.tables import check_config
+
+    check_config(file)
 
 
 def demo(

@@ -28,6 +28,7 @@ Examples:
   umbel sql "select 1 + 1"        run an SQL statement
   umbel explain pipeline.py       see how it would run, and why
   umbel platforms                 see what can run here
+  umbel tables                    see the tables that umbel.toml names
 
 \b
 Exit codes:
@@ -50,6 +51,35 @@ Examples:
   umbel run plan.json --format csv > result.csv
   umbel run plan.json --output result.parquet --budget-seconds 60
   umbel run query.sql --table orders=data/orders.parquet
+"""
+
+TABLES = """List the tables of what is configured, or say what is known of one.
+
+The configuration is the file that --config or the variable UMBEL_CONFIG names, or umbel.toml in
+the working folder.
+
+\b
+Examples:
+  umbel tables
+  umbel tables lake
+  umbel tables --describe lake.orders
+  umbel tables --config other.toml
+"""
+
+CONFIG = """Work with configuration files.
+
+\b
+Examples:
+  umbel config check umbel.toml
+"""
+
+CONFIG_CHECK = """Check a configuration file: its keys, and that each entry can be attached.
+
+Nothing is connected to. Secrets must stand in it by reference: env:NAME or file:/path.
+
+\b
+Examples:
+  umbel config check umbel.toml
 """
 
 SQL = """Run an SQL statement, and show or write what it gives.

@@ -39,7 +39,9 @@ def run_plan(
         limit: take at most so many rows.
         form: how to show it: table, csv or json; None is table.
     """
-    show_plan(session_kind(settings)(), read_plan(file), output=output, limit=limit, form=form)
+    session = session_kind(settings)()
+    session.configure()
+    show_plan(session, read_plan(file), output=output, limit=limit, form=form)
 
 
 def show_plan(

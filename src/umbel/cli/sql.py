@@ -74,6 +74,7 @@ def read_statement(file: Path) -> str:
 
 def _session(settings: Settings, tables: Sequence[str], attached: Sequence[str]) -> CommandSession:
     session = session_kind(settings)()
+    session.configure()
     for name, url in _pairs(attached, "--attach", "NAME=URL"):
         session.catalog.attach(name, url)
     for name, path in _pairs(tables, "--table", "NAME=FILE"):

@@ -1,0 +1,58 @@
+"""`umbel tables` and `umbel config check`: what a configuration names, and whether it is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from umbel.api.catalog import TableDescription, TableList
+from umbel.api.config import find_config, read_config
+from umbel.api.session import CONFIG, CONFIG_FILE, Session
+from umbel.plan.errors import PlanError
+
+
+def show_tables(name: str | None, describe: str | None, config: Path | None) -> None:
+    """List the tables of what is configured, or say what is known of one.
+
+    Args:
+        name: list those of this entry only.
+        describe: a table.
+        config: the configuration; None looks where sessions look.
+
+    Raises:
+        PlanError: nothing is configured.
+    """
+    found = find_config(config)
+    if found is None:
+        raise PlanError(
+            "nothing is configured",
+            hint=f'write {CONFIG_FILE} with [catalog.NAME] and url = "…", or name a file by '
+            f"{CONFIG} or --config",
+        )
+    session = Session(progress=False)
+    read_config(found).attach_to(session)
+    if describe is not None:
+        _show(session.catalog.describe(describe))
+    else:
+        _show(session.catalog.tables(name))
+
+
+def check_config(file: Path) -> None:
+    """Check a configuration: that it can be read, and that each entry can be attached.
+
+    Nothing is connected to.
+    """
+    config = read_config(file)
+    config.attach_to(Session(progress=False))
+    for entry in config.entries:
+        print(f"{entry.section}.{entry.name}: fine")
+    print(f"{file}: fine, {len(config.entries)} entries; nothing was connected to")
+
+
+def _show(what: TableList | TableDescription) -> None:
+    console = Console()
+    if console.is_terminal:
+        console.print(what)
+    else:
+        print(what)
