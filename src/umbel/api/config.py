@@ -209,10 +209,10 @@ def _line(text: str, keys: tuple[str, ...]) -> int:
         header = re.match(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$", line)
         if header:
             section = tuple(part.strip().strip("\"'") for part in header.group(1).split("."))
+            if section[: len(keys)] == keys:
+                return number
             if section == keys[: len(section)]:
                 best = number
-                if section == keys:
-                    return number
             continue
         rest = keys[len(section) :]
         if section != keys[: len(section)] or not rest:
