@@ -33,16 +33,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def same(left: Any, right: Any) -> bool:
+def same(left: Any, right: Any, relative: float = RELATIVE) -> bool:
     """Whether two plain values mean the same."""
     if isinstance(left, float) and isinstance(right, float):
         if math.isnan(left) or math.isnan(right):
             return math.isnan(left) and math.isnan(right)
-        return math.isclose(left, right, rel_tol=RELATIVE, abs_tol=1e-9)
+        return math.isclose(left, right, rel_tol=relative, abs_tol=1e-9)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
+        return len(left) == len(right) and all(
+            same(a, b, relative) for a, b in zip(left, right, strict=True)
+        )
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+        return left.keys() == right.keys() and all(same(left[k], right[k], relative) for k in left)
     return bool(left == right)
 
 
@@ -52,6 +54,7 @@ def assert_same_answer(
     *,
     ordered: bool = False,
     context: str = "",
+    relative: float = RELATIVE,
 ) -> None:
     """Fail unless both hold the same rows; in the same order, if asked."""
     wanted = expected.fetchall() if isinstance(expected, duckdb.DuckDBPyConnection) else expected
@@ -62,4 +65,4 @@ def assert_same_answer(
     shown = f"{context}\nactual   {left[:8]}\nexpected {right[:8]}"
     assert len(left) == len(right), f"{len(left)} rows, not {len(right)}\n{shown}"
     for a, b in zip(left, right, strict=True):
-        assert same(list(a), list(b)), f"{a}\nis not {b}\n{shown}"
+        assert same(list(a), list(b), relative), f"{a}\nis not {b}\n{shown}"

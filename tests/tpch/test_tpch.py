@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 import umbel as ub
+from tests.conformance.compare import rows_of
 from tests.sql.oracle import assert_same_answer
 from tests.tpch.data import QUERIES, generate, query_text
 from umbel.plan import operators as ops
@@ -69,6 +70,25 @@ def test_a_query_gives_the_same_answer_with_its_tables_split_over_engines(
     chance = random.Random(number)
     frame = pinned(session.sql(text), lambda _: chance.choice(["polars", "duckdb"]), scans=True)
     assert_same_answer(frame.collect(), oracle.execute(text), ordered=True)
+
+
+@pytest.fixture(scope="session")
+def datafusion(files: dict[str, Path]) -> Any:
+    context = pytest.importorskip("datafusion").SessionContext()
+    for name, path in files.items():
+        context.register_parquet(name, str(path))
+    return context
+
+
+@pytest.mark.parametrize("number", QUERIES)
+def test_a_query_gives_the_answer_of_datafusion(
+    session: ub.Session, datafusion: Any, number: int
+) -> None:
+    text = query_text(number)
+    theirs = datafusion.sql(text.strip().removesuffix(";")).to_arrow_table()
+    actual = session.sql(text).on("duckdb").collect()
+    # DataFusion rounds means and quotients of decimals to six digits after the point.
+    assert_same_answer(actual, rows_of(theirs), relative=1e-5)
 
 
 def pinned(frame: ub.DataFrame, choose: Any, *, scans: bool = False) -> ub.DataFrame:

@@ -454,6 +454,31 @@ class DataFrame(FrameDisplay, Handle):
         """Run, and give the rows as a pyarrow Table."""
         return self.execute().table
 
+    def to_sql(self, dialect: str = "duckdb") -> str:
+        """Write the frame's plan as one SQL statement, which `session.sql` reads back.
+
+        Tables go by the names that SQL has for them in this session. Functions that SQL has no
+        word for stand by their names in the catalogue, with `umbel_` before them; so do those
+        that mean something else in SQL.
+
+        Args:
+            dialect: one of sqlglot's.
+
+        Raises:
+            PlanError: something in the plan has no SQL.
+
+        >>> import umbel as ub
+        >>> session = ub.connect()
+        >>> session.register("t", session.from_dict({"a": [1, 2]}))
+        >>> text = session.registered["t"].filter(ub.col("a") > 1).to_sql()
+        >>> print(text.splitlines()[0], "...", session.sql(text).collect().to_pydict())
+        SELECT ... {'a': [2]}
+        """
+        from umbel.api.sql import SessionNames
+        from umbel.sql.writing import write_sql
+
+        return write_sql(self.plan, SessionNames(self.session), dialect=dialect)
+
     def to_arrow(self) -> pa.Table:
         """As `collect`."""
         return self.collect()

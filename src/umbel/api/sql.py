@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import Element, Operator, Scan
 from umbel.plan.sinks import Sink
-from umbel.plan.sources import Source, dotted
+from umbel.plan.sources import FileSource, RelationSource, Source, dotted
 from umbel.sql.reading import Name
 from umbel.sql.reading.names import matching
 
 if TYPE_CHECKING:
+    from sqlglot import expressions as exp
+
     from umbel.api.session import Session
 
 #: How a file is read, by the end of its name.
@@ -149,3 +151,42 @@ def check_registered(name: str, plan: Operator) -> None:
         raise PlanError(
             f"{dotted([name])} would be a Dataset", hint="give it columns: .to_frame(schema)"
         )
+
+
+class SessionNames:
+    """Names the tables of a plan as SQL in the same session does; `umbel.sql.writing.Namer`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def relation(self, scan: Scan) -> exp.Expr:
+        """Name what a scan reads: a registered frame, an attached table, or a file."""
+        from sqlglot import expressions as exp
+
+        def table(*parts: str) -> exp.Table:
+            names: list[exp.Expr] = [exp.to_identifier(part, quoted=True) for part in parts]
+            keys = ("this", "db", "catalog")
+            if len(names) > len(keys):
+                names = [*names[:2], exp.Dot.build(names[2:])]
+            return exp.Table(**dict(zip(keys, reversed(names), strict=False)))
+
+        source = scan.source
+        for name, frame in self._session.registered.items():
+            if frame.plan == Scan(source=source):
+                return table(name)
+        if isinstance(source, RelationSource):
+            return table(source.platform, *source.relation)
+        if isinstance(source, FileSource) and len(source.paths) == 1:
+            path = source.paths[0]
+            if is_file_name(path) and self._session.sql(_from(path)).plan == Scan(source=source):
+                return table(path)
+        raise PlanError(
+            f"{source.describe()} has no name in SQL",
+            hint="give it one: session.register(name, frame)",
+        )
+
+
+def _from(path: str) -> str:
+    from sqlglot import expressions as exp
+
+    return exp.select("*").from_(exp.Table(this=exp.to_identifier(path, quoted=True))).sql("duckdb")

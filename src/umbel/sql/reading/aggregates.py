@@ -269,6 +269,20 @@ def anonymous(binder: Binder, name: str, nodes: list[exp.Expr], scope: Scope) ->
     return aggregate(ANONYMOUS[name], argument, *more)
 
 
+def of_catalogue(binder: Binder, name: str, nodes: list[exp.Expr], scope: Scope) -> Value:
+    """Bind an aggregate by its name in the catalogue; an order stands behind the last argument."""
+    order: tuple[SortKey, ...] = ()
+    nodes = list(nodes)
+    if nodes and isinstance(nodes[-1], exp.Order):
+        with reading(nodes[-1]) as syntax:
+            order = sort_keys(binder, syntax.many("expressions"), scope)
+            nodes[-1] = syntax["this"]
+    argument = _Argument((), distinct=False, order=order)
+    if nodes:
+        argument = replace(_argument(binder, nodes[0], scope), order=order)
+    return aggregate(name, argument, *(_plain(binder.value(node, scope)) for node in nodes[1:]))
+
+
 @binds(exp.PercentileCont, exp.PercentileDisc)
 def _percentile(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     fraction = syntax["expression"]

@@ -351,6 +351,9 @@ def _array_to_string(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     )
 
 
+#: Stands before the name of a function of the catalogue; see `umbel.sql.writing`.
+PREFIX = "umbel_"
+
 Anonymous = Callable[[Binder, list[exp.Expr], Scope], Value]
 
 
@@ -369,6 +372,8 @@ def _anonymous(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
     name, nodes = str(syntax["this"]).lower(), syntax.many("expressions")
     if name in _SPECIAL:
         return _SPECIAL[name](binder, nodes, scope)
+    if name.startswith(PREFIX):
+        return _of_catalogue(binder, name.removeprefix(PREFIX), nodes, scope)
     if name in aggregates.ANONYMOUS:
         if not nodes:
             raise PlanError(f"{name} takes an argument")
@@ -380,6 +385,14 @@ def _anonymous(binder: Binder, syntax: Syntax, scope: Scope) -> Value:
         raise UnknownNameError("function", name, _known_names())
     values = [replace(binder.value(node, scope), untyped=False) for node in nodes]
     return call(known, *values)
+
+
+def _of_catalogue(binder: Binder, name: str, nodes: list[exp.Expr], scope: Scope) -> Value:
+    """Bind a function of the catalogue by its own name, as `umbel.sql.writing` writes it."""
+    row = CATALOGUE[name]
+    if row.kind is Kind.AGGREGATE:
+        return aggregates.of_catalogue(binder, name, nodes, scope)
+    return call(name, *(replace(binder.value(node, scope), untyped=False) for node in nodes))
 
 
 def _known_names() -> list[str]:

@@ -24,6 +24,7 @@ from umbel.plan.expressions import (
     WindowCall,
     columns_of,
 )
+from umbel.plan.operators import Values
 from umbel.plan.types import BOOL, INT64
 from umbel.sql.reading import tree
 from umbel.sql.reading.correlation import (
@@ -84,6 +85,9 @@ class Unnesting:
             return self._mark(join, outer)
         if not outer:
             return join
+        unfolded = _unfolded(join)
+        if unfolded is not None:
+            return unfolded
         pulled = self._pull(join.right, outer)
         if pulled is not None:
             right, conditions = pulled
@@ -497,6 +501,21 @@ class Unnesting:
         here = {name: self.columns.copy_of(name) for name in domain.names}
         items = tuple((new, Column(old)) for old, new in here.items())
         return tree.Keep(tree.Extend(domain.values, items), tuple(here.values())), here
+
+
+def _unfolded(join: tree.Join) -> tree.Relation | None:
+    """Unfold a list of the left side's rows in place, which UNNEST(column) beside it means."""
+    match join.right:
+        case tree.Keep(
+            tree.Unfold(tree.Extend(tree.Leaf(Values() as one), items), column, _), names
+        ) if one.table.num_rows == 1:
+            if join.how != "inner" and (join.how != "left" or join.conditions):
+                return None
+            extended = tree.Extend(join.left, items)
+            made = tree.Unfold(extended, column, outer=join.how == "left")
+            kept = tree.Keep(made, (*join.left.columns, *names))
+            return tree.Filter(kept, join.conditions) if join.conditions else kept
+    return None
 
 
 class _Domain:
