@@ -14,8 +14,6 @@ from umbel.sql.reading import Name
 from umbel.sql.reading.names import matching
 
 if TYPE_CHECKING:
-    from sqlglot import expressions as exp
-
     from umbel.api.session import Session
 
 #: How a file is read, by the end of its name.
@@ -159,34 +157,20 @@ class SessionNames:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def relation(self, scan: Scan) -> exp.Expr:
+    def table(self, scan: Scan) -> tuple[str, ...]:
         """Name what a scan reads: a registered frame, an attached table, or a file."""
-        from sqlglot import expressions as exp
-
-        def table(*parts: str) -> exp.Table:
-            names: list[exp.Expr] = [exp.to_identifier(part, quoted=True) for part in parts]
-            keys = ("this", "db", "catalog")
-            if len(names) > len(keys):
-                names = [*names[:2], exp.Dot.build(names[2:])]
-            return exp.Table(**dict(zip(keys, reversed(names), strict=False)))
-
         source = scan.source
         for name, frame in self._session.registered.items():
             if frame.plan == Scan(source=source):
-                return table(name)
+                return (name,)
         if isinstance(source, RelationSource):
-            return table(source.platform, *source.relation)
+            return (source.platform, *source.relation)
         if isinstance(source, FileSource) and len(source.paths) == 1:
             path = source.paths[0]
-            if is_file_name(path) and self._session.sql(_from(path)).plan == Scan(source=source):
-                return table(path)
+            found = SessionTables(self._session)
+            if is_file_name(path) and found.table([Name(path, True)]) == Scan(source=source):
+                return (path,)
         raise PlanError(
             f"{source.describe()} has no name in SQL",
             hint="give it one: session.register(name, frame)",
         )
-
-
-def _from(path: str) -> str:
-    from sqlglot import expressions as exp
-
-    return exp.select("*").from_(exp.Table(this=exp.to_identifier(path, quoted=True))).sql("duckdb")

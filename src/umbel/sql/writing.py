@@ -32,8 +32,8 @@ MOST_ROWS = 1000
 class Namer(Protocol):
     """Names the tables of a plan."""
 
-    def relation(self, scan: Scan) -> exp.Expr:
-        """Give the table that a scan reads, as FROM names it.
+    def table(self, scan: Scan) -> tuple[str, ...]:
+        """Give the parts of the name that the table of a scan has in FROM.
 
         Raises:
             PlanError: it has no name in SQL.
@@ -73,10 +73,18 @@ class _Sources:
     def relation(self, leaf: Scan | Values | Placeholder) -> exp.Expr:
         match leaf:
             case Scan():
-                return self._namer.relation(leaf)
+                return _table(self._namer.table(leaf))
             case Values():
                 return _constant_table(leaf.table)
         raise PlanError(f"input {leaf.describe()} is not bound, so it has no name in SQL")
+
+
+def _table(parts: tuple[str, ...]) -> exp.Expr:
+    names: list[exp.Expr] = [exp.to_identifier(part, quoted=True) for part in parts]
+    keys = ("this", "db", "catalog")
+    if len(names) > len(keys):
+        names = [*names[:2], exp.Dot.build(names[2:])]
+    return exp.Table(**dict(zip(keys, reversed(names), strict=False)))
 
 
 def _constant_table(table: pa.Table) -> exp.Expr:
