@@ -37,7 +37,7 @@ Exit codes:
 Results go to standard output, everything else to standard error.
 """
 
-RUN = """Run a script, a plan that was written as JSON, or an SQL statement in a file.
+RUN = """Run a script, a plan that was written as JSON, or a file of SQL.
 
 A script runs as Python would run it. Options stand before the script; what stands behind it is the
 script's own. A plan's result is shown, or written with --output.
