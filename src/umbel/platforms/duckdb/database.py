@@ -27,6 +27,10 @@ SETTINGS = {
 }
 
 
+#: Where kept tables are, whatever database a cursor uses.
+MEMORY = "memory.main"
+
+
 class Database:
     """One in-memory DuckDB, used from many threads through one cursor each."""
 
@@ -66,12 +70,13 @@ class Database:
     def keep(self, cursor: Any, query: str) -> DuckDBTable:
         """Keep a query's rows as a table."""
         name = self.new_name("table")
-        rows = cursor.execute(f'CREATE TABLE "{name}" AS {query}').fetchall()[0][0]
+        made = cursor.execute(f'CREATE TABLE {MEMORY}."{name}" AS {query}')
+        rows = made.fetchall()[0][0]
         return DuckDBTable(self, name, rows)
 
     def drop(self, name: str) -> None:
         """Remove a kept table."""
-        self.cursor().execute(f'DROP TABLE IF EXISTS "{name}"')
+        self.cursor().execute(f'DROP TABLE IF EXISTS {MEMORY}."{name}"')
 
 
 class DuckDBTable:

@@ -39,7 +39,7 @@ from umbel.plan.operators import (
     Window,
 )
 from umbel.plan.operators.base import OBJECT_SCHEMA
-from umbel.plan.sources import CsvSource, FileSource, MemorySource
+from umbel.plan.sources import CsvSource, FileSource, MemorySource, Source
 from umbel.plan.types import is_list, is_object
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
@@ -58,6 +58,8 @@ class DuckDBPlatform:
     """One in-memory DuckDB, shared by all stages that this platform runs."""
 
     engine = "duckdb"
+    #: The sources that its statements read.
+    reads_sources: tuple[type[Source], ...] = (FileSource, MemorySource)
 
     def __init__(self, name: str = "duckdb") -> None:
         self.name = name
@@ -108,7 +110,7 @@ class DuckDBPlatform:
             return _reason(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (
-                refuse_source(operator, self.name, (FileSource, MemorySource))
+                refuse_source(operator, self.name, self.reads_sources)
                 or _refuse_names(operator)
                 or _refuse_shape(operator)
                 or refuse_expressions(operator, _Abilities())

@@ -23,17 +23,22 @@ from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError, UmbelError
 from umbel.plan.operators import Placeholder, Scan, Values
 from umbel.plan.sources import (
+    AttachedSource,
     CsvSource,
     DeltaSource,
     FileSource,
     MemorySource,
     ParquetFiles,
+    QuerySource,
+    RelationSource,
     TextSource,
 )
 from umbel.plan.types import is_integer
 from umbel.platforms.base import RunContext
 from umbel.platforms.conform import conform
 from umbel.platforms.duckdb.database import quoted
+from umbel.platforms.duckdb.store import CATALOG, StoredColumn
+from umbel.platforms.duckdb.types import convert
 from umbel.platforms.streams import ArrowStream, raw_schema, scanned_columns, stream
 from umbel.sql.expressions import Dialect, column
 
@@ -67,6 +72,8 @@ class DuckDBSources:
         bindings: by relation name.
         read_as_csv: whether some file goes through `read_csv`, which rejects a few that are valid.
         failures: what stopped a stream; DuckDB only repeats the message.
+        columns: gives the columns of what lies in the platform's file; None if it has none.
+        stored: what the statement reads of that file.
     """
 
     dialect: Dialect
@@ -75,6 +82,8 @@ class DuckDBSources:
     bindings: dict[str, Binding] = field(default_factory=dict)
     read_as_csv: bool = False
     failures: list[UmbelError] = field(default_factory=list)
+    columns: Callable[[AttachedSource], Sequence[StoredColumn]] | None = None
+    stored: list[AttachedSource] = field(default_factory=list)
 
     def relation(self, leaf: Scan | Values | Placeholder) -> exp.Expr:
         """Give the FROM item of a leaf."""
@@ -92,7 +101,28 @@ class DuckDBSources:
                 return self._registered("memory", conform(source.data, source.schema))
             case Scan(source=FileSource() as source):
                 return self._files(leaf, source)
+            case Scan(source=AttachedSource() as source) if self.columns is not None:
+                return self._stored(source, self.columns(source))
         raise TypeError(f"no DuckDB relation for {leaf.describe()}")
+
+    def _stored(self, source: AttachedSource, columns: Sequence[StoredColumn]) -> exp.Expr:
+        """Read a table or query of the platform's file, in the plan's types."""
+        self.stored.append(source)
+        match source:
+            case RelationSource(relation=(schema, table)):
+                place: exp.Expr = exp.table_(table, db=schema, catalog=CATALOG, quoted=True)
+            case QuerySource(query=text):
+                place = exp.Subquery(this=exp.Var(this=f"\n{text}\n"))
+            case _:
+                raise TypeError(f"not of a DuckDB file: {source.describe()}")
+        if not any(c.cast for c in columns):
+            return place
+        place.set("alias", exp.TableAlias(this=exp.to_identifier("stored")))
+        read = [
+            (convert(column(c.name), c.cast) if c.cast else column(c.name)).as_(c.name, quoted=True)
+            for c in columns
+        ]
+        return exp.Subquery(this=exp.Select(expressions=read).from_(place))
 
     def _registered(self, kind: str, data: Any) -> exp.Expr:
         name = f"{kind}_{len(self.bindings)}"

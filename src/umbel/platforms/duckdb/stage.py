@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
+from umbel.plan.errors import SourceError
+from umbel.plan.sources import AttachedSource, QuerySource
+from umbel.plan.types import type_name
 from umbel.platforms.base import ARROW, RunContext, Stage
-from umbel.platforms.duckdb.database import Database, DuckDBTable, fetch, select_for_arrow
+from umbel.platforms.duckdb.database import (
+    MEMORY,
+    Database,
+    DuckDBTable,
+    fetch,
+    select_for_arrow,
+)
 from umbel.platforms.duckdb.dialect import DIALECT
 from umbel.platforms.duckdb.profile import find_targets, measured_rows
 from umbel.platforms.duckdb.scans import DuckDBSources, input_name
+from umbel.platforms.duckdb.store import CATALOG, Store
 from umbel.platforms.duckdb.udfs import PythonFunction, functions_used
 from umbel.sql.compiler import compile_plan
 
@@ -28,11 +38,18 @@ class _Statement:
 
 
 class DuckDBStage:
-    """One statement over registered inputs."""
+    """One statement over registered inputs, and over tables of the platform's file if it has one.
 
-    def __init__(self, stage: Stage, database: Database) -> None:
+    Attributes:
+        writes: whether the file is written.
+    """
+
+    writes = False
+
+    def __init__(self, stage: Stage, database: Database, store: Store | None = None) -> None:
         self._stage = stage
         self._database = database
+        self._store = store
         self._statement = self._translate(streams_only=False)
         self._targets = find_targets(stage.root)
 
@@ -42,7 +59,8 @@ class DuckDBStage:
         return self._statement.text
 
     def _translate(self, *, streams_only: bool) -> _Statement:
-        sources = DuckDBSources(DIALECT, self._describe, streams_only)
+        columns = None if self._store is None else self._store.columns
+        sources = DuckDBSources(DIALECT, self._describe, streams_only, columns=columns)
         query = compile_plan(self._stage.root, DIALECT, sources)
         return _Statement(query.sql("duckdb", pretty=True), sources, functions_used(query))
 
@@ -62,16 +80,37 @@ class DuckDBStage:
 
         context.on_cancel(interrupt)
         try:
-            return self._run(self._statement, inputs, context, cursors)
+            return self._attached_run(self._statement, inputs, context, cursors)
         except duckdb.InvalidInputException as error:
             if not (self._statement.sources.read_as_csv and _is_csv_error(error)):
                 raise
             # A stream takes what is valid, and says which line of which file is not.
             again = self._translate(streams_only=True)
-            return self._run(again, inputs, context, cursors)
+            return self._attached_run(again, inputs, context, cursors)
         finally:
             for cursor in cursors:
                 cursor.close()
+
+    def _attached_run(
+        self,
+        statement: _Statement,
+        inputs: Mapping[str, Any],
+        context: RunContext,
+        cursors: list[Any],
+    ) -> Any:
+        """Run with the file attached, if the statement needs it."""
+        attached: AbstractContextManager[None] = nullcontext()
+        if self._store is not None and (statement.sources.stored or self.writes):
+            attached = self._store.attached(write=self.writes, check=context.check_cancelled)
+        with attached:
+            if self._store is not None:
+                for source in statement.sources.stored:
+                    check_unchanged(self._store, source)
+            try:
+                return self._run(statement, inputs, context, cursors)
+            finally:  # an open result would keep the file
+                for cursor in cursors:
+                    cursor.close()
 
     def _run(
         self,
@@ -89,27 +128,48 @@ class DuckDBStage:
             _bind_input(cursor, label, data)
         for bind in sources.bindings.values():
             bind(cursor, context)
-        profiled = bool(self._targets) and context.profile
+        if any(isinstance(source, QuerySource) for source in sources.stored):
+            cursor.execute(f"USE {CATALOG}")  # where the names of a user's query are
+        profiled = bool(self._targets) and context.profile and not self.writes
         if profiled:
             # It takes DuckDB 2.0 up to 8 % longer, so it is for those who ask.
             cursor.execute("SET enable_profiling = 'no_output'")
-        result: pa.Table | DuckDBTable
         try:
-            if self._stage.output == ARROW:
-                result = fetch(cursor, select_for_arrow(statement.text, root.schema), root.schema)
-            else:
-                result = self._database.keep(cursor, statement.text)
+            result = self._result(cursor, statement.text, context)
         except duckdb.Error as error:
             context.check_cancelled()
             if sources.failures:
                 raise sources.failures[0] from error
             raise
-        context.measure(root, result.num_rows)
+        if not self.writes:
+            context.measure(root, result.num_rows)
         if profiled:
             profile = cursor.get_profiling_information(format="json")
             for operator, rows in measured_rows(self._targets, profile):
                 context.measure(operator, rows)
         return result
+
+    def _result(self, cursor: Any, query: str, context: RunContext) -> Any:
+        """Run the statement; give its rows in the stage's output channel."""
+        if self._stage.output == ARROW:
+            schema = self._stage.root.schema
+            return fetch(cursor, select_for_arrow(query, schema), schema)
+        return self._database.keep(cursor, query)
+
+
+def check_unchanged(store: Store, source: AttachedSource) -> None:
+    """Raise if a table or query of the file has other columns than when the plan was made."""
+    now = {column.name: column.dtype for column in store.attached_columns(source)}
+    for field in source.schema:
+        found = now.get(field.name)
+        if found != field.type:
+            change = "is gone" if found is None else f"is {type_name(found)}"
+            wanted = "" if found is None else f", not {type_name(field.type)}"
+            raise SourceError(
+                f"{source.describe()} was changed after the plan was made: "
+                f"column {field.name!r} {change}{wanted}",
+                hint="make the frame anew: session.table(...)",
+            )
 
 
 def _is_csv_error(error: duckdb.Error) -> bool:
@@ -122,6 +182,8 @@ def _bind_input(cursor: Any, label: str, data: Any) -> None:
     if isinstance(data, DuckDBTable):
         inner = data.name.replace('"', '""')
         escaped = name.replace('"', '""')
-        cursor.execute(f'CREATE OR REPLACE TEMP VIEW "{escaped}" AS SELECT * FROM "{inner}"')  # noqa: S608
+        cursor.execute(
+            f'CREATE OR REPLACE TEMP VIEW "{escaped}" AS SELECT * FROM {MEMORY}."{inner}"'  # noqa: S608
+        )
     else:
         cursor.register(name, data)
