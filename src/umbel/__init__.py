@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from umbel.plan.errors import TypeClashError as TypeClashError
     from umbel.plan.errors import UmbelError as UmbelError
     from umbel.plan.errors import UnknownNameError as UnknownNameError
+    from umbel.platforms.costs import Price as Price
 
     # Imports under another name are not public to type checkers; assignments are.
     all = _functions.all_of  # noqa: A001
@@ -109,6 +110,7 @@ _HOMES = {
         "PlanFormatError", "RunError", "SourceError", "TypeClashError", "UmbelError",
         "UnknownNameError",
     ],
+    "umbel.platforms.costs": ["Price"],
 }  # fmt: skip
 
 #: Functions that are public under the name of a built-in.
@@ -137,6 +139,7 @@ __all__ = [
     "PlacementError",
     "PlanError",
     "PlanFormatError",
+    "Price",
     "Result",
     "RunError",
     "Session",

@@ -16,6 +16,7 @@ from umbel.optimizer.movement import ChannelGraph
 from umbel.optimizer.placement import Problem, Reader, handover, place
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Distinct, Operator, Union, Values, consumers, topological
+from umbel.platforms.costs import Price
 
 
 def problem(
@@ -27,7 +28,7 @@ def problem(
         root=root,
         candidates={id(op): platforms for op in topological(root)},
         operator_cost=lambda op, p: Cost(
-            costs[order[id(op)], p.name], costs[order[id(op)], p.name] * p.costs.dollars_per_second
+            costs[order[id(op)], p.name], p.costs.price(costs[order[id(op)], p.name])
         ),
         conversion_cost=lambda op, linear: linear(0, 0),
         channels_for=lambda op, channels: channels,
@@ -135,8 +136,8 @@ def test_a_hundred_operators_are_placed() -> None:
 
 def test_a_budget_picks_on_the_front() -> None:
     fast = replace(platforms_with([0, 0, 0], [0, 0, 0])[0])
-    dear = replace(fast, costs=replace(profile(), dollars_per_second=10.0))
-    slow = replace(fast, name="y", costs=replace(profile(), dollars_per_second=1.0))
+    dear = replace(fast, costs=replace(profile(), price=Price(per_hour=36_000)))
+    slow = replace(fast, name="y", costs=replace(profile(), price=Price(per_hour=3_600)))
     root = values(1)
     table = {(0, "x"): 1.0, (0, "y"): 3.0}
     task = problem(root, [dear, slow], table)

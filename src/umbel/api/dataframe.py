@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from umbel.api.catalog import TableName
     from umbel.api.dataset import Dataset
     from umbel.executor import Result
+    from umbel.optimizer import Budget
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -450,9 +451,13 @@ class DataFrame(FrameDisplay, Handle):
 
     # --- running ------------------------------------------------------------------------------
 
-    def collect(self) -> pa.Table:
-        """Run, and give the rows as a pyarrow Table."""
-        return self.execute().table
+    def collect(self, *, budget: Budget | None = None) -> pa.Table:
+        """Run, and give the rows as a pyarrow Table.
+
+        Args:
+            budget: bounds on what this run is estimated to cost; None for those of the session.
+        """
+        return self.execute(budget=budget).table
 
     def to_sql(self, dialect: str = "duckdb") -> str:
         """Write the frame's plan as one SQL statement, which `session.sql` reads back.

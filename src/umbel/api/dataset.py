@@ -50,6 +50,7 @@ from umbel.plan.types import is_object
 if TYPE_CHECKING:
     from umbel.api.dataframe import DataFrame
     from umbel.executor import Result
+    from umbel.optimizer import Budget
 
 Function = Callable[..., Any]
 Broadcasts = Mapping[str, "Dataset"] | None
@@ -334,9 +335,13 @@ class Dataset(DatasetDisplay, Handle):
 
     # --- running ------------------------------------------------------------------------------
 
-    def collect(self) -> list[Any]:
-        """Run, and give the elements as a list."""
-        return self.execute().elements
+    def collect(self, *, budget: Budget | None = None) -> list[Any]:
+        """Run, and give the elements as a list.
+
+        Args:
+            budget: bounds on what this run is estimated to cost; None for those of the session.
+        """
+        return self.execute(budget=budget).elements
 
     def count(self) -> int:
         """Run, and give the number of elements."""

@@ -13,7 +13,7 @@ from umbel.plan.sinks import Sink
 if TYPE_CHECKING:
     from umbel.api.session import Session
     from umbel.executor import Result
-    from umbel.optimizer import Explanation
+    from umbel.optimizer import Budget, Explanation
 
 
 class Handle:
@@ -61,25 +61,40 @@ class Handle:
 
         return plan_to_json(self.plan)
 
-    def explain(self) -> Explanation:
+    def explain(self, *, budget: Budget | None = None) -> Explanation:
         """Say how the plan would run, what it is estimated to cost, and what lost against it.
 
         The explanation prints as text; it also has `to_json()`, `to_mermaid()` and `to_svg()`.
+
+        Args:
+            budget: bounds on the estimates; None for those of the session.
         """
         from umbel.optimizer import explain
 
         self._check_bound()
         session = self.session
         facts = session.facts(self.plan)
-        return explain(self.plan, session.platforms(), budget=session.budget, measured=facts.rows)
+        return explain(
+            self.plan,
+            session.platforms(),
+            budget=budget or session.budget,
+            measured=facts.rows,
+        )
 
-    def execute(self) -> Result:
-        """Run the plan; give the data and the record of the run."""
-        return self._run(self.plan)
+    def execute(self, *, budget: Budget | None = None) -> Result:
+        """Run the plan; give the data and the record of the run.
 
-    def _run(self, plan: Operator) -> Result:
+        Args:
+            budget: bounds on what this run is estimated to cost; None for those of the session.
+
+        Raises:
+            PlacementError: no plan fits the budget; says what the fastest and the cheapest cost.
+        """
+        return self._run(self.plan, budget)
+
+    def _run(self, plan: Operator, budget: Budget | None = None) -> Result:
         self._check_bound()
-        return self.session.run(plan)
+        return self.session.run(plan, budget)
 
     def _write(self, sink: Sink) -> Result:
         return self._run(Write(input=self.plan, sink=sink, origin=here()))

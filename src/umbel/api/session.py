@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
     from umbel.optimizer import Budget
+    from umbel.platforms.costs import Price
     from umbel.platforms.registry import Registry
 
 #: The variable that names a configuration, and the file that is read if it names none.
@@ -61,8 +62,10 @@ class Session:
         listener: Listener | None = None,
         profile: bool = False,
         platforms: Registry | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
         self.budget = budget
+        self._prices = dict(prices or {})
         self.progress = progress
         self.memory_limit = memory_limit
         self.listener = listener
@@ -85,6 +88,9 @@ class Session:
             from umbel.platforms.registry import Registry
 
             self._platforms = Registry.discover()
+        while self._prices:  # only now, so that a session is made without looking for engines
+            name = next(iter(self._prices))
+            self._platforms.set_price(name, self._prices.pop(name))
         return self._platforms
 
     @property
@@ -116,8 +122,13 @@ class Session:
         if found is not None:
             read_config(found).attach_to(self)
 
-    def run(self, plan: Operator) -> Result:
-        """Run a plan; give its data and the record of the run."""
+    def run(self, plan: Operator, budget: Budget | None = None) -> Result:
+        """Run a plan; give its data and the record of the run.
+
+        Args:
+            plan: what to run.
+            budget: bounds on this run; None for those of the session.
+        """
         from umbel.executor import Cancellation, run
 
         cancellation = Cancellation()
@@ -127,7 +138,7 @@ class Session:
             result = run(
                 plan,
                 platforms=self.platforms(),
-                budget=self.budget,
+                budget=budget or self.budget,
                 progress=self.progress,
                 memory_limit=self.memory_limit,
                 listener=self.listener,
@@ -455,6 +466,7 @@ def connect(
     memory_limit: int | None = None,
     listener: Listener | None = None,
     profile: bool = False,
+    prices: Mapping[str, Price] | None = None,
 ) -> Session:
     """Begin a session: embedded, with the engines that are installed here.
 
@@ -468,6 +480,7 @@ def connect(
         listener: told of every event of a run.
         profile: have engines measure also what costs a few percent of the time, such as the rows
             inside of an SQL statement.
+        prices: what platforms cost, by name; the engines of this machine cost nothing otherwise.
     """
     session = session_class(
         budget=budget,
@@ -475,6 +488,7 @@ def connect(
         memory_limit=memory_limit,
         listener=listener,
         profile=profile,
+        prices=prices,
     )
     session.configure(config)
     return session

@@ -76,9 +76,9 @@ def _every(file: Path, arguments: Sequence[str], settings: Settings) -> list[Exp
     found: list[Explanation] = []
 
     class Recording(session_kind(settings)):  # type: ignore[misc]
-        def run(self, plan: Operator) -> Result:
-            found.append(_explain(plan, self.platforms(), self.budget))
-            return super().run(plan)
+        def run(self, plan: Operator, budget: Budget | None = None) -> Result:
+            found.append(_explain(plan, self.platforms(), self.bounds(budget)))
+            return super().run(plan, budget)
 
     with sessions_are(Recording):
         execute(file, arguments)
@@ -89,8 +89,8 @@ def _every(file: Path, arguments: Sequence[str], settings: Settings) -> list[Exp
 
 def _one(file: Path, arguments: Sequence[str], settings: Settings, name: str | None) -> Explanation:
     class Stopping(session_kind(settings)):  # type: ignore[misc]
-        def run(self: CommandSession, plan: Operator) -> Result:
-            raise FirstRun(plan, self.platforms(), self.budget)
+        def run(self: CommandSession, plan: Operator, budget: Budget | None = None) -> Result:
+            raise FirstRun(plan, self.platforms(), self.bounds(budget))
 
     names: dict[str, Any] = {}
     first: FirstRun | None = None

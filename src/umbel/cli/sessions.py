@@ -13,6 +13,7 @@ from umbel.plan.operators import Operator
 
 if TYPE_CHECKING:
     from umbel.executor import Result
+    from umbel.optimizer import Budget
 
 
 class CommandSession(Session):
@@ -29,13 +30,18 @@ class CommandSession(Session):
             options["platforms"] = self.settings.platforms()
         super().__init__(**options)
 
-    def run(self, plan: Operator) -> Result:
+    def bounds(self, budget: Budget | None) -> Budget | None:
+        """The budget of a run for which the script gives one, or none."""
+        return self.settings.budget or budget or self.budget
+
+    def run(self, plan: Operator, budget: Budget | None = None) -> Result:
         """Run a plan; explain it before and show its record after, if that was asked for."""
+        budget = self.bounds(budget)
         if self.settings.explain:
             from umbel.optimizer import explain
 
-            print(explain(plan, self.platforms(), budget=self.budget), file=sys.stderr, flush=True)
-        result = super().run(plan)
+            print(explain(plan, self.platforms(), budget=budget), file=sys.stderr, flush=True)
+        result = super().run(plan, budget)
         if self.settings.record:
             print(result.run, file=sys.stderr, flush=True)
         return result

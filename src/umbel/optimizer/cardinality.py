@@ -7,7 +7,7 @@ selection in a relational database management system", SIGMOD 1979).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,8 @@ from umbel.plan.types import is_list, type_width
 
 _EQUAL, _RANGE, _LIKE, _DEFAULT = 0.1, 1 / 3, 0.1, 0.5
 _LIST_ITEMS = 5.0
+#: A key's values cover at least this part of the range of the references to it.
+_COVERS = 0.8
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Estimate:
         words: mean number of words in a value, for text.
         vocabulary: number of different words in all values, for text.
         measured: the rows were counted by an earlier run.
+        source_rows: rows of the source whose columns these are, before any were taken away; None
+            if they come from several sources, or are computed.
     """
 
     rows: Interval
@@ -69,6 +73,7 @@ class Estimate:
     words: float | None = None
     vocabulary: float | None = None
     measured: bool = False
+    source_rows: float | None = None
 
     @cached_property
     def expected(self) -> float:
@@ -79,6 +84,18 @@ class Estimate:
     def size(self) -> float:
         """Bytes to reckon with."""
         return self.expected * self.width
+
+    @property
+    def whole(self) -> float:
+        """The rows of the source, or if there is none those to reckon with."""
+        return self.expected if self.source_rows is None else self.source_rows
+
+    def distinct(self, name: str) -> float:
+        """How many different values a column has; what is not known is reckoned as a key.
+
+        Of the source: filters leave rows out, but what is left still refers to one row in so many.
+        """
+        return self.columns.get(name, ColumnEstimate()).distinct or max(1.0, self.whole)
 
 
 def expected(rows: Interval) -> float:
@@ -91,6 +108,52 @@ def expected(rows: Interval) -> float:
     if rows.high <= 0:
         return 0.0
     return float((max(rows.low, 0.5) * max(rows.high, 0.5)) ** 0.5)
+
+
+def key_distinct(left: Estimate, right: Estimate, on: Sequence[tuple[str, str]]) -> float:
+    """How many different keys a join has: of so many pairs of rows one matches.
+
+    That is the greater number of the two sides (Selinger et al.), but for a foreign key. Its
+    different values are often known only as "no more than there are rows"; yet they are no more
+    than those of the key that they refer to.
+    """
+    sides = [_keys(left, [a for a, _ in on]), _keys(right, [b for _, b in on])]
+    (a, a_is_full), (b, b_is_full) = sides
+    if a_is_full and b_is_full and _refers(left, right, on):
+        return min(a, b)
+    return max(a, b)
+
+
+def _keys(side: Estimate, names: Sequence[str]) -> tuple[float, bool]:
+    """Different keys of a side, and whether there may be as many as rows.
+
+    Several columns together have no more different values than there are rows. (What was joined
+    before may have fewer rows than its columns have values at their sources.)
+    """
+    product = 1.0
+    for name in names:
+        product *= max(1.0, side.distinct(name))
+    bounded = product if side.source_rows is None else min(product, side.whole)
+    return bounded, product >= side.whole
+
+
+def _refers(left: Estimate, right: Estimate, on: Sequence[tuple[str, str]]) -> bool:
+    """Whether the keys of the side with more rows may be references to those of the other.
+
+    They are not if they spread over values that the other side has not.
+    """
+    if len(on) > 1:
+        return True
+    columns = [
+        side.columns.get(name, ColumnEstimate())
+        for side, name in ((left, on[0][0]), (right, on[0][1]))
+    ]
+    few, many = columns if left.whole <= right.whole else reversed(columns)
+    if many.distinct is None:
+        return True
+    start = _position(few.low, many.low, many.high)
+    end = _position(few.high, many.low, many.high)
+    return start is not None and end is not None and end - start > _COVERS
 
 
 def exactly(rows: float) -> Interval:
@@ -189,7 +252,7 @@ class Estimator:
                 known = [
                     below.columns.get(n, ColumnEstimate()).distinct for n in operator.schema.names
                 ]
-                return replace(below, rows=_groups(below.rows, known))
+                return replace(below, rows=_groups(below.rows, known), source_rows=None)
             case ops.Union():
                 return self._union(operator)
             case ops.Intersect():
@@ -253,7 +316,9 @@ class Estimator:
         width = known.row_width or full
         if scan.columns is not None:
             width *= schema_width(scan.schema) / full
-        estimate = Estimate(rows, max(1.0, width), columns, known.words, known.vocabulary)
+        estimate = Estimate(
+            rows, max(1.0, width), columns, known.words, known.vocabulary, expected(rows)
+        )
         return estimate if scan.predicate is None else _filtered(estimate, scan.predicate)
 
     def _project(self, project: ops.Project) -> Estimate:
@@ -267,7 +332,7 @@ class Estimator:
         keeps = all(isinstance(e, Column) for _, e in project.columns)
         share = schema_width(project.schema) / schema_width(project.input.schema)
         width = below.width * share if keeps else schema_width(project.schema)
-        return Estimate(below.rows, max(1.0, width), columns, below.words, below.vocabulary)
+        return replace(below, width=max(1.0, width), columns=columns)
 
     def _join(self, join: ops.Join) -> Estimate:
         left, right = self._of(join.left), self._of(join.right)
@@ -277,14 +342,10 @@ class Estimator:
             if join.residual is not None:
                 both = replace(both, rows=scale(both.rows, 0.05, 1.0, 0.5))
         else:
-            distinct = 1.0
-            for left_key, right_key in join.on:
-                sides = [
-                    left.columns.get(left_key, ColumnEstimate()).distinct or left.expected,
-                    right.columns.get(right_key, ColumnEstimate()).distinct or right.expected,
-                ]
-                distinct = max(distinct, *sides)
-            value = left.expected * right.expected / max(1.0, distinct)
+            different = key_distinct(left, right, join.on)
+            value = left.expected * right.expected / max(1.0, different)
+            if join.residual is not None:
+                value *= selectivity(join.residual, replace(left, columns=columns))
             both = Estimate(spread(left.rows, value, 3.0, 0.6), left.width + right.width, columns)
         match join.how:
             case "semi" | "anti":

@@ -75,6 +75,13 @@ class Budget:
             if value is not None and not value >= 0:
                 raise PlanError(f"a budget's {name} cannot be {value!r}")
 
+    def __str__(self) -> str:
+        bounds = [
+            *([] if self.seconds is None else [f"{self.seconds:g} s"]),
+            *([] if self.dollars is None else [f"${self.dollars:g}"]),
+        ]
+        return " and ".join(bounds) or "no bound"
+
     def allows(self, cost: Cost) -> bool:
         """Whether a cost is within the budget."""
         return (self.seconds is None or cost.seconds <= self.seconds) and (

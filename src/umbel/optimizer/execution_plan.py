@@ -93,6 +93,21 @@ class ExecutionPlan:
     pruned: bool = False
     estimates: Mapping[int, Estimate] = field(default_factory=dict, repr=False)
 
+    def moved(self, stage: PlannedStage) -> float:
+        """Bytes that a stage hands to other platforms, and to the caller if it gives the result."""
+        readers = [
+            other
+            for other in self.stages
+            if other.platform.name != stage.platform.name
+            and any(index == stage.index for index, _ in other.sources.values())
+        ]
+        return stage.root.estimate.size * (len(readers) + (self.result[0] == stage.index))
+
+    @property
+    def all_moved(self) -> float:
+        """Bytes that all stages hand on."""
+        return sum(self.moved(stage) for stage in self.stages)
+
     @property
     def platforms(self) -> list[str]:
         """The names of the platforms that take part."""

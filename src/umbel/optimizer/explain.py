@@ -28,15 +28,19 @@ class Alternative:
 
     Attributes:
         platforms: the names that it is limited to; all of them if empty.
-        lifted: whether Python functions are replaced by expressions, where that is the difference.
         seconds: estimated; None if some operator cannot run there.
         reason: why it lost.
+        lifted: whether Python functions are replaced by expressions, where that is the difference.
+        dollars: estimated; None if it is impossible.
+        moved: bytes handed from platform to platform and to the caller; None if impossible.
     """
 
     platforms: tuple[str, ...]
     seconds: float | None
     reason: str
     lifted: bool | None = None
+    dollars: float | None = None
+    moved: float | None = None
 
     @property
     def what(self) -> str:
@@ -66,18 +70,19 @@ class Explanation:
         lines = [
             (
                 f"runs on {', '.join(n for n in plan.platforms if n != DRIVER) or 'umbel itself'}; "
-                f"estimated {_seconds(plan.cost.seconds)}, ${plan.cost.dollars:.4g}"
+                f"estimated {_seconds(plan.cost.seconds)}, ${plan.cost.dollars:.4g}, "
+                f"{_bytes(plan.all_moved)} moved"
             )
         ]
         if self.rules:
             lines.append(f"rewritten by {', '.join(self.rules)}")
         for stage in plan.stages:
-            lines.extend(_stage_lines(stage, 0))
+            lines.extend(_stage_lines(plan, stage, 0))
         lines.append("")
         lines.append("considered instead:" if self.alternatives else "nothing else was possible")
-        for other in self.alternatives:
-            cost = "impossible" if other.seconds is None else _seconds(other.seconds)
-            lines.append(f"  {other.what:<24} {cost:>10}  {other.reason}")
+        lines.extend(
+            f"  {other.what:<24} {_cost(other):>10}  {other.reason}" for other in self.alternatives
+        )
         if plan.pruned:
             lines.append("the search was cut short; a better placement may exist")
         return "\n".join(lines)
@@ -90,15 +95,17 @@ class Explanation:
         return {
             "seconds": self.plan.cost.seconds,
             "dollars": self.plan.cost.dollars,
-            "moved_bytes": {f"{a} -> {b}": n for (a, b), n in self.plan.cost.moved.items()},
+            "moved_bytes": self.plan.all_moved,
             "platforms": self.plan.platforms,
             "rules": list(self.rules),
-            "stages": [_stage_data(stage) for stage in self.plan.stages],
+            "stages": [_stage_data(self.plan, stage) for stage in self.plan.stages],
             "alternatives": [
                 {
                     "what": a.what,
                     "platforms": list(a.platforms),
                     "seconds": a.seconds,
+                    "dollars": a.dollars,
+                    "moved_bytes": a.moved,
                     "reason": a.reason,
                 }
                 for a in self.alternatives
@@ -167,7 +174,7 @@ def explain(
 
     up = started(platforms)
     chosen = optimize(root, platforms, budget=budget, up=up, measured=measured)
-    rewrite(root, lifting=chosen.lifted, observer=observe)
+    rewrite(root, lifting=chosen.lifted, observer=observe, known=platforms.statistics)
     facts = _Facts(up, measured or {})
     return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, facts)), tuple(rules))
 
@@ -224,7 +231,7 @@ def _compared(
 ) -> Alternative:
     ratio = plan.cost.seconds / max(chosen.cost.seconds, 1e-9)
     reason = f"{ratio:.2f}× the estimate; {_parts(plan, up)}"
-    return Alternative(names, plan.cost.seconds, reason, lifted)
+    return Alternative(names, plan.cost.seconds, reason, lifted, plan.cost.dollars, plan.all_moved)
 
 
 def _other_form(
@@ -270,13 +277,38 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _stage_lines(stage: PlannedStage, depth: int) -> Iterator[str]:
+def _bytes(size: float) -> str:
+    """Show a size in the unit that fits it.
+
+    >>> _bytes(2_500_000)
+    '2.5 MB'
+    """
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+    return f"{size / 1000:,.3g} GB"
+
+
+def _cost(other: Alternative) -> str:
+    if other.seconds is None:
+        return "impossible"
+    dollars = f", ${other.dollars:.4g}" if other.dollars else ""
+    moved = "" if other.moved is None else f", {_bytes(other.moved)} moved"
+    return f"{_seconds(other.seconds)}{dollars}{moved}"
+
+
+def _stage_lines(plan: ExecutionPlan, stage: PlannedStage, depth: int) -> Iterator[str]:
     pad = "  " * depth
     where = "umbel itself" if stage.platform.name == DRIVER else stage.platform.name
     reads = ", ".join(f"stage {index} as {channel}" for index, channel in stage.sources.values())
     yield ""
     yield (
-        f"{pad}stage {stage.index} on {where}, {_seconds(stage.cost.seconds)}"
+        f"{pad}stage {stage.index} on {where}, {_seconds(stage.cost.seconds)}, "
+        f"${stage.cost.dollars:.4g}, {stage.root.estimate.expected:,.0f} rows, "
+        f"{_bytes(plan.moved(stage))} moved"
         f"{f', reads {reads}' if reads else ''}"
     )
     for planned in stage.operators:
@@ -294,15 +326,17 @@ def _stage_lines(stage: PlannedStage, depth: int) -> Iterator[str]:
     for label, body in zip(("body", "condition"), stage.bodies, strict=False):
         yield f"{pad}  {label} of the loop:"
         for inner in body.stages:
-            yield from _stage_lines(inner, depth + 2)
+            yield from _stage_lines(body, inner, depth + 2)
 
 
-def _stage_data(stage: PlannedStage) -> dict[str, Any]:
+def _stage_data(plan: ExecutionPlan, stage: PlannedStage) -> dict[str, Any]:
     return {
         "index": stage.index,
         "platform": stage.platform.name,
         "seconds": stage.cost.seconds,
         "dollars": stage.cost.dollars,
+        "rows": stage.root.estimate.expected,
+        "moved_bytes": plan.moved(stage),
         "reads": [{"stage": i, "channel": channel} for i, channel in stage.sources.values()],
         "conversions": [f"{c.source} -> {c.target}" for c in stage.conversions],
         "operators": [
@@ -317,7 +351,7 @@ def _stage_data(stage: PlannedStage) -> dict[str, Any]:
             }
             for planned in stage.operators
         ],
-        "bodies": [[_stage_data(inner) for inner in body.stages] for body in stage.bodies],
+        "bodies": [[_stage_data(body, inner) for inner in body.stages] for body in stage.bodies],
     }
 
 

@@ -23,7 +23,7 @@ from umbel.optimizer.movement import (
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, consumers, topological
 from umbel.platforms.base import Platform
-from umbel.platforms.costs import Linear
+from umbel.platforms.costs import Linear, Price
 
 #: Partial plans kept per step. Beyond it the cheapest survive, and pruning may lose the best plan;
 #: no plan that people write comes near it.
@@ -44,6 +44,7 @@ class Problem:
         wanted: the channels of which the plan's result must come in one.
         up: names of the platforms whose engines need no starting.
         rounds: how often the plan runs; everything but starting engines is paid each time.
+        price: what a platform costs while it works, hands data over included.
     """
 
     root: Operator
@@ -55,6 +56,7 @@ class Problem:
     wanted: Sequence[str]
     up: frozenset[str] = frozenset()
     rounds: float = 1
+    price: Callable[[Platform], Price] = lambda platform: platform.costs.price
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ def place(problem: Problem, budget: Budget | None = None) -> Placement:
         fastest = min(finished, key=lambda p: p.cost.seconds).cost
         cheapest = min(finished, key=lambda p: p.cost.dollars).cost
         raise PlacementError(
-            f"no plan fits the budget {budget}",
+            f"no plan fits the budget of {budget}",
             hint=f"the fastest is estimated at {fastest.seconds:.3g} s for "
-            f"${fastest.dollars:.3g}, the cheapest at {cheapest.seconds:.3g} s for "
+            f"${fastest.dollars:.3g}; the cheapest at {cheapest.seconds:.3g} s for "
             f"${cheapest.dollars:.3g}",
         )
     best = min(allowed, key=lambda p: (p.cost.seconds, p.cost.dollars, sorted(p.used)))
@@ -149,7 +151,15 @@ def _enumerate(problem: Problem, *, keep_front: bool) -> tuple[list[_Partial], b
         for partial in partials:
             for platform in problem.candidates[id(operator)]:
                 step = _extend(
-                    problem, partial, operator, platform, left_to_read, readers, by_id, tree
+                    problem,
+                    partial,
+                    operator,
+                    platform,
+                    left_to_read,
+                    readers,
+                    by_id,
+                    platforms,
+                    tree,
                 )
                 if step is None:
                     continue
@@ -194,15 +204,17 @@ def _extend(
     uses: Mapping[int, int],
     readers: Mapping[int, list[Operator]],
     by_id: Mapping[int, Operator],
+    platforms: Mapping[str, Platform],
     tree: Callable[[Operator, str, frozenset[str]], ConversionTree | None],
 ) -> _Partial | None:
     """Put `operator` on `platform`; None if some input cannot be handed over."""
     rounds = problem.rounds
+    price = problem.price(platform)
     cost = partial.cost + problem.operator_cost(operator, platform).times(rounds)
     used = partial.used
     # Engines that are up cost nothing to use once more, so they do not tell partial plans apart.
     if platform.name not in used and platform.name not in problem.up:
-        cost += Cost(platform.costs.start, platform.costs.start * platform.costs.dollars_per_second)
+        cost += Cost(platform.costs.start, price(platform.costs.start))
         used |= {platform.name}
     still_open = []
     fused = False
@@ -215,18 +227,19 @@ def _extend(
             way = tree(by_id[identity], producer, readers_at)
             if way is None:
                 return None
-            cost += Cost(way.seconds * rounds)
+            giver = problem.price(platforms[producer])
+            cost += Cost(way.seconds * rounds, giver(way.seconds * rounds))
             fused = fused or readers_at == {producer}
         else:
             still_open.append((identity, producer, readers_at))
     if not fused:
         launch = platform.costs.stage * rounds
-        cost += Cost(launch, launch * platform.costs.dollars_per_second)
+        cost += Cost(launch, price(launch))
     if operator is problem.root:
         way = handover(problem, operator, platform, [Reader(problem.wanted)])
         if way is None:
             return None
-        cost += Cost(way.seconds * rounds)
+        cost += Cost(way.seconds * rounds, price(way.seconds * rounds))
     else:
         still_open.append((id(operator), platform.name, frozenset()))
     return _Partial(

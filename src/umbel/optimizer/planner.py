@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from umbel.optimizer.cardinality import Estimate, Estimator
@@ -38,6 +38,7 @@ from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource
 from umbel.plan.types import is_object
 from umbel.platforms.base import ARROW, PYTHON, Conversion, Platform, Stage
+from umbel.platforms.costs import Price
 from umbel.platforms.registry import Registry
 
 
@@ -74,11 +75,13 @@ def optimize(
     """
     planner = Planner(platforms, budget=budget, measured=measured, up=up)
     as_written: ExecutionPlan | None = None
-    rewritten = rewrite(root, lifting=lifting is not False, observer=observer)
+    rewritten = rewrite(
+        root, lifting=lifting is not False, observer=observer, known=platforms.statistics
+    )
     lifted = _functions(rewritten) < _functions(root)
     if lifted and lifting is None:
         try:
-            as_written = _plan_as_written(root, planner)
+            as_written = _plan_as_written(root, planner, platforms)
         except PlacementError:
             as_written = None  # a pinned engine runs only the lifted form
     try:
@@ -97,9 +100,9 @@ def started(platforms: Registry) -> frozenset[str]:
     return frozenset(platform.name for platform in platforms if platform.started())
 
 
-def _plan_as_written(root: Operator, planner: Planner) -> ExecutionPlan:
+def _plan_as_written(root: Operator, planner: Planner, platforms: Registry) -> ExecutionPlan:
     """Plan with the Python functions left as they are."""
-    rewritten = rewrite(root, lifting=False)
+    rewritten = rewrite(root, lifting=False, known=platforms.statistics)
     return replace(planner.plan(rewritten, [result_channel(rewritten)]), logical=root)
 
 
@@ -163,7 +166,7 @@ class Planner:
             if isinstance(op, Loop)
         }
         refusals: list[Refusal] = []
-        costs = _Costs(estimates, bodies)
+        costs = _Costs(estimates, bodies, self._platforms.price)
         problem = Problem(
             root=root,
             candidates={},
@@ -176,6 +179,7 @@ class Planner:
             wanted=wanted,
             up=self._up,
             rounds=rounds,
+            price=self._platforms.price,
         )
         among = self._worth_asking(problem)
         problem = replace(
@@ -310,11 +314,14 @@ class _Costs:
     """The cost of operators on platforms, from the platforms' profiles."""
 
     def __init__(
-        self, estimates: Mapping[int, Estimate], bodies: Mapping[int, tuple[ExecutionPlan, ...]]
+        self,
+        estimates: Mapping[int, Estimate],
+        bodies: Mapping[int, tuple[ExecutionPlan, ...]],
+        price: Callable[[Platform], Price],
     ) -> None:
         self._estimates = estimates
         self._bodies = bodies
-
+        self._price = price
         self._known: dict[tuple[int, str], Cost] = {}
         self._calls: dict[int, list[str]] = {}
 
@@ -340,7 +347,9 @@ class _Costs:
             seconds += profile.output[key](output.expected, output.size)
         for function in self._functions(operator):
             seconds += rows * profile.functions.get(function, profile.expression)
-        cost = Cost(seconds, seconds * profile.dollars_per_second)
+        # A source is paid for as it is read, whatever a filter then leaves of it.
+        scanned = output.whole * output.width if isinstance(operator, Scan) else 0.0
+        cost = Cost(seconds, self._price(platform)(seconds, scanned))
         if isinstance(operator, Loop):
             for body in self._bodies[id(operator)]:
                 cost += body.cost  # of all rounds

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from umbel.plan.errors import PlanError
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -34,6 +36,32 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a platform's owner pays for it.
+
+    Attributes:
+        per_hour: dollars for each hour that the platform works.
+        per_tb_scanned: dollars for each 10¹² bytes that it reads from its sources.
+
+    >>> Price(per_hour=3.6)(seconds=2.0)
+    0.002
+    """
+
+    per_hour: float = 0.0
+    per_tb_scanned: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("per_hour", "per_tb_scanned"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise PlanError(f"a price {name} cannot be {value!r}", hint="it is in dollars")
+
+    def __call__(self, seconds: float = 0.0, scanned: float = 0.0) -> float:
+        """Dollars for work of some seconds that reads some bytes from sources."""
+        return self.per_hour * seconds / 3600 + self.per_tb_scanned * scanned / 1e12
+
+
+@dataclass(frozen=True)
 class CostProfile:
     """What one engine's work costs in seconds.
 
@@ -47,7 +75,7 @@ class CostProfile:
         write: what giving a stage's output costs, by channel.
         expression: seconds per row for each function call or cast in an expression.
         functions: the same for functions that cost more or less than that.
-        dollars_per_second: price of the machine while the engine works.
+        price: what the machine costs, unless the platform's own configuration says otherwise.
     """
 
     start: float = 0.0
@@ -58,7 +86,7 @@ class CostProfile:
     write: Mapping[str, Linear] = field(default_factory=dict)
     expression: float = 0.0
     functions: Mapping[str, float] = field(default_factory=dict)
-    dollars_per_second: float = 0.0
+    price: Price = Price()
 
     @classmethod
     def load(cls, path: Path) -> CostProfile:
@@ -73,5 +101,5 @@ class CostProfile:
             write={k: Linear.of(v) for k, v in data.get("write", {}).items()},
             expression=data["expression"],
             functions=data.get("functions", {}),
-            dollars_per_second=data.get("dollars_per_second", 0.0),
+            price=Price(**data.get("price", {})),
         )

@@ -12,6 +12,7 @@ from umbel.catalog.statistics import statistics as source_statistics
 from umbel.plan.errors import PlacementError, PlanError, UnknownNameError
 from umbel.plan.sources import AttachedSource, Source
 from umbel.platforms.base import Conversion, Engine, MissingEngineError, Platform, TableStore
+from umbel.platforms.costs import Price
 
 GROUP = "umbel.platforms"
 
@@ -26,6 +27,7 @@ class Registry:
         missing: why engines cannot be used, by name.
         engines: those that can be attached by URL, by name.
         attached: names of the platforms that were.
+        prices: what platforms cost, by name, where their configuration says so.
 
     >>> sorted(p.name for p in Registry.discover())
     ['duckdb', 'polars', 'python']
@@ -41,6 +43,7 @@ class Registry:
         self._platforms: dict[str, Platform] = {}
         self._conversions: list[Conversion] = list(conversions)
         self.attached: set[str] = set()
+        self.prices: dict[str, Price] = {}
         self.missing: dict[str, str] = dict(missing or {})
         self.engines: dict[str, Engine] = dict(engines or {})
         for platform in platforms:
@@ -90,12 +93,14 @@ class Registry:
             name: the platform's name; two platforms may have one engine.
             url: where it is. A password in it is split off, and shown nowhere.
             options: further parts of the address. Secrets are references: "env:NAME" or
-                "file:/path".
+                "file:/path". Two are prices, which budgets go by: `dollars_per_hour` and
+                `dollars_per_tb_scanned`.
 
         Raises:
             PlacementError: the name is taken, or the engine is not installed.
             UnknownNameError: no engine takes such URLs.
         """
+        price = _price(options)
         address = Address.of(url, options)
         if address.scheme not in self.schemes:
             raise UnknownNameError("scheme of a URL", address.scheme, self.schemes)
@@ -108,7 +113,21 @@ class Registry:
         platform = attach(name, address)
         self.add(platform)
         self.attached.add(name)
+        if price is not None:
+            self.prices[name] = price
         return platform
+
+    def set_price(self, name: str, price: Price) -> None:
+        """Say what a platform costs.
+
+        Raises:
+            UnknownNameError: there is no such platform.
+        """
+        self.prices[self[name].name] = price
+
+    def price(self, platform: Platform) -> Price:
+        """What a platform costs: as configured, or else as its cost profile says."""
+        return self.prices.get(platform.name, platform.costs.price)
 
     def detach(self, name: str) -> None:
         """Remove a platform that was attached, and close it."""
@@ -116,6 +135,7 @@ class Registry:
             raise UnknownNameError("attached platform", name, self.attached)
         platform = self._platforms.pop(name)
         self.attached.discard(name)
+        self.prices.pop(name, None)
         own = list(platform.conversions)
         self._conversions = [c for c in self._conversions if c not in own]
         if isinstance(platform, TableStore):
@@ -172,4 +192,12 @@ class Registry:
         """The registry reduced to some of its platforms; all conversions stay at hand."""
         chosen = Registry(*(self[name] for name in names), conversions=self._conversions)
         chosen.attached = self.attached & set(names)
+        chosen.prices = {name: price for name, price in self.prices.items() if name in names}
         return chosen
+
+
+def _price(options: dict[str, Any]) -> Price | None:
+    """Take the prices out of the options of a platform."""
+    names = {"dollars_per_hour": "per_hour", "dollars_per_tb_scanned": "per_tb_scanned"}
+    given = {new: options.pop(old) for old, new in names.items() if old in options}
+    return Price(**given) if given else None

@@ -23,6 +23,7 @@ from umbel.platforms.base import Platform
 
 if TYPE_CHECKING:
     from umbel.executor import Result
+    from umbel.optimizer import Budget
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -32,13 +33,13 @@ class DemoSession(Session):
 
     last: tuple[Operator, Result] | None = None
 
-    def run(self, plan: Operator) -> Result:
+    def run(self, plan: Operator, budget: Budget | None = None) -> Result:
         """Explain a plan, and run it."""
         from umbel.optimizer import explain
 
         _title("how it will run, and why")
-        print(explain(plan, self.platforms()), flush=True)
-        result = super().run(plan)
+        print(explain(plan, self.platforms(), budget=budget), flush=True)
+        result = super().run(plan, budget)
         type(self).last = plan, result
         _title("the result")
         return result

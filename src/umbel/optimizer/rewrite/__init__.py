@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.optimizer.rewrite.aggregate_early import aggregate_early
 from umbel.optimizer.rewrite.lift import lift
 from umbel.optimizer.rewrite.order_evaluation import order_evaluation
+from umbel.optimizer.rewrite.order_joins import order_joins
 from umbel.optimizer.rewrite.prune_columns import prune_columns
 from umbel.optimizer.rewrite.push_filters import push_filters
 from umbel.optimizer.rewrite.share import share
 from umbel.optimizer.rewrite.simplify import simplify
 from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild
+from umbel.plan.sources import Source
 
 Rule = Callable[[Operator], Operator]
 #: Told after each rule: the rule's name and the plan it gave.
@@ -32,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     simplify,  # filters that met in one place become one
     aggregate_early,  # after simplifying: keys and what they are computed from have met
     prune_columns,
+    order_joins,  # after pruning: what is not carried along costs nothing
     order_evaluation,  # after all that moves expressions: it fixes where they are evaluated
     share,  # last: only now are equal subplans written equally
 )
@@ -47,25 +51,40 @@ def rewrite(
     lifting: bool = True,
     observer: Observer | None = None,
     rules: tuple[Rule, ...] = RULES,
+    known: Callable[[Source], TableStatistics] = statistics,
 ) -> Operator:
-    """Run the rules over a plan, and over the bodies of its loops."""
+    """Run the rules over a plan, and over the bodies of its loops.
+
+    Args:
+        root: the plan.
+        lifting: whether Python functions are replaced by expressions.
+        observer: told of the plan after each rule.
+        rules: the rules.
+        known: gives what is known of a source.
+    """
     for rule in rules:
         if rule is lift and not lifting:
             continue
-        after = rule(root)
+        after = order_joins(root, known) if rule is order_joins else rule(root)
         _check(rule, root, after)
         root = after
         if observer is not None:
             observer(rule.__name__, root)
-    return rebuild(root, lambda op: _rewrite_bodies(op, lifting=lifting, rules=rules))
+    return rebuild(root, lambda op: _rewrite_bodies(op, lifting=lifting, rules=rules, known=known))
 
 
-def _rewrite_bodies(operator: Operator, *, lifting: bool, rules: tuple[Rule, ...]) -> Operator:
+def _rewrite_bodies(
+    operator: Operator,
+    *,
+    lifting: bool,
+    rules: tuple[Rule, ...],
+    known: Callable[[Source], TableStatistics],
+) -> Operator:
     if not isinstance(operator, Loop):
         return operator
-    body = rewrite(operator.body, lifting=lifting, rules=rules)
+    body = rewrite(operator.body, lifting=lifting, rules=rules, known=known)
     if isinstance(operator, DoWhile):
-        condition = rewrite(operator.condition, lifting=lifting, rules=rules)
+        condition = rewrite(operator.condition, lifting=lifting, rules=rules, known=known)
         return replace(operator, body=body, condition=condition)
     return replace(operator, body=body)
 
