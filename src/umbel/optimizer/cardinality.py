@@ -317,7 +317,12 @@ class Estimator:
         if scan.columns is not None:
             width *= schema_width(scan.schema) / full
         estimate = Estimate(
-            rows, max(1.0, width), columns, known.words, known.vocabulary, expected(rows)
+            rows,
+            max(1.0, width),
+            columns,
+            known.words,
+            known.vocabulary,
+            source_rows=expected(rows),
         )
         return estimate if scan.predicate is None else _filtered(estimate, scan.predicate)
 
