@@ -309,3 +309,33 @@ def test_a_data_file_that_is_gone(
     with pytest.raises(ub.UmbelError) as caught:
         frame.collect()
     assert file.name in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_deleted_by_position_are_left_out(
+    session: ub.Session, ice: Any, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pyiceberg plans such deletes but writes none: a file of them is made here, as Spark would.
+    import pyarrow.parquet as pq
+    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+    from pyiceberg.table import DataScan, FileScanTask
+    from pyiceberg.typedef import Record
+
+    session.from_dict({"id": [1, 2, 3]}).write_iceberg("db.t", catalog="ice")
+    (planned,) = ice.load_table("db.t").scan().plan_files()
+    place = tmp_path / "deletes.parquet"
+    gone = {"file_path": [planned.file.file_path], "pos": pa.array([1], pa.int64())}
+    pq.write_table(pa.table(gone), place)
+    deletes = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=place.as_uri(),
+        file_format=FileFormat.PARQUET,
+        partition=Record(),
+        record_count=1,
+        file_size_in_bytes=place.stat().st_size,
+    )
+    monkeypatch.setattr(DataScan, "plan_files", lambda _: [FileScanTask(planned.file, {deletes})])
+    frame = session.read_iceberg("db.t", catalog="ice")
+    known = session.catalog.describe("ice.db.t").statistics.rows
+    assert (known.low, known.high) == (2, 3)
+    assert rows(frame.on(engine)) == [{"id": 1}, {"id": 3}]
