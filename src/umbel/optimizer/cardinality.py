@@ -124,6 +124,25 @@ def key_distinct(left: Estimate, right: Estimate, on: Sequence[tuple[str, str]])
     return max(a, b)
 
 
+def matching_share(left: Estimate, right: Estimate, on: Sequence[tuple[str, str]]) -> float:
+    """The fraction of the left rows whose keys are among those of the right rows."""
+    present = right.expected
+    product = 1.0
+    for _, name in on:
+        product *= max(1.0, right.distinct(name))
+    return min(1.0, min(present, product) / max(1.0, key_distinct(left, right, on)))
+
+
+def _unreduced(side: ops.Operator, other: ops.Operator) -> ops.Operator:
+    """Look below a semi join with the keys of the other side: it drops what the join drops."""
+    match side:
+        case ops.Join(
+            how="semi", left=whole, right=ops.Distinct(input=ops.Project(input=keys))
+        ) if keys is other:
+            return whole
+    return side
+
+
 def _keys(side: Estimate, names: Sequence[str]) -> tuple[float, bool]:
     """Different keys of a side, and whether there may be as many as rows.
 
@@ -347,14 +366,21 @@ class Estimator:
             if join.residual is not None:
                 both = replace(both, rows=scale(both.rows, 0.05, 1.0, 0.5))
         else:
-            different = key_distinct(left, right, join.on)
-            value = left.expected * right.expected / max(1.0, different)
+            whole_left = self._of(_unreduced(join.left, join.right))
+            whole_right = self._of(_unreduced(join.right, join.left))
+            different = key_distinct(whole_left, whole_right, join.on)
+            value = whole_left.expected * whole_right.expected / max(1.0, different)
             if join.residual is not None:
                 value *= selectivity(join.residual, replace(left, columns=columns))
             both = Estimate(spread(left.rows, value, 3.0, 0.6), left.width + right.width, columns)
         match join.how:
             case "semi" | "anti":
-                return replace(left, rows=scale(left.rows, 0.1, 1.0, 0.6))
+                if not join.on:
+                    return replace(left, rows=scale(left.rows, 0.1, 1.0, 0.6))
+                share = matching_share(left, right, join.on)
+                share = max(0.1, 1 - share) if join.how == "anti" else share
+                kept = spread(left.rows, left.expected * share, 3.0, 0.6)
+                return replace(left, rows=_at_most(kept, left.rows.high))
             case "left":
                 return replace(both, rows=_at_least(both.rows, left.expected))
             case "right":

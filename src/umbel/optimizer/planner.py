@@ -18,6 +18,7 @@ from umbel.optimizer.execution_plan import (
 )
 from umbel.optimizer.movement import ChannelGraph
 from umbel.optimizer.placement import Placement, Problem, Reader, handover, place
+from umbel.optimizer.reduction import Reduction, reduce_sides, reductions
 from umbel.optimizer.rewrite import Observer, rewrite
 from umbel.plan.errors import PlacementError
 from umbel.plan.expressions import Call, Cast, Expression, WindowCall, walk
@@ -85,7 +86,7 @@ def optimize(
         except PlacementError:
             as_written = None  # a pinned engine runs only the lifted form
     try:
-        plan = planner.plan(rewritten, [result_channel(rewritten)])
+        plan = planner.plan_reduced(rewritten, [result_channel(rewritten)])
     except PlacementError:
         if as_written is None:
             raise
@@ -103,7 +104,7 @@ def started(platforms: Registry) -> frozenset[str]:
 def _plan_as_written(root: Operator, planner: Planner, platforms: Registry) -> ExecutionPlan:
     """Plan with the Python functions left as they are."""
     rewritten = rewrite(root, lifting=False, known=platforms.statistics)
-    return replace(planner.plan(rewritten, [result_channel(rewritten)]), logical=root)
+    return replace(planner.plan_reduced(rewritten, [result_channel(rewritten)]), logical=root)
 
 
 def _functions(root: Operator) -> int:
@@ -141,6 +142,34 @@ class Planner:
         self._measured = measured
         self._driver = Driver()
         self._graph = ChannelGraph(platforms.conversions)
+
+    def plan_reduced(self, root: Operator, wanted: Sequence[str]) -> ExecutionPlan:
+        """Place a rewritten plan, with semi joins before data moves where that is cheaper.
+
+        Args:
+            root: the plan.
+            wanted: the channels of which the result is wanted in one.
+        """
+        estimator = Estimator(self._measured, None, self._platforms.statistics)
+        tried = reductions(root, estimator)
+        if not tried:
+            return self.plan(root, wanted)
+        chosen: list[Reduction] = []
+        try:
+            best = self.plan(root, wanted)
+        except PlacementError:
+            # Only a reduced plan may be within the budget.
+            best, chosen = self.plan(reduce_sides(root, tried), wanted), tried
+        for reduction in tried:
+            if reduction in chosen:
+                continue
+            try:
+                plan = self.plan(reduce_sides(root, [*chosen, reduction]), wanted)
+            except PlacementError:
+                continue  # no platform runs the semi join there
+            if plan.cost.seconds < best.cost.seconds:
+                best, chosen = plan, [*chosen, reduction]
+        return best
 
     def plan(
         self,
