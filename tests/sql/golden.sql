@@ -122,6 +122,8 @@ select t.i, u.v from t left join u on t.i = u.i where u.v is null
 
 select t.i, u.i, u.v from t right join u on t.i = u.i
 
+select a.i, t.i, u.i from t as a, (t right join u on t.i = u.i) where a.i = 1
+
 select t.i, u.i, u.v from t full join u on t.i = u.i
 
 select t.i, u.i from t full join u on t.i = u.i and t.j > 1

@@ -116,6 +116,8 @@ def test_the_caret_stands_below_the_offender(session: ub.Session, marked: str) -
             "with exclude is not supported",
         ),
         ("select * from orders asof join other on orders.id >= other.id", "ASOF"),
+        ("select * from orders a, orders b right join orders c on b.id = c.id", "in parentheses"),
+        ("select * from orders a, orders b natural join orders c", "in parentheses"),
         ("select * from a.b.c.d", "unknown namespace 'a'"),
         ("select " + "(" * 400 + "1" + ")" * 400, "deep"),
     ],

@@ -38,10 +38,12 @@ class Sources:
     Attributes:
         relations: what stands between commas; explicit joins are one of them.
         conditions: what inner joins demand.
+        comma: whether a comma came before the item that was bound last.
     """
 
     relations: list[tree.Relation] = field(default_factory=list)
     conditions: list[Expression] = field(default_factory=list)
+    comma: bool = False
 
 
 def bind_from(
@@ -69,6 +71,7 @@ def bind_from(
 
 def _add(binder: Binder, node: exp.Expr, scope: Scope, sources: Sources) -> list[Item]:
     """Bind an item and the joins that are written inside it; put it behind a comma."""
+    sources.comma = bool(sources.relations)
     source = bind_item(binder, node, scope)
     scope.items += source.items
     sources.relations.append(source.relation)
@@ -92,6 +95,12 @@ def _join(binder: Binder, syntax: Syntax, scope: Scope, sources: Sources) -> Non
     if not explicit:
         _add(binder, node, scope, sources)
         return
+    if sources.comma and (method == "NATURAL" or side in ("RIGHT", "FULL")):
+        # A join binds tighter than a comma, so what stands before the comma is no part of it.
+        raise PlanError(
+            f"a {side or method} JOIN behind a comma is not supported",
+            hint="put the join in parentheses: FROM a, (b RIGHT JOIN c ON ...)",
+        )
     known = len(scope.items)
     source = bind_item(binder, node, scope)
     scope.items += source.items
@@ -156,8 +165,7 @@ def _outer(
 def _collapse(binder: Binder, sources: Sources) -> tree.Relation:
     """Join everything so far into one relation, which becomes the left side of an outer join.
 
-    What stands before a comma is no part of it, but joining it in is the same for a left join;
-    for the others the items since the last comma are what SQL means.
+    What stands before a comma is no part of it, but joining it in is the same for a left join.
     """
     left = connected(binder, sources.relations, sources.conditions)
     sources.relations, sources.conditions = [], []
