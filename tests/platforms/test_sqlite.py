@@ -16,6 +16,7 @@ import umbel as ub
 from tests.conformance.compare import assert_same_rows
 from tests.conformance.engines import Context
 from tests.conformance.engines import run as run_on
+from tests.conformance.test_completeness import one_of_each
 from umbel.api.session import Session
 from umbel.catalog.address import Address
 from umbel.plan.errors import (
@@ -405,6 +406,25 @@ KINDS = {name: row.kind.name for name in CLAIMED for row in [CATALOGUE[name]]}
 def test_every_function_has_a_form_or_a_reason():
     assert forms().keys() == set(CATALOGUE.names())
     assert all(form.reason for form in forms().values() if isinstance(form, Absent))
+
+
+def test_every_operator_is_compiled_or_refused_with_a_reason(hostile):
+    compiled = {
+        "Scan", "Values", "Placeholder", "Project", "Filter", "Join", "Aggregate", "Window", "Sort",
+        "Limit", "Distinct", "Union", "Intersect", "Except", "Count", "Rows", "ToFrame",
+    }  # fmt: skip
+    for name, plan in one_of_each().items():
+        reason = hostile_platform[-1].refuse(plan)
+        lists = any(pa.types.is_list(f.type) for op in topological(plan) for f in op.schema)
+        if name in compiled and not lists:
+            assert reason is None, f"{name}: {reason}"
+        elif name not in compiled:
+            assert reason, f"no reason against {name}"
+        elif reason is not None:
+            assert "no values of type list" in reason
+        if name in compiled:
+            key = f"Scan.{plan.source.kind}" if isinstance(plan, Scan) else name
+            assert key in hostile_platform[-1].costs.operators
 
 
 @pytest.mark.parametrize("name", [n for n in CLAIMED if KINDS[n] == "SCALAR"])

@@ -137,9 +137,9 @@ class SQLiteStage:
         try:
             with self._file.connection(write=self.writes) as connection:
                 running.append(connection)
-                connection.execute("PRAGMA temp_store = FILE")
-                self._stage(connection, inputs, context)
                 try:
+                    connection.execute("PRAGMA temp_store = FILE")
+                    self._stage(connection, inputs, context)
                     connection.execute("BEGIN IMMEDIATE" if self.writes else "BEGIN")
                     stamp = self._file.begin(connection)
                     for source, names in self._sources.read:
