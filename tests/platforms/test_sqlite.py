@@ -27,7 +27,16 @@ from umbel.plan.errors import (
     SourceError,
     UnknownNameError,
 )
-from umbel.plan.expressions import AggregateCall, Call, Column, Expression, Literal, SortKey
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Column,
+    Expression,
+    Frame,
+    Literal,
+    SortKey,
+    WindowCall,
+)
 from umbel.plan.functions import CATALOGUE
 from umbel.plan.functions.forms import Absent, refuse_function
 from umbel.plan.operators import (
@@ -42,6 +51,7 @@ from umbel.plan.operators import (
     Scan,
     Sort,
     Union,
+    Window,
     topological,
 )
 from umbel.plan.sources import QuerySource, RelationSource
@@ -533,3 +543,30 @@ def test_operators_equal_the_reference(column, hostile, tables):
             ordered=isinstance(plan, Sort | Limit),
             context=f"{plan.name} of {column}",
         )
+
+
+@pytest.mark.parametrize("column", ["i", "s", "d"])
+def test_windows_equal_the_reference(column, hostile, tables):
+    # All columns of the order, so that no two rows tie.
+    order = (SortKey(Column("r"), nulls_first=True),)
+    groups = (Column("l"),)
+    frame = Frame("rows", -1, 0)
+    calls = [
+        ("row", WindowCall("row_number", (), groups, order)),
+        ("rank", WindowCall("rank", (), (), (SortKey(Column("l")),))),
+        ("dense", WindowCall("dense_rank", (), (), (SortKey(Column("l"), descending=True),))),
+        ("most", WindowCall("max", (Column("r"),), groups, order)),
+        ("pair", WindowCall("count", (Column("r"),), groups, order, frame)),
+    ]
+    plan = Window(input=hostile[column], columns=tuple(calls))
+    expected = run_on("python", moved(plan, tables)).to_pylist()
+    assert_same_rows(run_here(plan), [tuple(row.values()) for row in expected], context=column)
+
+
+def test_a_running_sum_of_integers(session):
+    call = WindowCall("sum", (Column("id"),), (), (SortKey(Column("id")),))
+    platform = session.catalog["shop"]
+    plan = Window(input=Scan(source=platform.source(("orders",))), columns=(("sum", call),))
+    assert platform.refuse(plan) is None
+    found = platform.compile(Stage(plan)).run({}, Context())
+    assert sorted(found["sum"].to_pylist()) == [1, 3, 6, 10]
