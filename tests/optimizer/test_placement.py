@@ -147,3 +147,21 @@ def test_a_budget_picks_on_the_front() -> None:
         place(task, Budget(dollars=5.0, seconds=2.0))
     assert "the fastest is estimated at 1 s for $10" in caught.value.hint
     assert "the cheapest at 3 s for $3" in caught.value.hint
+
+
+def test_dropping_what_cannot_become_the_best_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Union(members=tuple(diamond() for _ in range(3)))
+    platforms = platforms_with([1, 2, 3], [1, 2, 1])
+    table = {
+        (i, p.name): float((i * 5 + j * 3) % 7) for i in range(100) for j, p in enumerate(platforms)
+    }
+    monkeypatch.setattr("umbel.optimizer.placement.MANY", 10**9)
+    whole = place(problem(root, platforms, table))
+    monkeypatch.setattr("umbel.optimizer.placement.MANY", 0)
+    bounded = place(problem(root, platforms, table))
+    assert bounded.cost == whole.cost
+    assert {k: p.name for k, p in bounded.platforms.items()} == {
+        k: p.name for k, p in whole.platforms.items()
+    }

@@ -30,6 +30,10 @@ from umbel.platforms.costs import Linear, Price
 WIDEST = 20_000
 
 
+#: With more partial plans than this, those that cannot become the best are looked for.
+MANY = 300
+
+
 @dataclass(frozen=True)
 class Problem:
     """What has to be placed, and what it would cost.
@@ -123,7 +127,9 @@ def _decisions(partial: _Partial) -> dict[int, Platform]:
     return found
 
 
-def _enumerate(problem: Problem, *, keep_front: bool) -> tuple[list[_Partial], bool]:
+def _enumerate(
+    problem: Problem, *, keep_front: bool, bound: float | None = None
+) -> tuple[list[_Partial], bool]:
     order = topological(problem.root)
     readers = consumers(problem.root)
     platforms = {p.name: p for ps in problem.candidates.values() for p in ps}
@@ -171,10 +177,31 @@ def _enumerate(problem: Problem, *, keep_front: bool) -> tuple[list[_Partial], b
                 f"no placement can hand data to {operator.name} ({operator.describe()})",
                 hint="some of its inputs cannot be converted to what its platforms read",
             )
+        if not keep_front and len(partials) > MANY:
+            # Costs only grow: what is dearer already than a whole plan cannot become the best.
+            bound = _single_platform(problem) if bound is None else bound
+            partials = [partial for partial in partials if partial.cost.seconds <= bound]
         if len(partials) > WIDEST:
             partials = sorted(partials, key=lambda p: p.cost.seconds)[:WIDEST]
             pruned = True
     return partials, pruned
+
+
+def _single_platform(problem: Problem) -> float:
+    """Seconds of the best plan that stays on one platform as far as that runs its operators."""
+    best = float("inf")
+    for name in sorted({p.name for ps in problem.candidates.values() for p in ps}):
+        alone = {
+            identity: [p for p in able if p.name == name] or able[:1]
+            for identity, able in problem.candidates.items()
+        }
+        try:
+            only = replace(problem, candidates=alone)
+            found, _ = _enumerate(only, keep_front=False, bound=float("inf"))
+        except PlacementError:
+            continue  # its data cannot be handed on
+        best = min(best, *(partial.cost.seconds for partial in found))
+    return best
 
 
 def _uses(operator: Operator) -> dict[int, int]:
