@@ -57,7 +57,11 @@ def test_every_entry_point_can_be_loaded_without_extras(wheel: Path, installed: 
         [name] = [n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt")]
         groups = configparser.ConfigParser()
         groups.read_string(archive.read(name).decode())
-    assert set(groups.sections()) == {"console_scripts", "umbel.platforms"}
+    assert set(groups.sections()) == {
+        "console_scripts",
+        "umbel.namespaces",
+        "umbel.platforms",
+    }
     code = (
         "from importlib.metadata import distribution\n"
         "for entry in distribution('umbel').entry_points: entry.load()"
