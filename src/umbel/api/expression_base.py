@@ -12,7 +12,17 @@ from typing import Any, NoReturn, TypeVar
 
 from umbel.api.values import literal
 from umbel.plan.errors import PlanError, UnknownNameError
-from umbel.plan.expressions import Call, Column, Expression, SortKey, columns_of, substitute, walk
+from umbel.plan.expressions import (
+    Call,
+    Column,
+    Expression,
+    SortKey,
+    columns_of,
+    depth,
+    substitute,
+    walk,
+)
+from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 
 #: Stands for each of the columns that an expression is about.
 EACH = Column("\0each")
@@ -139,6 +149,9 @@ class ExprBase:
         ]
 
     def __repr__(self) -> str:
+        nested = depth(self.node)
+        if nested > MAX_EXPRESSION_DEPTH:
+            return f"<an expression nested {nested:,} deep>"
         text = str(self.node)
         if self.selection is not None:
             names = self.selection.names

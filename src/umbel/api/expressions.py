@@ -11,7 +11,7 @@ from umbel.api.expression_windows import Windows
 from umbel.api.located import located, located_methods
 from umbel.api.values import TypeLike, literal
 from umbel.plan.errors import PlanError
-from umbel.plan.expressions import Case, Column
+from umbel.plan.expressions import Case, Column, Expression
 
 if TYPE_CHECKING:
     from umbel.api.dates import DateTimeMethods
@@ -146,7 +146,7 @@ def when(*predicates: Any) -> When:
     >>> when(col("a") > 0).then(1).when(col("a") < 0).then(-1).otherwise(0)
     case when greater(a, 0) then 1 when less(a, 0) then -1 else 0 end
     """
-    return When((), _condition(predicates))
+    return When(None, _condition(predicates))
 
 
 def _condition(predicates: tuple[Any, ...]) -> Expr:
@@ -160,24 +160,23 @@ def _condition(predicates: tuple[Any, ...]) -> Expr:
 class When:
     """A case distinction that lacks the value of its last condition."""
 
-    def __init__(self, branches: tuple[tuple[Expr, Expr], ...], condition: Expr) -> None:
-        self._branches = branches
+    def __init__(self, before: Then | None, condition: Expr) -> None:
+        self._before = before
         self._condition = condition
 
     def then(self, statement: Any) -> Then:
         """The value where the condition is true (and none before it was)."""
-        return Then((*self._branches, (self._condition, into_expr(statement))))
+        return Then(self._before, self._condition, into_expr(statement))
 
 
 class Then(Expr):
     """A case distinction that is null where no condition is true; it can go on."""
 
-    branches: tuple[tuple[Expr, Expr], ...]
-
-    def __init__(self, branches: tuple[tuple[Expr, Expr], ...]) -> None:
-        built = _case(branches, None)
+    def __init__(self, before: Then | None, condition: Expr, value: Expr) -> None:
+        # The first value gives the name.
+        start = Expr(value.node, value.naming) if before is None else before
+        built = start._combine(_extended, lit(None) if before is None else before, condition, value)
         super().__init__(built.node, built.naming, built.selection, built.condition, built.windowed)
-        object.__setattr__(self, "branches", branches)
 
     def _new(self, *attributes: Any) -> Expr:  # type: ignore[override]
         # What is computed from a case distinction is an ordinary expression.
@@ -185,21 +184,20 @@ class Then(Expr):
 
     def when(self, *predicates: Any) -> When:
         """Add a condition for the rows where none before it was true."""
-        return When(self.branches, _condition(predicates))
+        return When(self, _condition(predicates))
 
     def otherwise(self, statement: Any) -> Expr:
         """The value where no condition is true."""
-        return _case(self.branches, into_expr(statement))
+
+        def build(node: Expression, value: Expression) -> Case:
+            return Case(_branches(node), value)
+
+        return self._combine(build, self, into_expr(statement))
 
 
-def _case(branches: tuple[tuple[Expr, Expr], ...], otherwise: Expr | None) -> Expr:
-    """Build the case over all parts; the first value gives the name."""
-    first = branches[0][1]
-    parts = [part for branch in branches for part in branch]
-    rest = parts if otherwise is None else [*parts, otherwise]
+def _extended(before: Expression, condition: Expression, value: Expression) -> Case:
+    return Case((*_branches(before), (condition, value)))
 
-    def build(_first: Any, *nodes: Any) -> Case:
-        pairs = tuple((nodes[i], nodes[i + 1]) for i in range(0, len(parts), 2))
-        return Case(pairs, None if otherwise is None else nodes[-1])
 
-    return Expr(first.node, first.naming)._combine(build, first, *rest)
+def _branches(node: Expression) -> tuple[tuple[Expression, Expression], ...]:
+    return node.branches if isinstance(node, Case) else ()

@@ -151,7 +151,7 @@ class Reader:
                     raise refusal(path, f"expected one of {', '.join(values)}")
                 return data if family is None else family(data)
             case Family():
-                return self._part(data, shape, depth + 1, path)
+                return self._part(data, shape, depth + bool(shape.tag), path)
             case Atom.TYPE:
                 return _type(data, path, self.limits)
             case Atom.SCHEMA:

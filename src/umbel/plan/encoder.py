@@ -101,7 +101,8 @@ class Writer:
                 return value if family is None else value.value
             case Family():
                 target: dict[str, Any] = {}
-                self.waiting.append((value, shape, target, depth + 1, path))
+                # What has no tag, such as a sort key, stands beside expressions and nests none.
+                self.waiting.append((value, shape, target, depth + bool(shape.tag), path))
                 return target
             case Atom.TYPE:
                 return type_to_json(value)

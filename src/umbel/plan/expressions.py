@@ -14,6 +14,8 @@ from typing import Literal as OneOf
 
 import pyarrow as pa
 
+from umbel.plan.errors import PlanError
+from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import type_name
 
 
@@ -265,19 +267,38 @@ def depth(expression: Expression) -> int:
     deepest, level = 0, [expression]
     while level:
         deepest += 1
-        level = [child for node in level for child in node.children]
+        # A node that stands in several places of a level counts once.
+        level = list({id(child): child for node in level for child in node.children}.values())
     return deepest
+
+
+def check_depth(expression: Expression) -> None:
+    """Raise `PlanError` if an expression is nested too deep to be worked on or written down."""
+    found = depth(expression)
+    if found > MAX_EXPRESSION_DEPTH:
+        raise PlanError(
+            f"an expression is nested {found:,} deep, and at most {MAX_EXPRESSION_DEPTH} is allowed",
+            hint="compute it in several steps, as with several .with_columns(...)",
+        )
 
 
 def transform(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
     """Rebuild an expression bottom-up, passing every node through `change`.
 
+    Raises:
+        PlanError: the expression is nested too deep.
+
     >>> rename = lambda e: Column("x") if e == Column("a") else e
     >>> str(transform(Call("add", (Column("a"), Column("b"))), rename))
     'add(x, b)'
     """
+    check_depth(expression)
+    return _transform(expression, change)
+
+
+def _transform(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
     old = expression.children
-    new = tuple(transform(child, change) for child in old)
+    new = tuple(_transform(child, change) for child in old)
     if any(a is not b for a, b in zip(old, new, strict=True)):
         expression = expression.with_children(new)
     return change(expression)

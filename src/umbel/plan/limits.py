@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from umbel.plan.errors import PlanFormatError
 
+#: Expressions inside expressions, when they are built as when they are read.
+MAX_EXPRESSION_DEPTH = 128
 #: Types inside types; Arrow's own files allow no more than twice as many.
 MAX_TYPE_DEPTH = 32
 
@@ -29,7 +31,7 @@ class Limits:
     text: int = 64 * 2**20
     nodes: int = 10_000
     depth: int = 400
-    expression_depth: int = 128
+    expression_depth: int = MAX_EXPRESSION_DEPTH
     expressions: int = 200_000
     loop_depth: int = 8
     string: int = 2**20

@@ -18,6 +18,8 @@ from umbel.plan.expressions import (
     Literal,
     SortKey,
     WindowCall,
+    check_depth,
+    walk,
 )
 from umbel.plan.functions import CATALOGUE, Function, Kind, Nulls
 from umbel.plan.types import INT64, common_type, is_object, type_name
@@ -40,6 +42,7 @@ def infer(expression: Expression, schema: pa.Schema) -> pa.Field:
     >>> infer(Call("add", (Column("a"), Column("a"))), pa.schema([("a", pa.int32())])).type
     DataType(int64)
     """
+    check_depth(expression)
     dtype, nullable = _infer(expression, schema)
     return pa.field(str(expression), dtype, nullable)
 
@@ -51,6 +54,7 @@ def infer_type(expression: Expression, schema: pa.Schema) -> pa.DataType:
 
 def check_boolean(expression: Expression, schema: pa.Schema, what: str) -> None:
     """Raise `TypeClashError` unless the expression is a boolean; `what` names its role."""
+    check_depth(expression)
     dtype = infer_type(expression, schema)
     if not (pa.types.is_boolean(dtype) or pa.types.is_null(dtype)):
         raise TypeClashError(f"{what} must be a boolean, but {expression} is {type_name(dtype)}")
@@ -59,6 +63,7 @@ def check_boolean(expression: Expression, schema: pa.Schema, what: str) -> None:
 def check_order(keys: Sequence[SortKey], schema: pa.Schema) -> None:
     """Raise if an order's keys name unknown columns or have no order."""
     for key in keys:
+        check_depth(key.expression)
         dtype = infer_type(key.expression, schema)
         if is_object(dtype) or pa.types.is_struct(dtype) or pa.types.is_nested(dtype):
             raise TypeClashError(f"cannot sort by {key.expression} of type {type_name(dtype)}")
@@ -198,10 +203,10 @@ def _infer_window(call: WindowCall, schema: pa.Schema) -> tuple[pa.DataType, boo
 
 def forbid_aggregates(expression: Expression, where: str) -> None:
     """Raise `PlanError` if an aggregate or window call stands in an expression."""
-    if isinstance(expression, AggregateCall | WindowCall):
-        raise PlanError(f"{expression} cannot stand {where}")
-    for child in expression.children:
-        forbid_aggregates(child, where)
+    check_depth(expression)
+    for node in walk(expression):
+        if isinstance(node, AggregateCall | WindowCall):
+            raise PlanError(f"{node} cannot stand {where}")
 
 
 def check_cast(source: pa.DataType, target: pa.DataType) -> None:

@@ -11,11 +11,15 @@ import pyarrow as pa
 from umbel.optimizer.lifting import symbols
 from umbel.optimizer.lifting.purity import prepare
 from umbel.optimizer.lifting.symbols import NotLiftable, Symbol, lift_value
-from umbel.plan.expressions import Call, Case, Expression, Literal
+from umbel.plan.expressions import Call, Case, Expression, Literal, depth
+from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import BOOL
 
 #: A function with more paths through its branches stays a Python function.
 MOST_PATHS = 16
+
+#: Lifting puts some more around what a function builds: guards, the items of a tuple.
+_DEEPEST = MAX_EXPRESSION_DEPTH - 16
 
 #: A traced result: a symbol, or a tuple of such, as deep as the function built it.
 Result = Any
@@ -64,6 +68,7 @@ def _explore(
     asked: list[Expression] = []
 
     def decide(condition: Expression) -> bool:
+        _check_depth(condition)
         position = len(asked)
         asked.append(condition)
         if position < len(script):
@@ -97,7 +102,14 @@ def _normal(value: Any) -> Result:
         if not value:
             raise NotLiftable("it gives an empty tuple")
         return tuple(_normal(item) for item in value)
-    return lift_value(value)
+    symbol = lift_value(value)
+    _check_depth(symbol.expression)
+    return symbol
+
+
+def _check_depth(expression: Expression) -> None:
+    if depth(expression) > _DEEPEST:
+        raise NotLiftable("its expression is nested too deep")
 
 
 def _join(condition: Expression, yes: Result, no: Result) -> Result:

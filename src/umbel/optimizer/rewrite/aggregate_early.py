@@ -25,9 +25,11 @@ from umbel.plan.expressions import (
     Expression,
     Literal,
     columns_of,
+    depth,
     substitute,
     walk,
 )
+from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import STRING, is_float, is_integer, is_string
 
 #: Aggregates whose result over groups joined is an aggregate of the groups' results.
@@ -55,6 +57,8 @@ def _split(aggregate: ops.Aggregate, estimator: Estimator, bounds: Bounds) -> op
         for name, written in aggregate.aggregates
         if isinstance(call := substitute(written, inner), AggregateCall)
     ]
+    if max(depth(e) for _, e in (*keys, *calls)) > MAX_EXPRESSION_DEPTH:
+        return aggregate
     read = sorted(columns_of(*(key for _, key in keys)))
     if (
         not read

@@ -15,6 +15,7 @@ import pyarrow as pa
 from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.rewrite.simplify import joined
 from umbel.plan import operators as ops
+from umbel.plan.errors import PlanError
 from umbel.plan.expressions import (
     AggregateCall,
     Call,
@@ -51,7 +52,14 @@ def order_evaluation(root: ops.Operator) -> ops.Operator:
     'c = case when is_not_null(b) then b else ord(a) end'
     """
     bounds = Bounds()
-    return ops.rebuild(root, lambda operator: _ordered(operator, bounds))
+
+    def change(operator: ops.Operator) -> ops.Operator:
+        try:
+            return _ordered(operator, bounds)
+        except PlanError:
+            return operator  # one that is as deep as can be grows no deeper
+
+    return ops.rebuild(root, change)
 
 
 def _ordered(operator: ops.Operator, bounds: Bounds) -> ops.Operator:

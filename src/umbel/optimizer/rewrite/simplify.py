@@ -23,7 +23,7 @@ from umbel.plan.expressions import (
     transform,
     walk,
 )
-from umbel.plan.limits import Limits
+from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import BOOL
 from umbel.plan.typing import infer_type
 
@@ -197,7 +197,7 @@ class _Merged:
             name: depth(e) + max((self._depths[c] for c in columns_of(e)), default=0)
             for name, e in above.columns
         }
-        if max(sizes.values()) > _LARGEST or max(depths.values()) > Limits.expression_depth:
+        if max(sizes.values()) > _LARGEST or max(depths.values()) > MAX_EXPRESSION_DEPTH:
             return False
         self._columns = tuple((name, substitute(e, inner)) for name, e in above.columns)
         self._sizes, self._depths, self._last = sizes, depths, above
@@ -267,14 +267,14 @@ def joined(name: str, arguments: Iterable[Expression]) -> Expression:
     'True'
     """
     neutral = name == "and"
-    flat: list[Expression] = []
+    flat: dict[Expression, None] = {}  # each once, in order
     for argument in arguments:
         inner = (
             argument.arguments
             if isinstance(argument, Call) and argument.function == name
             else (argument,)
         )
-        flat.extend(part for part in inner if part not in flat)
+        flat.update(dict.fromkeys(inner))
     kept = [part for part in flat if part != Literal(neutral, BOOL)]
     if Literal(not neutral, BOOL) in kept:
         return Literal(not neutral, BOOL)
