@@ -199,11 +199,14 @@ def _may_be_unequal(failure: Failure | None, error: RunError) -> bool:
     """Whether a failure can be one of an expression that stands for a Python function.
 
     What umbel itself failed at (a write, a loop without end), and functions that raised in Python,
-    would fail again.
+    would fail again. A stage of a loop's body fails first, and then the loop on account of it.
     """
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
     return (
         failure is not None
-        and failure.error is error
+        and any(failure.error is cause for cause in causes)
         and failure.stage.platform.name != DRIVER
         and not isinstance(error, FunctionError)
     )

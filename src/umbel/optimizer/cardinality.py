@@ -431,7 +431,18 @@ class Estimator:
         if union.distinct:
             rows = Interval(min(1, rows.low), rows.high, rows.confidence * 0.7)
         width = max(m.width for m in members)
-        return Estimate(rows, width, words=members[0].words)
+        columns = {
+            name: ColumnEstimate(distinct=_most_distinct(members, name))
+            for name in union.schema.names
+        }
+        return Estimate(rows, width, columns, words=members[0].words)
+
+
+def _most_distinct(members: list[Estimate], name: str) -> float | None:
+    """Distinct values of a column of a union: as many as the richest member has, or more."""
+    found = [member.columns.get(name, ColumnEstimate()).distinct for member in members]
+    known = [count for count in found if count is not None]
+    return max(known) if len(known) == len(found) else None
 
 
 def _column_of(expression: Expression, below: Estimate) -> ColumnEstimate:
@@ -472,6 +483,9 @@ def _groups(rows: Interval, distinct: list[float | None]) -> Interval:
             product *= max(1.0, count or 1.0)
         if product <= total:
             return Interval(min(product, total) / 2, product, rows.confidence * 0.8)
+        # No fewer than the key with the most values has; and no more than there are rows.
+        least = max(count or 1.0 for count in distinct)
+        return Interval(min(least, total) / 2, rows.high, rows.confidence * 0.6)
     guess = total**0.75
     low, high = max(1.0, guess / 10), max(1.0, min(total, guess * 10))
     return Interval(min(total, low), high, rows.confidence * 0.4)

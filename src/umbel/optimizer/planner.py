@@ -313,7 +313,9 @@ def body_channel(loop: Loop) -> str:
         for schema in (loop.body.schema, loop.initial.schema)
         for field in schema
     )
-    same = loop.body.schema == loop.initial.schema and loop.body.element is loop.initial.element
+    body, initial = loop.body, loop.initial
+    # Whether columns may be null is no matter: a round may know that they are not.
+    same = body.schema.types == initial.schema.types and body.element is initial.element
     return ARROW if typed and same else PYTHON
 
 

@@ -18,17 +18,13 @@ def symbols_of(operator: Operator, nonnull: frozenset[str]) -> Any:
 
     Args:
         operator: its schema and form of element say what an element is.
-        nonnull: columns known to hold no null, beyond what the schema says.
+        nonnull: columns known to hold no null, beyond what the schema says; of an item of a tuple
+            in a column the path, as in "item_1.item_0".
 
     Raises:
         NotLiftable: elements are Python objects.
     """
-    fields = [
-        _symbol(
-            Column(field.name), field.type, nullable=field.nullable and field.name not in nonnull
-        )
-        for field in operator.schema
-    ]
+    fields = [_symbol(Column(field.name), field, field.name, nonnull) for field in operator.schema]
     match operator.element:
         case Element.VALUE:
             return fields[0]
@@ -39,17 +35,19 @@ def symbols_of(operator: Operator, nonnull: frozenset[str]) -> Any:
     raise NotLiftable("elements are Python objects")
 
 
-def _symbol(expression: Expression, dtype: pa.DataType, *, nullable: bool) -> Any:
+def _symbol(expression: Expression, field: pa.Field, path: str, nonnull: frozenset[str]) -> Any:
+    dtype, nullable = field.type, field.nullable and path not in nonnull
     if is_object(dtype):
         raise NotLiftable("elements are Python objects")
     if is_tuple(dtype) and not nullable:
         return tuple(
             _symbol(
-                Call("struct_field", (expression, Literal(field.name, STRING))),
-                field.type,
-                nullable=field.nullable,
+                Call("struct_field", (expression, Literal(item.name, STRING))),
+                item,
+                f"{path}.{item.name}",
+                nonnull,
             )
-            for field in dtype
+            for item in dtype
         )
     return Symbol(expression, dtype, nullable=nullable)
 
@@ -67,7 +65,8 @@ def columns_of_result(
     """Turn what a function gives into columns.
 
     Returns:
-        The columns, the form of element that they make, and which of them are never null.
+        The columns, the form of element that they make, and which of them, and which items of
+        tuples in them, are never null.
     """
     if isinstance(result, tuple):
         items = [(f"item_{i}", *_expression(item)) for i, item in enumerate(result)]
@@ -76,7 +75,25 @@ def columns_of_result(
         items = [("value", *_expression(result))]
         form = Element.VALUE
     columns = tuple((name, expression) for name, expression, _ in items)
-    return columns, form, frozenset(name for name, _, nullable in items if not nullable)
+    nonnull = {name for name, _, nullable in items if not nullable}
+    for (name, _), item in zip(
+        columns, result if form is Element.TUPLE else (result,), strict=True
+    ):
+        nonnull |= paths_of(item, name)
+    return columns, form, frozenset(nonnull)
+
+
+def paths_of(value: Any, path: str) -> frozenset[str]:
+    """Name the items of a tuple in a column, and of tuples in it; none of them is ever null.
+
+    >>> sorted(paths_of((1, (2, 3)), "value"))
+    ['value.item_0', 'value.item_1', 'value.item_1.item_0', 'value.item_1.item_1']
+    """
+    if not isinstance(value, tuple):
+        return frozenset()
+    named = [(f"{path}.item_{i}", item) for i, item in enumerate(value)]
+    inner = (paths_of(item, name) for name, item in named)
+    return frozenset(name for name, _ in named).union(*inner)
 
 
 def _expression(value: Any) -> tuple[Expression, bool]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
+import pyarrow as pa
+
 from umbel.optimizer.lifting import NotLiftable, trace
-from umbel.optimizer.lifting.elements import columns_of_result, is_plain_key, symbols_of
+from umbel.optimizer.lifting.elements import (
+    columns_of_result,
+    is_plain_key,
+    paths_of,
+    symbols_of,
+)
 from umbel.optimizer.lifting.reductions import aggregates_of
 from umbel.optimizer.lifting.symbols import Symbol
 from umbel.plan import operators as ops
@@ -24,7 +31,8 @@ class Lifted:
 
     Attributes:
         operator: the new form, or the old one over new inputs.
-        nonnull: columns that are never null, beyond what the schema says.
+        nonnull: columns, and items of tuples in them, that are never null, beyond what the schema
+            says; see `symbols_of`.
         original: the operator over inputs that were not lifted.
     """
 
@@ -55,14 +63,22 @@ def lift(root: ops.Operator) -> ops.Operator:
     >>> lift(plan).describe()
     'value = add(value, 1)'
     """
+    return _lifted(root, {}).operator
+
+
+def _lifted(root: ops.Operator, bound: Mapping[str, Lifted]) -> Lifted:
+    """Lift a plan; `bound` says by label what stands in place of placeholders."""
     done: dict[int, Lifted] = {}
     for operator in ops.topological(root):
         inputs = [done[id(child)] for child in operator.inputs]
         try:
-            done[id(operator)] = _lift(operator, inputs)
+            if isinstance(operator, ops.Placeholder) and operator.label in bound:
+                done[id(operator)] = bound[operator.label]
+            else:
+                done[id(operator)] = _lift(operator, inputs)
         except NotLiftable:
             done[id(operator)] = _kept(operator, inputs)
-    return done[id(root)].operator
+    return done[id(root)]
 
 
 def _kept(operator: ops.Operator, inputs: list[Lifted]) -> Lifted:
@@ -88,9 +104,72 @@ def _same_form(left: ops.Operator, right: ops.Operator) -> bool:
 @singledispatch
 def _lift(operator: ops.Operator, inputs: list[Lifted]) -> Lifted:
     """Operators without a rule of their own: relational ones, and those that stay Python."""
-    if isinstance(operator, ops.Loop):
-        return _kept_loop(operator, inputs)
     return _kept(operator, inputs)
+
+
+@_lift.register
+def _loop(operator: ops.Loop, inputs: list[Lifted]) -> Lifted:
+    """Lift a body over the types of what the first round reads, if it gives the same types.
+
+    What holds for the first round then holds for all. Where a round may give None, the next one
+    must reckon with that.
+    """
+    if inputs[0].typed:
+        for nonnull in (_never_null(inputs[0]), frozenset[str]()):
+            lifted = _typed_loop(operator, inputs, nonnull)
+            if lifted is not None:
+                return lifted
+    return _kept_loop(operator, inputs)
+
+
+def _typed_loop(operator: ops.Loop, inputs: list[Lifted], nonnull: frozenset[str]) -> Lifted | None:
+    bound = {
+        label: _bound(label, below, nonnull if i == 0 else _never_null(below))
+        for i, (label, below) in enumerate(zip(operator.labels, inputs, strict=True))
+    }
+    state = bound[operator.labels[0]]
+    body = _lifted(operator.body, bound)
+    plans = [body.operator]
+    if isinstance(operator, ops.DoWhile):
+        plans.append(_lifted(operator.condition, bound).operator)
+    placeholders = {id(new.operator) for new in bound.values()}
+    stale = any(
+        isinstance(part, ops.Placeholder) and id(part) not in placeholders
+        for plan in plans
+        for part in ops.topological(plan)
+    )
+    if stale or not _same_form(body.operator, state.operator) or not nonnull <= _never_null(body):
+        return None
+    initial, *invariants = (below.operator for below in inputs)
+    new = replace(operator, initial=initial, invariants=tuple(invariants), body=body.operator)
+    if isinstance(new, ops.DoWhile):
+        new = replace(new, condition=plans[1])
+    return Lifted(new, nonnull, operator)
+
+
+def _never_null(below: Lifted) -> frozenset[str]:
+    return below.nonnull | {f.name for f in below.operator.schema if not f.nullable}
+
+
+def _bound(label: str, below: Lifted, nonnull: frozenset[str]) -> Lifted:
+    """What stands for a loop's input in its body: of the types that it has after lifting."""
+    columns = pa.schema(
+        [field.with_nullable(field.name not in nonnull) for field in below.operator.schema]
+    )
+    placeholder = ops.Placeholder(
+        label=label,
+        columns=columns,
+        form=below.operator.element,
+        origin=below.operator.origin,
+    )
+    objects = ops.Map(input=placeholder, function=PythonFunction.of(_itself))
+    was_objects = any(is_object(field.type) for field in below.original.schema)
+    original = objects if was_objects and below.typed else placeholder
+    return Lifted(placeholder, nonnull, original)
+
+
+def _itself(element: Any) -> Any:
+    return element
 
 
 def _code(function: PythonFunction) -> Callable[..., Any]:
@@ -226,7 +305,7 @@ def _reduce_by_key(operator: ops.ReduceByKey, inputs: list[Lifted]) -> Lifted:
 @_lift.register
 def _reduce_by(operator: ops.ReduceBy, inputs: list[Lifted]) -> Lifted:
     element = _symbols(inputs[0])
-    if hasattr(element, "_fields"):
+    if isinstance(element, tuple) and hasattr(element, "_fields"):
         raise NotLiftable("elements are named tuples")
     keys = _key_columns(trace(_code(operator.key), element).result)
     calls = aggregates_of(_code(operator.function), element, frozenset(keys))
@@ -236,7 +315,7 @@ def _reduce_by(operator: ops.ReduceBy, inputs: list[Lifted]) -> Lifted:
 @_lift.register
 def _reduce(operator: ops.Reduce, inputs: list[Lifted]) -> Lifted:
     element = _symbols(inputs[0])
-    if hasattr(element, "_fields"):
+    if isinstance(element, tuple) and hasattr(element, "_fields"):
         raise NotLiftable("elements are named tuples")
     calls = aggregates_of(_code(operator.function), element)
     lifted = _aggregated(operator, inputs[0], [], calls, lambda _keys, values: values)
@@ -265,9 +344,10 @@ def _sort_by(operator: ops.SortBy, inputs: list[Lifted]) -> Lifted:
 
 @_lift.register
 def _join_by_key(operator: ops.JoinByKey, inputs: list[Lifted]) -> Lifted:
-    sides = []
+    sides, values = [], []
     for side, below in zip(("left", "right"), inputs, strict=True):
         key, value = _pair(below)
+        values.append(value)
         keys = _key_columns(key)
         renamed = ops.Project(
             input=below.operator,
@@ -305,7 +385,8 @@ def _join_by_key(operator: ops.JoinByKey, inputs: list[Lifted]) -> Lifted:
         ("item_1", _structure((column("left_value"), column("right_value")))),
     )
     project = ops.Project(input=joined, columns=columns, form=Element.TUPLE, origin=operator.origin)
-    return Lifted(project, frozenset({"item_0", "item_1"}), operator)
+    nonnull = {"item_0", "item_1", *paths_of(key, "item_0"), *paths_of(tuple(values), "item_1")}
+    return Lifted(project, frozenset(nonnull), operator)
 
 
 def _nullable(value: Any) -> bool:

@@ -36,11 +36,8 @@ from umbel.plan.operators.functional import (
 )
 from umbel.plan.operators.relational import (
     Aggregate,
-    Distinct,
-    Except,
     Explode,
     Filter,
-    Intersect,
     Join,
     JoinType,
     Limit,
@@ -48,10 +45,10 @@ from umbel.plan.operators.relational import (
     Sample,
     Scan,
     Sort,
-    Union,
     Values,
     Window,
 )
+from umbel.plan.operators.sets import Distinct, Except, Intersect, Union
 
 #: Every operator a plan can hold, by name: the closed list that reading a plan goes by.
 OPERATORS: dict[str, type[Operator]] = {
