@@ -124,7 +124,9 @@ def _operators() -> Iterator[str]:
         "[Plan format](plan-format.md)."
     )
     sections = {
-        "On relations": lambda cls: cls.__module__ == f"{operators.__name__}.relational",
+        "On relations": lambda cls: (
+            cls.__module__.removeprefix(f"{operators.__name__}.") in ("relational", "sets")
+        ),
         "On collections of Python values": lambda cls: (
             issubclass(cls, Functional | PairOperator) or cls.__name__ in ("Count", "ZipWithId")
         ),
