@@ -19,8 +19,18 @@ from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import type_name
 
 
+class _Inferred:
+    """Room for what `umbel.plan.typing` found last: the schema, the type, and whether nullable.
+
+    Rules and engines ask for the type of every part of an expression, again and again.
+    """
+
+    __slots__ = ("inferred",)
+    inferred: tuple[pa.Schema, pa.DataType, bool]
+
+
 @dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(_Inferred):
     """A node of an expression. Subclasses are a closed family."""
 
     @property

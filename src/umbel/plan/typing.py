@@ -70,6 +70,15 @@ def check_order(keys: Sequence[SortKey], schema: pa.Schema) -> None:
 
 
 def _infer(expression: Expression, schema: pa.Schema) -> tuple[pa.DataType, bool]:
+    known = getattr(expression, "inferred", None)
+    if known is not None and known[0] is schema:
+        return known[1], known[2]
+    dtype, nullable = _infer_anew(expression, schema)
+    object.__setattr__(expression, "inferred", (schema, dtype, nullable))
+    return dtype, nullable
+
+
+def _infer_anew(expression: Expression, schema: pa.Schema) -> tuple[pa.DataType, bool]:
     match expression:
         case Column(name):
             index = schema.get_field_index(name)

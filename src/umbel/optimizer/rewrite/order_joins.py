@@ -32,6 +32,8 @@ from umbel.plan.sources import AttachedSource, Source
 #: A new order must be reckoned to cost no more than this part of the one that was written:
 #: estimates are not so good that a smaller gain would be one.
 GAIN = 0.9
+#: Seconds: an order that costs less than this is left alone, for looking for another costs more.
+WORTH = 0.001
 #: Trees of joins are followed down so far; what lies deeper is a relation of its own.
 _DEEPEST = 200
 
@@ -40,6 +42,7 @@ def order_joins(
     root: ops.Operator,
     known: Callable[[Source], TableStatistics] = statistics,
     gain: float = GAIN,
+    worth: float = WORTH,
 ) -> ops.Operator:
     """Reorder each tree of inner joins of three relations or more.
 
@@ -51,6 +54,7 @@ def order_joins(
         root: the plan.
         known: gives what is known of a source.
         gain: the part of the written order's cost that a new one may cost at most.
+        worth: what the written order must cost at least, in seconds.
     """
     trees = _trees(root)
     if not trees:
@@ -61,7 +65,7 @@ def order_joins(
     for operator in ops.topological(root):
         ordered = None
         if id(operator) in trees:
-            ordered = trees[id(operator)].ordered(estimator, new, gain)
+            ordered = trees[id(operator)].ordered(estimator, new, gain, worth)
         if ordered is None:
             ordered = operator.with_inputs(tuple(new[id(child)] for child in operator.inputs))
         new[id(operator)] = ordered
@@ -206,7 +210,7 @@ class _Tree:
     # Ordering
 
     def ordered(
-        self, estimator: Estimator, new: Mapping[int, ops.Operator], gain: float
+        self, estimator: Estimator, new: Mapping[int, ops.Operator], gain: float, worth: float
     ) -> ops.Operator | None:
         """Build the tree in its best order over the new leaves; None if it is as good as it is."""
         estimates = [
@@ -222,8 +226,11 @@ class _Tree:
             self._equalities(),
             conditions,
         )
+        written = cost_of(graph, self._written)
+        if written < worth:
+            return None
         order, cost = best_order(graph)
-        if cost > gain * cost_of(graph, self._written):
+        if cost > gain * written:
             return None
         return _Builder(graph, self, order, new).result
 
