@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from tests.conformance.compare import assert_same_rows
 from umbel.catalog.diagnose import diagnose
@@ -17,8 +18,9 @@ from umbel.plan.expressions import Call, Column, Expression, Literal
 from umbel.plan.operators import Operator, Scan, Values, topological
 from umbel.plan.sources import MemorySource
 from umbel.platforms.base import ARROW, Platform, Stage
+from umbel.platforms.registry import Registry
 
-ENGINES = ("python", "polars", "duckdb")
+ENGINES = ("python", "polars", "duckdb", "postgres")
 
 
 class Context:
@@ -52,6 +54,10 @@ class Context:
 @cache
 def platform(engine: str) -> Platform:
     """The platform of an engine, one for all tests."""
+    if engine == "postgres":
+        from tests.postgres_server import server
+
+        return Registry.discover().attach("postgres", server().url())
     module = __import__(f"umbel.platforms.{engine}", fromlist=["engine"])
     made: Platform = module.engine()
     return made
@@ -71,6 +77,8 @@ def run(
     As under the executor, a failure that a file is to blame for becomes an error that says so.
     """
     reason = refusal(engine, plan)
+    if engine == "postgres" and reason is not None:
+        pytest.skip(f"PostgreSQL refuses: {reason}")  # its own tests list what it does
     assert reason is None, f"{engine} refuses the plan: {reason}"
     stage = Stage(plan, dict.fromkeys(inputs or {}, ARROW), output)
     try:

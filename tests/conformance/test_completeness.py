@@ -145,7 +145,11 @@ RELATIONAL = {
     "Limit", "Distinct", "Union", "Intersect", "Except", "Sample", "Explode", "Count", "Rows",
     "ToFrame",
 }  # fmt: skip
-COMPILED = {"polars": RELATIONAL, "duckdb": RELATIONAL - {"Sample"}}
+COMPILED = {
+    "polars": RELATIONAL,
+    "duckdb": RELATIONAL - {"Sample"},
+    "postgres": RELATIONAL - {"Sample"},
+}
 
 
 @pytest.mark.parametrize("engine", COMPILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 
 from tests.conformance.compare import assert_same_rows
 from tests.conformance.random_queries import queries
+from tests.postgres_server import server
 from umbel.executor import run
 from umbel.plan.operators import Operator, Sort, rebuild
 from umbel.plan.text import plan_to_text
 from umbel.platforms.registry import Registry
 
 REGISTRY = Registry.discover()
+ENGINES = [*(p.name for p in REGISTRY if p.name != "python"), "postgres"]
 relaxed = settings(
     deadline=None,
     max_examples=120,
@@ -48,7 +51,15 @@ def where(operator: Operator) -> str:
     return f"@{operator.pin}"
 
 
-@pytest.mark.parametrize("engine", [p.name for p in REGISTRY if p.name != "python"])
+@pytest.fixture(scope="module", autouse=True)
+def _with_postgres() -> Iterator[None]:
+    """PostgreSQL takes part too, once the server is up."""
+    REGISTRY.attach("postgres", server().url())
+    yield
+    REGISTRY.detach("postgres")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @relaxed
 @given(root=queries())
 def test_on_one_engine(engine: str, root: Operator) -> None:

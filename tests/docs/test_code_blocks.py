@@ -115,7 +115,28 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("workplace")
+#: What the page about PostgreSQL finds in its database.
+WAREHOUSE = """CREATE TABLE orders AS SELECT i AS id, i % 7 AS customer,
+    (i * 1.25)::numeric(10,2) AS total, date '2024-01-01' + i % 90 AS day
+    FROM generate_series(1, 1000) i; ANALYZE orders"""
+
+
+@pytest.fixture
+def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database, for the page that reads one."""
+    if "WAREHOUSE_URL" not in Path(request.getfixturevalue("document").path).read_text("utf-8"):
+        yield
+        return
+    from tests.postgres_server import server
+
+    with server().fresh() as url:
+        name = url.partition("@/")[2].partition("?")[0]
+        server().execute(*WAREHOUSE.split("; "), database=name)
+        monkeypatch.setenv("WAREHOUSE_URL", url)
+        yield
+
+
+@pytest.mark.usefixtures("workplace", "warehouse")
 @pytest.mark.parametrize(
     "document",
     [pytest.param(d, id=str(Path(d.path).relative_to(ROOT))) for d in DOCUMENTS if d.regions],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -52,6 +52,14 @@ class Dialect(Protocol):
 
     def reference(self, call: TypedCall[exp.Expr]) -> exp.Expr:
         """Call the catalogue's Python reference of a function from inside the engine."""
+
+
+@runtime_checkable
+class Collating(Protocol):
+    """A dialect of an engine that by itself does not sort all values as the plan does."""
+
+    def sort_key(self, node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
+        """Give a value that is to be sorted the order of the plan."""
 
 
 def column(name: str, table: str | None = None) -> exp.Expr:
@@ -149,9 +157,16 @@ def _case(case: Case, scope: Scope, dialect: Dialect) -> exp.Expr:
 
 def order(keys: Sequence[SortKey], scope: Scope, dialect: Dialect) -> list[exp.Ordered]:
     """Build the terms of an ORDER BY, null order always explicit."""
+
+    def value(key: SortKey) -> exp.Expr:
+        built = compile_expression(key.expression, scope, dialect)
+        if not isinstance(dialect, Collating):
+            return built
+        return dialect.sort_key(built, infer_type(key.expression, scope.schema))
+
     return [
         exp.Ordered(
-            this=compile_expression(key.expression, scope, dialect),
+            this=value(key),
             desc=key.descending,
             nulls_first=key.nulls_first,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.conformance.functions import on_postgres
 from umbel.plan.errors import RunError
 from umbel.plan.expressions import Call, Case, Cast, Column, Expression, Literal
 from umbel.plan.functions.forms import refuse_function
@@ -177,11 +178,38 @@ def check(
     values = reference_values(expression, table)
     field = infer(expression, table.schema)
     _check_reference(expression, values, field)
+    _record(expression, table, values, field, tolerance)
     for engine in engines:
         reason = refusal(engine, expression, table.schema)
         assert reason is None, f"{engine} refuses {expression}: {reason}"
         _check_engine(engine, expression, table, values, field, tolerance)
     return values
+
+
+def _record(
+    expression: Expression,
+    table: pa.Table,
+    values: Sequence[Any],
+    field: pa.Field,
+    tolerance: float,
+) -> None:
+    """Keep a case for PostgreSQL, unless it refuses the expression."""
+    if on_postgres.refusal(expression, table.schema) is not None:
+        return
+    rows = on_postgres.storable(table, values)
+    good = [i for i in rows if not isinstance(values[i], Raises)]
+    bad = [i for i in rows if isinstance(values[i], Raises)]
+    on_postgres.record(
+        on_postgres.Case(
+            on_postgres.current_test(),
+            expression,
+            table.take(pa.array(good, pa.int64())),
+            pa.array([values[i] for i in good], type=field.type).to_pylist(),
+            table.take(pa.array(bad, pa.int64())),
+            field.type,
+            lambda got, want: same(got, want, tolerance),
+        )
+    )
 
 
 def check_if_claimed(

@@ -1,0 +1,196 @@
+"""Writes into tables of the server, whole or not at all.
+
+Rows go into a new table beside the old one, or into the table itself if they are appended, in one
+transaction: others see all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from umbel.plan.errors import RunError
+from umbel.plan.operators import Placeholder, Write
+from umbel.plan.sinks import RelationSink
+from umbel.plan.sources import dotted
+from umbel.plan.types import type_name
+from umbel.platforms.base import RunContext, Stage
+from umbel.platforms.postgres.casts import refuse_cast
+from umbel.platforms.postgres.dialect import DIALECT
+from umbel.platforms.postgres.relations import Relations, quoted
+from umbel.platforms.postgres.server import Connection, Server
+from umbel.platforms.postgres.snippets import snippet
+from umbel.platforms.postgres.sources import PostgresSources
+from umbel.platforms.postgres.stage import check_unchanged, drop, in_server, stage_tables
+from umbel.platforms.postgres.types import type_text
+from umbel.sql.compiler import compile_plan
+from umbel.sql.expressions import column
+
+if TYPE_CHECKING:
+    from umbel.platforms.postgres.platform import PostgresPlatform
+
+
+class WriteStage:
+    """Writes a table of the server, from rows that come or from a query there."""
+
+    def __init__(self, stage: Stage, platform: PostgresPlatform) -> None:
+        if not isinstance(stage.root, Write) or not isinstance(stage.root.sink, RelationSink):
+            raise TypeError(f"not a write to PostgreSQL: {stage.root.describe()}")
+        self._root, self._sink = stage.root, stage.root.sink
+        self._platform = platform
+        self._sources = PostgresSources(platform.description)
+        self._query: exp.Select | None = None
+        if not isinstance(self._root.input, Placeholder):
+            self._query = compile_plan(self._root.input, DIALECT, self._sources)
+
+    @property
+    def text(self) -> str:
+        """The statement that fills the table."""
+        if self._query is None:
+            return f"COPY {dotted(self._sink.relation)} FROM STDIN"
+        return self._insert(self._sink.relation).sql("postgres", pretty=True)
+
+    def run(self, inputs: Mapping[str, Any], context: RunContext) -> pa.Table:
+        """Write; give one row with the table's name and the number of rows."""
+
+        def work(connection: Connection) -> pa.Table:
+            tables = stage_tables(connection, self._sources, inputs, context)
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            check_unchanged(self._platform, self._sources.read)
+            rows = self._write(connection, inputs, context)
+            context.check_cancelled()
+            connection.execute("COMMIT")
+            drop(connection, tables)
+            name = dotted((self._sink.platform, *self._sink.relation))
+            return pa.table({"path": [name], "rows": [rows]}, schema=self._root.schema)
+
+        return in_server(self._platform, self._root, context, work)
+
+    def _write(self, connection: Connection, inputs: Mapping[str, Any], context: RunContext) -> int:
+        schema, table = self._sink.relation
+        target = self._sink.relation
+        if self._sink.mode != "append":
+            # A free name beside the old table; renamed when it is filled.
+            target = (schema, f"{table[:40]}_{secrets.token_hex(4)}")
+            connection.execute(_create(target, self._root.input.schema))
+        before = _count(connection, target) if self._sink.mode == "append" else 0
+        if self._query is None:
+            (data,) = inputs.values()
+            self._copy(connection, data, target, context)
+        else:
+            connection.execute(self._insert(target).sql("postgres"))
+        rows = _count(connection, target) - before
+        if self._sink.mode == "replace":
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(self._sink.relation)}")
+        if target != self._sink.relation:
+            connection.execute(f"ALTER TABLE {quoted(target)} RENAME TO {quoted((table,))}")
+        return rows
+
+    def _copy(
+        self, connection: Connection, data: pa.Table, target: tuple[str, ...], context: RunContext
+    ) -> None:
+        """Copy rows by way of a temporary table, from which the server converts them."""
+        sources = PostgresSources(self._platform.description)
+        sources.staged["umbel_written"] = data
+        tables = stage_tables(connection, sources, {}, context)
+        self._query = exp.select("*").from_("pg_temp.umbel_written")
+        connection.execute(self._insert(target).sql("postgres"))
+        self._query = None
+        drop(connection, tables)
+
+    def _insert(self, target: tuple[str, ...]) -> exp.Expr:
+        """Fill a table from the query; durations become intervals there."""
+        if self._query is None:
+            raise TypeError("there is no query to insert from")
+        fields = list(self._root.input.schema)
+        stored = [_stored(column(f.name, "rows"), f.type).as_(f.name, quoted=True) for f in fields]
+        query = exp.Select(expressions=stored).from_(self._query.copy().subquery("rows"))
+        columns = [exp.to_identifier(f.name, quoted=True) for f in fields]
+        place = exp.table_(target[1], db=target[0], quoted=True)
+        return exp.Insert(this=exp.Schema(this=place, expressions=columns), expression=query)
+
+
+def _stored(value: exp.Expr, dtype: pa.DataType) -> exp.Expr:
+    if not pa.types.is_duration(dtype):
+        return value
+    return snippet(
+        "x / 86400000000 * INTERVAL '1 day' + x % 86400000000 * INTERVAL '1 microsecond'", x=value
+    )
+
+
+def _create(name: tuple[str, ...], schema: pa.Schema) -> str:
+    columns = []
+    for field in schema:
+        kind = "INTERVAL" if pa.types.is_duration(field.type) else type_text(field.type)
+        required = (
+            [] if field.nullable else [exp.ColumnConstraint(kind=exp.NotNullColumnConstraint())]
+        )
+        columns.append(
+            exp.ColumnDef(
+                this=exp.to_identifier(field.name, quoted=True),
+                kind=exp.DataType.build(kind, dialect="postgres"),
+                constraints=required,
+            )
+        )
+    place = exp.table_(name[1], db=name[0], quoted=True)
+    made = exp.Create(this=exp.Schema(this=place, expressions=columns), kind="TABLE")
+    return made.sql("postgres")
+
+
+def _count(connection: Connection, name: tuple[str, ...]) -> int:
+    found = connection.fetch(f"SELECT count(*) AS n FROM {quoted(name)}")  # noqa: S608
+    return int(found.column(0)[0].as_py())
+
+
+def check_sink(relations: Relations, server: Server, sink: RelationSink, schema: pa.Schema) -> None:
+    """Raise `RunError` if rows cannot be written to a table."""
+    shown = dotted((sink.platform, *sink.relation))
+    if not schema.names:
+        raise RunError(f"{shown}: a table needs at least one column")
+    found = relations.find(sink.relation)
+    if found is None:
+        rows = server.ask(
+            "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s",
+            [sink.relation[0]],
+        )
+        if not rows:
+            raise RunError(
+                f"{shown}: there is no schema {sink.relation[0]!r}",
+                hint="create it first, or write another one's name",
+            )
+        if not rows[0][0]:
+            raise RunError(
+                f"{shown}: this user may create no tables in schema {sink.relation[0]!r}",
+                hint="GRANT CREATE ON SCHEMA … TO …, or write to another schema",
+            )
+        if sink.mode == "append":
+            raise RunError(f"{shown}: there is no such table", hint="write it with mode='error'")
+        return
+    if sink.mode == "error":
+        raise RunError(
+            f"{shown}: the table is there already",
+            hint="choose another name, or mode='replace' or mode='append'",
+        )
+    if sink.mode == "append":
+        _check_columns(relations, sink, schema, shown)
+
+
+def _check_columns(relations: Relations, sink: RelationSink, schema: pa.Schema, shown: str) -> None:
+    there = {column.name: column.dtype for column in relations.describe(sink.relation).columns}
+    for field in schema:
+        if field.name not in there:
+            raise RunError(
+                f"{shown}: the table has no column {field.name!r}",
+                hint=f"it has: {', '.join(there)}",
+            )
+        wanted = there[field.name]
+        if field.type != wanted and refuse_cast(field.type, wanted) is not None:
+            raise RunError(
+                f"{shown}: column {field.name!r} is {type_name(wanted)}, "
+                f"not {type_name(field.type)}",
+                hint="cast it first: .cast(...)",
+            )

@@ -1,0 +1,12 @@
+"""What all tests share: servers that the suite started are stopped at its end."""
+
+from __future__ import annotations
+
+import sys
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the servers that this process used, unless others still do."""
+    servers = sys.modules.get("tests.postgres_server")
+    if servers is not None:
+        servers.stop()

@@ -1,0 +1,57 @@
+"""A database of a real server for each test, and a session that has it attached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import umbel as ub
+from tests.postgres_server import PostgresServer, server
+from umbel.api.session import Session
+
+Execute = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def postgres() -> PostgresServer:
+    """The server; its `database` is this process's own."""
+    return server()
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a database of this test's own."""
+    with postgres.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def execute(postgres: PostgresServer, database: str) -> Execute:
+    """Runs statements in the test's database as its owner."""
+
+    name = database.partition("@/")[2].partition("?")[0]
+    return lambda *statements: postgres.execute(*statements, database=name)
+
+
+@pytest.fixture
+def session(database: str) -> Iterator[Session]:
+    """A session with the database attached as `warehouse`."""
+    made = ub.connect(progress=False)
+    made.catalog.attach("warehouse", database)
+    yield made
+    if "warehouse" in made.catalog:
+        made.catalog.detach("warehouse")
+
+
+@pytest.fixture
+def nothing_left(execute: Execute) -> Iterator[None]:
+    """After the test no temporary table, no open transaction and no busy connection is there."""
+    yield
+    [[tables]] = execute("SELECT count(*) FROM pg_class WHERE relpersistence = 't'")
+    [[busy]] = execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND state <> 'idle'"
+    )
+    assert (tables, busy) == (0, 0)
