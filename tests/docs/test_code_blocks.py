@@ -127,8 +127,10 @@ def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if "WAREHOUSE_URL" not in Path(request.getfixturevalue("document").path).read_text("utf-8"):
         yield
         return
-    from tests.postgres_server import server
+    from tests.postgres_server import available, server
 
+    if not available():
+        pytest.skip("PostgreSQL is not installed: umbel[dev,postgres]")
     with server().fresh() as url:
         name = url.partition("@/")[2].partition("?")[0]
         server().execute(*WAREHOUSE.split("; "), database=name)

@@ -17,6 +17,7 @@ from sqlglot import expressions as exp
 
 from tests.conformance.compare import assert_same_rows, rows_of
 from tests.conformance.engines import Context, platform, refusal
+from tests.postgres_server import available
 from umbel.plan.casting import cast_value
 from umbel.plan.expressions import (
     AggregateCall,
@@ -247,7 +248,11 @@ def _on_postgres(plan: Operator) -> Result:
     leaf = topological(plan)[0]
     assert isinstance(leaf, Scan)
     assert isinstance(leaf.source, MemorySource)
-    if refusal("postgres", plan) is not None or "\\x00" in str(leaf.source.data.to_pylist()):
+    if (
+        not available()
+        or refusal("postgres", plan) is not None
+        or "\\x00" in str(leaf.source.data.to_pylist())
+    ):
         return "refused"
     answer = platform("postgres").compile(Stage(plan)).run({}, Context())
     assert answer.schema.types == plan.schema.types

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import umbel as ub
-from tests.postgres_server import PostgresServer, server
+from tests.postgres_server import PostgresServer, available, server
 from umbel.api.session import Session
 
 Execute = Callable[..., list[tuple[Any, ...]]]
@@ -17,6 +17,7 @@ Execute = Callable[..., list[tuple[Any, ...]]]
 @pytest.fixture
 def postgres() -> PostgresServer:
     """The server; its `database` is this process's own."""
+    assert available(), "install what the tests need: pip install 'umbel[dev,postgres]'"
     return server()
 
 
