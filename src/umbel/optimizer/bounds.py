@@ -1,4 +1,4 @@
-"""What is known for sure of integer columns, so that sums and products are known not to overflow.
+"""What is known for sure of columns of integers and decimals, so that sums and products are known not to overflow.
 
 Estimates may be wrong; these bounds may not, as rules move work on the strength of them. They come
 from data in memory, from the footers of all files of a source, and from the types of columns.
@@ -7,6 +7,8 @@ from data in memory, from the footers of all files of a source, and from the typ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +20,7 @@ from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Expression
 from umbel.plan.safety import Range, cannot_fail, examine
 from umbel.plan.sources import MemorySource, ParquetSource
-from umbel.plan.types import is_integer
+from umbel.plan.types import is_decimal, is_integer
 
 #: Operators between a column and its source that are looked through.
 _DEEPEST = 24
@@ -63,13 +65,13 @@ class Bounds:
                 return _of_table(table, name)
             case ops.Project(columns=columns):
                 return self._of_expression(dict(columns)[name], operator.input, depth)
-            case ops.Aggregate(keys=keys):
-                key = dict(keys).get(name)
-                return None if key is None else self._of_expression(key, operator.input, depth)
+            case ops.Aggregate(keys=keys, aggregates=aggregates):
+                computed = dict((*keys, *aggregates))[name]
+                return self._of_expression(computed, operator.input, depth)
             case ops.Explode(column=column) if column == name:
                 return None
             case ops.Window(columns=columns) if name in dict(columns):
-                return None
+                return self._of_expression(dict(columns)[name], operator.input, depth)
             case (
                 ops.Filter()
                 | ops.Sort()
@@ -107,7 +109,7 @@ class _Columns(Mapping[str, Range]):
     def __getitem__(self, name: str) -> Range:
         for operator in self._operators:
             index = operator.schema.get_field_index(name)
-            if index >= 0 and is_integer(operator.schema.field(index).type):
+            if index >= 0 and _is_number(operator.schema.field(index).type):
                 found = self._bounds.of(operator, name, self._depth)
                 if found is not None:
                     return found
@@ -133,16 +135,28 @@ def _of_source(source: Any, name: str) -> Range | None:
     if column is None or known.rows.confidence < 1.0:
         return None
     low, high = column.low, column.high
-    return (low, high) if isinstance(low, int) and isinstance(high, int) else None
+    return (_exact(low), _exact(high)) if _is_exact(low) and _is_exact(high) else None
+
+
+def _is_exact(value: Any) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
+def _exact(value: int | Decimal) -> int | Fraction:
+    return Fraction(value) if isinstance(value, Decimal) else value
 
 
 def _of_table(table: pa.Table, name: str) -> Range | None:
     column = table.column(name)
-    if not is_integer(column.type) or len(column) > _LOOKED_AT:
+    if not _is_number(column.type) or len(column) > _LOOKED_AT:
         return None
     found = pc.min_max(column).as_py()
     # A column of nulls only has no values: any bounds hold.
-    return (0, 0) if found["min"] is None else (found["min"], found["max"])
+    return (0, 0) if found["min"] is None else (_exact(found["min"]), _exact(found["max"]))
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    return is_integer(dtype) or is_decimal(dtype)
 
 
 __all__ = ["Bounds"]

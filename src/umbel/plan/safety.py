@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +31,6 @@ from umbel.plan.expressions import (
 from umbel.plan.functions import CATALOGUE, Nulls
 from umbel.plan.functions.numbers import exact_type
 from umbel.plan.types import (
-    MAX_DECIMAL_PRECISION,
     common_type,
     is_decimal,
     is_float,
@@ -38,8 +39,8 @@ from umbel.plan.types import (
 )
 from umbel.plan.typing import infer_type
 
-#: The least and the greatest integer that a column may hold.
-Range = tuple[int, int]
+#: The least and the greatest number of a column: integers, or `Fraction`s for decimals.
+Range = tuple[Any, Any]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -71,6 +72,7 @@ _TOTAL_OVER_ROWS = _names(
 )
 #: Functions that give one of their arguments, or an argument's neighbour in its type.
 _CHOOSING = frozenset(["coalesce", "null_if", "greatest", "least"])
+_CHOOSING_ROWS = frozenset(["min", "max", "any_value", "first", "last", "lag", "lead"])
 #: What some functions give at least and at most. Texts and lists have fewer than 2**31 parts.
 _RANGES: dict[str, Range] = {
     **dict.fromkeys(["length", "byte_length", "position", "list_length"], (0, 2**31)),
@@ -83,10 +85,11 @@ _RANGES: dict[str, Range] = {
     "microsecond": (0, 60_000_000),
     "sign": (-1, 1),
 }
-#: Integers up to here cannot overflow a sum of 64 bits in fewer than four thousand million rows.
-_SUMMABLE = 2**31
-#: Decimals of so many digits cannot overflow a sum of 38 digits in fewer than 10**10 rows.
-_SUMMABLE_DIGITS = MAX_DECIMAL_PRECISION - 10
+#: Rows that a group is taken not to have, so that sums of small numbers are known to fit.
+_ROWS = 2**32 - 1
+#: Sums of decimals of so many digits are taken to fit 38. Products have many digits by their type,
+#: and few in fact; and a sum of 38 digits is no sum that anyone asks for.
+_SUMMABLE_DIGITS = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Outcome:
     Attributes:
         dtype: their type.
         safe: it has a value, or null, for every row.
-        bounds: the least and greatest value that it can have, for integers.
+        bounds: the least and greatest value that it can have, for integers and decimals.
         constant: it reads no column.
     """
 
@@ -114,7 +117,7 @@ def cannot_fail(
     Args:
         expression: over the columns of the schema; may be an aggregate or window call.
         schema: the columns.
-        bounds: what is known for sure of integer columns, by name.
+        bounds: what is known for sure of columns of integers and decimals, by name.
 
     >>> schema = pa.schema([("a", pa.int64()), ("b", pa.int32())])
     >>> one = Literal(1, pa.int64())
@@ -171,8 +174,7 @@ class _Examiner:
                 dtype = infer_type(node, self._schema)
                 return Outcome(dtype, True, self._bounds.get(name) or _of_type(dtype))
             case Literal(value, dtype):
-                known = is_integer(dtype) and value is not None
-                return Outcome(dtype, True, (value, value) if known else None, constant=True)
+                return Outcome(dtype, True, _of_value(value, dtype), constant=True)
             case Cast():
                 return self._cast(node)
             case Case():
@@ -187,7 +189,7 @@ class _Examiner:
         inner, target = self.outcome(cast.operand), cast.dtype
         bounds = _of_type(target)
         if inner.bounds is not None and bounds is not None:
-            fits = _within(inner.bounds, bounds)
+            fits = _within(inner.bounds, bounds) and _keeps_digits(inner.dtype, target)
             safe = inner.safe and (fits or not cast.strict)
             return Outcome(target, safe, inner.bounds if fits else bounds, inner.constant)
         safe = inner.safe and (not cast.strict or _widens(inner.dtype, target))
@@ -217,9 +219,7 @@ class _Examiner:
         if call.function in ("add", "subtract", "multiply", "negate", "abs"):
             if is_float(dtype):
                 return Outcome(dtype, True)
-            if is_decimal(dtype):
-                return Outcome(dtype, _decimals_fit(call.function, [o.dtype for o in given]))
-        elif call.function not in ("floor_divide", "truncate_divide"):
+        elif call.function not in ("floor_divide", "truncate_divide") or is_decimal(dtype):
             return Outcome(dtype, False, limits)
         fits = limits is not None and bounds is not None and _within(bounds, limits)
         return Outcome(dtype, fits, bounds if fits else limits)
@@ -229,37 +229,48 @@ class _Examiner:
         given = [o.dtype for o in outcomes[: len(call.arguments)]]
         dtype = CATALOGUE[call.function].result_type(given, call.arguments)
         safe = all(o.safe for o in outcomes)
-        if call.function in ("sum", "mean"):
-            safe = safe and _sum_fits(call.function, outcomes[0])
-        else:
-            safe = safe and call.function in _TOTAL_OVER_ROWS
-        return Outcome(dtype, safe, _of_type(dtype))
+        if call.function == "sum":
+            bounds = _of_sum(outcomes[0].bounds, _of_type(dtype))
+            fits = bounds is not None or _of_type(dtype) is None or _is_summable(outcomes[0].dtype)
+            return Outcome(dtype, safe and fits, bounds or _of_type(dtype))
+        if call.function == "mean":
+            exact = is_decimal(outcomes[0].dtype) and not _is_summable(outcomes[0].dtype)
+            return Outcome(dtype, safe and not exact)
+        chosen = outcomes[0].bounds if call.function in _CHOOSING_ROWS else None
+        return Outcome(dtype, safe and call.function in _TOTAL_OVER_ROWS, chosen or _of_type(dtype))
 
 
-def _sum_fits(function: str, argument: Outcome) -> bool:
-    source = argument.dtype
-    if is_decimal(source):
-        return bool(source.precision <= _SUMMABLE_DIGITS)
-    if is_integer(source) and function == "sum":
-        return argument.bounds is not None and _within(argument.bounds, (-_SUMMABLE, _SUMMABLE))
-    return True
+def _of_sum(bounds: Range | None, limits: Range | None) -> Range | None:
+    """The bounds of a sum, if they are within its type."""
+    if bounds is None or limits is None:
+        return None
+    most = max(abs(bounds[0]), abs(bounds[1])) * _ROWS
+    return (-most, most) if _within((-most, most), limits) else None
 
 
-def _decimals_fit(function: str, types: Sequence[pa.DataType]) -> bool:
-    """Whether 38 digits have room for the exact result of any operands."""
-    if not all(is_integer(t) or is_decimal(t) for t in types):
-        return False
-    exact = [exact_type(t) for t in types]
-    if function == "multiply":
-        return sum(t.precision for t in exact) <= MAX_DECIMAL_PRECISION
-    if len(exact) == 1:
-        return True
-    whole, scale = max(t.precision - t.scale for t in exact), max(t.scale for t in exact)
-    return bool(whole + scale + 1 <= MAX_DECIMAL_PRECISION)
+def _is_summable(dtype: pa.DataType) -> bool:
+    return bool(is_decimal(dtype) and dtype.precision <= _SUMMABLE_DIGITS)
+
+
+def _keeps_digits(source: pa.DataType, target: pa.DataType) -> bool:
+    """Whether a cast between exact numbers loses nothing behind the point, or may."""
+    return not is_decimal(target) or is_integer(source) or source.scale <= target.scale
 
 
 def _of_type(dtype: pa.DataType) -> Range | None:
-    return integer_bounds(dtype) if is_integer(dtype) else None
+    if is_integer(dtype):
+        return integer_bounds(dtype)
+    if is_decimal(dtype):
+        most = Fraction(10**dtype.precision - 1, 10**dtype.scale)
+        return -most, most
+    return None
+
+
+def _of_value(value: Any, dtype: pa.DataType) -> Range | None:
+    if value is None or not (is_integer(dtype) or is_decimal(dtype)):
+        return None
+    exact = Fraction(value) if isinstance(value, Decimal) else value
+    return exact, exact
 
 
 def _within(inner: Range, outer: Range) -> bool:
@@ -274,7 +285,7 @@ def _union(ranges: Sequence[Range | None]) -> Range | None:
 
 
 def _range_of(call: Call, given: Sequence[Range | None]) -> Range | None:
-    """The bounds of a function of integers, if its arguments' are known."""
+    """The bounds of a function of exact numbers, if its arguments' are known."""
     if call.function in _RANGES:
         return _RANGES[call.function]
     if any(r is None for r in given) or not given:
@@ -320,8 +331,7 @@ def _constant(call: Call, dtype: pa.DataType) -> Outcome:
         value = _value(call)
     except Exception:  # noqa: BLE001 (whatever it raises, it would raise for every row)
         return Outcome(dtype, False, _of_type(dtype))
-    known = is_integer(dtype) and value is not None
-    return Outcome(dtype, True, (value, value) if known else _of_type(dtype), constant=True)
+    return Outcome(dtype, True, _of_value(value, dtype) or _of_type(dtype), constant=True)
 
 
 def constant_value(expression: Expression) -> Any:
