@@ -24,7 +24,8 @@ def test_platforms_have_the_versions_of_their_engines(umbel: Run):
     assert found["duckdb"]["version"] == duckdb.__version__
     assert found["duckdb"]["state"] == "here"
     assert found["duckdb"]["started"] is False
-    assert set(found["python"]["files"]) == {"text", "csv", "json", "parquet", "ipc"}
+    formats = {"text", "csv", "json", "parquet", "ipc", "delta", "iceberg"}
+    assert set(found["python"]["files"]) == formats
 
 
 def test_the_table_has_a_line_for_each_platform(umbel: Run):

@@ -56,6 +56,10 @@ class LocalStore:
     def open(self, path: str) -> Any:
         try:
             return pa.OSFile(path)
+        except FileNotFoundError:
+            from umbel.catalog.complaints import vanished  # which itself asks the stores
+
+            raise vanished(path) from None
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error}") from error
 
