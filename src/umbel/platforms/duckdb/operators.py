@@ -1,8 +1,7 @@
-"""SQL operators as trees that stay what they are whatever stands around them."""
+"""What DuckDB alone writes in its own way."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from umbel.lazy import LazyModule
@@ -14,55 +13,9 @@ else:
     exp = LazyModule("sqlglot.expressions")
 
 
-@cache
-def _atoms() -> tuple[type[exp.Expr], ...]:
-    """What binds as tightly as a name, so that it needs no parentheses as an operand."""
-    return (
-        exp.Anonymous,
-        exp.Boolean,
-        exp.Case,
-        exp.Cast,
-        exp.Column,
-        exp.Literal,
-        exp.Null,
-        exp.Paren,
-    )
-
-
-def operand(node: exp.Expr) -> exp.Expr:
-    """Put parentheses around a node unless it needs none."""
-    return node if isinstance(node, _atoms()) else exp.Paren(this=node)
-
-
-def binary(operator: type[exp.Binary], left: exp.Expr, right: exp.Expr) -> exp.Expr:
-    """Apply an operator to two operands; the result is one operand.
-
-    >>> from umbel.sql.expressions import column
-    >>> total = binary(exp.Add, column("a"), column("b"))
-    >>> binary(exp.Mod, column("c"), total).sql("duckdb")
-    '("c" % ("a" + "b"))'
-    """
-    return exp.Paren(this=operator(this=operand(left), expression=operand(right)))
-
-
-def when(condition: exp.Expr, value: exp.Expr, otherwise: exp.Expr) -> exp.Expr:
-    """Choose between two values."""
-    return exp.Case(ifs=[exp.If(this=condition, true=value)], default=otherwise)
-
-
-def number(value: int) -> exp.Expr:
-    """An integer as SQL writes it, of whatever type DuckDB gives it."""
-    return exp.Literal.number(value) if value >= 0 else exp.Paren(this=exp.Literal.number(value))
-
-
 def error(message: str) -> exp.Expr:
     """Fail the run."""
     return function("error", exp.Literal.string(message))
-
-
-def is_null(node: exp.Expr) -> exp.Expr:
-    """Whether a value is null."""
-    return exp.Paren(this=exp.Is(this=operand(node), expression=exp.Null()))
 
 
 def double(value: float) -> exp.Expr:

@@ -17,9 +17,10 @@ from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.functions.numbers import exact_type, operand_types
 from umbel.plan.types import FLOAT64, MAX_DECIMAL_PRECISION, is_decimal, is_float, is_integer
 from umbel.platforms.duckdb.casts import cast
-from umbel.platforms.duckdb.operators import binary, error, number, operand, when
+from umbel.platforms.duckdb.operators import error
 from umbel.platforms.duckdb.types import convert, literal, type_text
 from umbel.sql.expressions import function
+from umbel.sql.nodes import binary, number, operand, when
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

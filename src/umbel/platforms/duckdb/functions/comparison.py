@@ -12,8 +12,8 @@ from umbel.lazy import LazyModule
 from umbel.plan.functions.comparison import compared_type, exactly_common
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.platforms.duckdb.casts import cast
-from umbel.platforms.duckdb.operators import binary, operand
 from umbel.platforms.duckdb.types import literal
+from umbel.sql.nodes import binary, operand
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

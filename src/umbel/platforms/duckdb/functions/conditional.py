@@ -11,9 +11,9 @@ from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import is_float
 from umbel.platforms.duckdb.casts import cast
 from umbel.platforms.duckdb.functions.comparison import exact, pair
-from umbel.platforms.duckdb.operators import binary, is_null, when
 from umbel.platforms.duckdb.types import literal
 from umbel.sql.expressions import function
+from umbel.sql.nodes import binary, is_null, when
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

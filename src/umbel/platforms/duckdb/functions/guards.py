@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Absent, Form, TypedCall
-from umbel.platforms.duckdb.operators import error, when
+from umbel.platforms.duckdb.operators import error
 from umbel.platforms.duckdb.types import literal
+from umbel.sql.nodes import when
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

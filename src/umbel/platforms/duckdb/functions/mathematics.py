@@ -13,9 +13,10 @@ from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import FLOAT64, is_decimal, is_float, is_integer
 from umbel.platforms.duckdb.casts import cast
 from umbel.platforms.duckdb.functions.arithmetic import ticks
-from umbel.platforms.duckdb.operators import binary, double, number, operand, when
+from umbel.platforms.duckdb.operators import double
 from umbel.platforms.duckdb.types import convert, literal, type_text
 from umbel.sql.expressions import function
+from umbel.sql.nodes import binary, number, operand, when
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

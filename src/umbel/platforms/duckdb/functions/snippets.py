@@ -1,42 +1,12 @@
-"""SQL text as a way to write forms: names in it stand for the arguments."""
+"""Forms written as DuckDB's SQL: names in the text stand for the arguments."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import partial
 
-from umbel.lazy import LazyModule
+from umbel.sql.snippets import atom
+from umbel.sql.snippets import snippet as snippet_of
 
-if TYPE_CHECKING:
-    from sqlglot import expressions as exp
-else:
-    exp = LazyModule("sqlglot.expressions")
+snippet = partial(snippet_of, "duckdb")
 
-
-@lru_cache(maxsize=512)
-def _parsed(text: str) -> exp.Expr:
-    return exp.maybe_parse(text, dialect="duckdb")
-
-
-def snippet(text: str, **arguments: exp.Expr) -> exp.Expr:
-    """Parse SQL and put expressions in the place of the names in it.
-
-    >>> snippet("x || 'b'", x=exp.column("a")).sql("duckdb")
-    "(a || 'b')"
-    """
-    tree = _parsed(text).copy()
-    for column in list(tree.find_all(exp.Column)):
-        argument = arguments.get(column.name)
-        if argument is not None:
-            new = atom(argument.copy())
-            if column is tree:
-                return new
-            column.replace(new)
-    return atom(tree)
-
-
-def atom(node: exp.Expr) -> exp.Expr:
-    """Put an expression in parentheses if it would fall apart inside another one."""
-    atoms = (exp.Column, exp.Literal, exp.Func, exp.Paren, exp.Null, exp.Boolean)
-    is_atom = isinstance(node, atoms) and not isinstance(node, exp.Binary)
-    return node if is_atom else exp.Paren(this=node)
+__all__ = ["atom", "snippet"]

@@ -12,6 +12,7 @@ from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import STRING
 from umbel.platforms.postgres.functions import case
 from umbel.platforms.postgres.functions.calls import (
+    FAR,
     Call,
     native,
     position,
@@ -83,16 +84,21 @@ def _concat(call: Call) -> exp.Expr:
 
 
 def _substring(call: Call) -> exp.Expr:
-    start = position(call, 1)
     if len(call.nodes) == 2:
+        start = position(call, 1)
         return snippet("substr(x, CASE WHEN n < 1 THEN 1 ELSE n END)", x=call.arguments[0], n=start)
+    # A start far before the text and a length that reaches it from there: their sum is looked at
+    # only where it cannot overflow, and both are cut to what an INTEGER holds only then.
     return once(
-        """CASE WHEN s + n <= greatest(s, 1) AND NOT x IS NULL THEN ''
-        WHEN s + n > greatest(s, 1) THEN
-        substr(x, greatest(s, 1), CAST(s + n - greatest(s, 1) AS INTEGER)) END""",
+        f"""substr(x, p, CAST(CASE WHEN n < 1 THEN 0
+        WHEN s > 0 THEN CASE WHEN n > {FAR} THEN {FAR} ELSE n END
+        WHEN s + n < 1 THEN 0
+        WHEN s + n > {FAR} THEN {FAR}
+        ELSE s + n - 1 END AS INTEGER))""",
         x=call.arguments[0],
-        s=start,
-        n=position(call, 2, least=-1),
+        p=position(call, 1, least=1),
+        s=convert(call.arguments[1], "BIGINT"),
+        n=convert(call.arguments[2], "BIGINT"),
     )
 
 
