@@ -1,6 +1,6 @@
 """Planning and importing: what umbel costs before any data is touched.
 
-Planning is timed in this process, engines imported, over plans of 100 operators that the engines
+Planning is timed in this process, as CPU time, engines imported, over plans of 100 operators that the engines
 could all run; the target is 100 ms. Importing is timed as whole processes, beside an empty Python
 and the import of one engine, with byte-compiled files.
 """
@@ -63,13 +63,13 @@ def main() -> None:
     figures: dict[str, float] = {}
     plans: list[Callable[[ub.Session], Operator]] = [functions, relations, joins]
     for make in plans:
-        plan = make(session)
-        optimize(plan, session.platforms())  # engines are imported now
+        optimize(make(session), session.platforms())  # engines are imported now
         times = []
         for _ in range(options.rounds):
-            start = time.perf_counter()
+            plan = make(session)  # new each time: what was planned before remembers its schemas
+            start = time.process_time()
             optimize(plan, session.platforms())
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         figures[make.__name__] = statistics.median(times)
         print(f"planning {OPERATORS} operators, {make.__name__:<10} {min(times) * 1e3:6.1f} ms "
               f"least, {statistics.median(times) * 1e3:6.1f} ms median")  # fmt: skip

@@ -16,7 +16,7 @@ from umbel.optimizer.movement import ChannelGraph
 from umbel.optimizer.placement import Problem, Reader, handover, place
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Distinct, Operator, Union, Values, consumers, topological
-from umbel.platforms.costs import Price
+from umbel.platforms.costs import Linear, Price
 
 
 def problem(
@@ -149,19 +149,39 @@ def test_a_budget_picks_on_the_front() -> None:
     assert "the cheapest at 3 s for $3" in caught.value.hint
 
 
-def test_dropping_what_cannot_become_the_best_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_dropping_what_cannot_become_the_best_loses_nothing() -> None:
     root = Union(members=tuple(diamond() for _ in range(3)))
     platforms = platforms_with([1, 2, 3], [1, 2, 1])
     table = {
         (i, p.name): float((i * 5 + j * 3) % 7) for i in range(100) for j, p in enumerate(platforms)
     }
-    monkeypatch.setattr("umbel.optimizer.placement.MANY", 10**9)
-    whole = place(problem(root, platforms, table))
-    monkeypatch.setattr("umbel.optimizer.placement.MANY", 0)
+    whole = place(problem(root, platforms, table), bound=float("inf"))
     bounded = place(problem(root, platforms, table))
-    assert bounded.cost == whole.cost
-    assert {k: p.name for k, p in bounded.platforms.items()} == {
-        k: p.name for k, p in whole.platforms.items()
-    }
+    known = place(problem(root, platforms, table), bound=whole.cost.seconds)
+    assert bounded.cost == known.cost == whole.cost
+    for found in (bounded, known):
+        assert {k: p.name for k, p in found.platforms.items()} == {
+            k: p.name for k, p in whole.platforms.items()
+        }
+
+
+def test_a_platform_that_cannot_win_is_looked_at_once_for_each_operator() -> None:
+    asked: list[str] = []
+    first, second, third = platforms_with([0, 0, 10_000], [1, 1, 1])
+    root: Operator = values(1)
+    for _ in range(9):
+        root = Distinct(input=root)
+    table = {(i, p.name): 1.0 for i in range(10) for p in (first, second, third)}
+    task = problem(root, [first, second, third], table)
+
+    def reckon(operator: Operator, linear: Linear) -> float:
+        asked.append(operator.name)
+        return linear(0, 0)
+
+    place(replace(task, conversion_cost=reckon))
+    with_third = len(asked)
+    asked.clear()
+    two = {id(op): [first, second] for op in topological(root)}
+    place(replace(task, candidates=two, conversion_cost=reckon))
+    # Only the way of its result to who wants that is looked at.
+    assert with_third - len(asked) <= 2

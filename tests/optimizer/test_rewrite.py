@@ -8,6 +8,7 @@ from textwrap import dedent
 import pyarrow as pa
 import pytest
 
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.rewrite import RULES, RuleError, rewrite
 from umbel.optimizer.rewrite.aggregate_early import aggregate_early
 from umbel.optimizer.rewrite.prune_columns import prune_columns
@@ -430,7 +431,7 @@ def test_equal_parts_are_shared_but_not_sources() -> None:
 
 
 def test_a_rule_that_changes_the_schema_is_named() -> None:
-    def lose_a_column(root: Operator) -> Operator:
+    def lose_a_column(root: Operator, facts: Facts) -> Operator:
         return Project(input=root, columns=columns("a"))
 
     with pytest.raises(RuleError, match="lose_a_column changed the schema"):

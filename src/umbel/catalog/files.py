@@ -79,7 +79,7 @@ def _expand(path: str) -> list[FileEntry]:
 def _typed(source: FileSource, entry: FileEntry) -> FileEntry:
     """Give the partition values the types of their columns."""
     if not source.partitions:
-        return replace(entry, partitions={})
+        return replace(entry, partitions={}) if entry.partitions else entry
     values: dict[str, Any] = {}
     for name in source.partitions:
         if name not in entry.partitions:

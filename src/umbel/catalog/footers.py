@@ -23,13 +23,18 @@ _YOUNG = 2 * 10**9
 _AT_ONCE = 8
 
 
+def is_young(entry: FileEntry) -> bool:
+    """Whether a file may change without its time doing so, so that nothing of it is to be kept."""
+    return is_remote(entry.path) and time.time_ns() - entry.modified < _YOUNG
+
+
 def parquet_metadata(entry: FileEntry) -> Any:
     """Read the footer of a Parquet file, as a `pyarrow.parquet.FileMetaData`.
 
     Raises:
         SourceError: it is no Parquet file, or cannot be read.
     """
-    if is_remote(entry.path) and time.time_ns() - entry.modified < _YOUNG:
+    if is_young(entry):
         return _parquet_metadata.__wrapped__(entry.path, entry.modified, entry.size)
     return _parquet_metadata(entry.path, entry.modified, entry.size)
 
@@ -88,6 +93,7 @@ def read_all(entries: Iterable[FileEntry], read: Any) -> list[Any]:
 __all__ = [
     "ipc_rows",
     "ipc_schema",
+    "is_young",
     "parquet_metadata",
     "parquet_schema",
     "read_all",

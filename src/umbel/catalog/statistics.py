@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from umbel.catalog.complaints import damaged
 from umbel.catalog.files import FileEntry, compression_of, is_remote, resolve
-from umbel.catalog.footers import ipc_rows, parquet_metadata, read_all
+from umbel.catalog.footers import ipc_rows, is_young, parquet_metadata, read_all
 from umbel.catalog.stores.registry import open_file
 from umbel.lazy import LazyModule
 from umbel.plan.sources import (
@@ -204,7 +204,14 @@ def parquet_footer(entry: FileEntry) -> Footer:
     """Sum up the footer of a Parquet file."""
     if entry.rows is not None:
         return _of_log(entry)
-    return _summed(parquet_metadata(entry))
+    if is_young(entry):
+        return _summed(parquet_metadata(entry))
+    return _known_footer(entry.path, entry.modified, entry.size)
+
+
+@lru_cache(maxsize=512)
+def _known_footer(path: str, modified: int, size: int) -> Footer:
+    return _summed(parquet_metadata(FileEntry(path, size, modified=modified)))
 
 
 def ipc_footer(entry: FileEntry) -> Footer:

@@ -6,7 +6,7 @@ from data in memory, from the footers of all files of a source, and from the typ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umbel.catalog.statistics import statistics
+from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Expression
 from umbel.plan.safety import Range, cannot_fail, examine
-from umbel.plan.sources import MemorySource, ParquetSource
+from umbel.plan.sources import MemorySource, ParquetSource, Source
 from umbel.plan.types import is_decimal, is_integer
 
 #: Operators between a column and its source that are looked through.
@@ -31,7 +31,8 @@ _LOOKED_AT = 10_000_000
 class Bounds:
     """Looks up the bounds of columns, each once."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[Source], TableStatistics] = statistics) -> None:
+        self._statistics = known
         self._known: dict[tuple[int, str], Range | None] = {}
         self._alive: list[ops.Operator] = []  # so that no identity is used again
 
@@ -60,7 +61,7 @@ class Bounds:
     def _find(self, operator: ops.Operator, name: str, depth: int) -> Range | None:
         match operator:
             case ops.Scan(source=source):
-                return _of_source(source, name)
+                return self._of_source(source, name)
             case ops.Values(table=table):
                 return _of_table(table, name)
             case ops.Project(columns=columns):
@@ -92,6 +93,21 @@ class Bounds:
                     return min(low for low, _ in known), max(high for _, high in known)
         return None
 
+    def _of_source(self, source: Source, name: str) -> Range | None:
+        if isinstance(source, MemorySource) and isinstance(source.data, pa.Table):
+            return _of_table(source.data, name)
+        if not isinstance(source, ParquetSource):
+            return None
+        try:
+            known = self._statistics(source)
+        except UmbelError:
+            return None  # reading it will say what is wrong with it
+        column = known.columns.get(name)
+        if column is None or known.rows.confidence < 1.0:
+            return None
+        low, high = column.low, column.high
+        return (_exact(low), _exact(high)) if _is_exact(low) and _is_exact(high) else None
+
     def _of_expression(
         self, expression: Expression, below: ops.Operator, depth: int
     ) -> Range | None:
@@ -120,22 +136,6 @@ class _Columns(Mapping[str, Range]):
 
     def __len__(self) -> int:
         return sum(len(operator.schema) for operator in self._operators)
-
-
-def _of_source(source: Any, name: str) -> Range | None:
-    if isinstance(source, MemorySource) and isinstance(source.data, pa.Table):
-        return _of_table(source.data, name)
-    if not isinstance(source, ParquetSource):
-        return None
-    try:
-        known = statistics(source)
-    except UmbelError:
-        return None  # reading it will say what is wrong with it
-    column = known.columns.get(name)
-    if column is None or known.rows.confidence < 1.0:
-        return None
-    low, high = column.low, column.high
-    return (_exact(low), _exact(high)) if _is_exact(low) and _is_exact(high) else None
 
 
 def _is_exact(value: Any) -> bool:

@@ -217,19 +217,26 @@ class Estimator:
 
     def __call__(self, operator: ops.Operator) -> Estimate:
         """Estimate an operator's output."""
-        if id(operator) in self._known:
-            return self._known[id(operator)]
-        for step in ops.topological(operator):
-            if id(step) not in self._known:
-                estimate = self._estimate(step)
-                if step.digest in self.measured and not estimate.rows.exact:
-                    rows = exactly(self.measured[step.digest])
-                    estimate = replace(estimate, rows=rows, measured=True)
-                elif estimate.measured:  # that was said of an input
-                    estimate = replace(estimate, measured=False)
-                self._known[id(step)] = estimate
-                self._alive.append(step)  # keeps the identity from being used again
-        return self._known[id(operator)]
+        known = self._known.get(id(operator))
+        if known is not None:
+            return known
+        if not all(id(child) in self._known for child in operator.inputs):
+            for step in operator.below:
+                if id(step) not in self._known:
+                    self._add(step)
+        return self._add(operator)
+
+    def _add(self, operator: ops.Operator) -> Estimate:
+        """Estimate an operator whose inputs are known."""
+        estimate = self._estimate(operator)
+        counted = self.measured.get(operator.digest) if self.measured else None
+        if counted is not None and not estimate.rows.exact:
+            estimate = replace(estimate, rows=exactly(counted), measured=True)
+        elif estimate.measured:  # that was said of an input
+            estimate = replace(estimate, measured=False)
+        self._known[id(operator)] = estimate
+        self._alive.append(operator)  # keeps the identity from being used again
+        return estimate
 
     def _of(self, operator: ops.Operator) -> Estimate:
         return self._known[id(operator)]

@@ -34,20 +34,26 @@ class Risk:
         return bool(self.columns) or self.rows
 
 
-def to_complete(root: ops.Operator, platform_of: Mapping[int, Platform]) -> set[int]:
+def to_complete(
+    root: ops.Operator, platform_of: Mapping[int, Platform], bounds: Bounds
+) -> set[int]:
     """Find the operators, by identity, behind which a stage must end."""
-    return _Completion(root, platform_of).found
+    return _Completion(root, platform_of, bounds).found
 
 
 class _Completion:
-    def __init__(self, root: ops.Operator, platform_of: Mapping[int, Platform]) -> None:
+    def __init__(
+        self, root: ops.Operator, platform_of: Mapping[int, Platform], bounds: Bounds
+    ) -> None:
         self.found: set[int] = set()
-        self._bounds = Bounds()
+        self._bounds = bounds
         self._readers = ops.consumers(root)
+        platforms = {platform.name: platform for platform in platform_of.values()}
+        as_written = {n for n, p in platforms.items() if isinstance(p, EvaluatesAsWritten)}
         risks: dict[int, Risk] = {}
         for operator in ops.topological(root):
             platform = platform_of[id(operator)]
-            if isinstance(platform, EvaluatesAsWritten):
+            if platform.name in as_written:
                 risks[id(operator)] = Risk()
                 continue
             below = []

@@ -15,6 +15,7 @@ from umbel.optimizer.cost import Budget
 from umbel.optimizer.diagram import Box, draw
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.planner import optimize, started
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.errors import PlacementError, UmbelError
@@ -174,7 +175,7 @@ def explain(
 
     up = started(platforms)
     chosen = optimize(root, platforms, budget=budget, up=up, measured=measured)
-    rewrite(root, lifting=chosen.lifted, observer=observe, known=platforms.statistics)
+    rewrite(root, lifting=chosen.lifted, observer=observe, facts=Facts(known=platforms.statistics))
     facts = _Facts(up, measured or {})
     return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, facts)), tuple(rules))
 

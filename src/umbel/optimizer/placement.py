@@ -3,9 +3,13 @@
 Operators are taken inputs first. A partial plan is described by what still matters: the placement
 of operators with consumers to come, where their consumers so far are, and the engines started. Of
 partial plans with equal descriptions only those on the Pareto front of cost can be part of a best
-plan, so the others are dropped and nothing is lost.
+plan, so the others are dropped and nothing is lost. Nor is anything lost by dropping what cannot
+become as fast as a plan that is known: the best one that stays on one platform. So a platform that
+cannot win costs little more than one look for each operator.
 
-Source: Kruse et al., "RHEEMix in the data jungle", VLDB Journal 29, 2020, section 5.
+Source: Kruse et al., "RHEEMix in the data jungle", VLDB Journal 29, 2020, section 5 (the
+enumeration); Land and Doig, "An automatic method of solving discrete programming problems",
+Econometrica 28, 1960 (the bound).
 """
 
 from __future__ import annotations
@@ -29,9 +33,8 @@ from umbel.platforms.costs import Linear, Price
 #: no plan that people write comes near it.
 WIDEST = 20_000
 
-
-#: With more partial plans than this, those that cannot become the best are looked for.
-MANY = 300
+#: Sums of the same costs in another order may differ by this factor.
+_ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -85,24 +88,53 @@ class Placement:
     pruned: bool = False
 
 
-@dataclass(frozen=True)
+#: An output still to be read: the operator's identity, its platform, and those of its readers so far.
+_Open = tuple[int, str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Partial:
     """A plan for the operators taken so far, as a linked list of decisions."""
 
     cost: Cost
     used: frozenset[str]
-    open: tuple[tuple[int, str, frozenset[str]], ...]
+    open: tuple[_Open, ...]
     decision: tuple[int, Platform] | None
     parent: _Partial | None
 
 
-def place(problem: Problem, budget: Budget | None = None) -> Placement:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One platform for one operator, and what that costs whatever was decided before.
+
+    Attributes:
+        platform: runs the operator.
+        start: of its engine, paid with its first operator; None if it is up.
+        fused: the operator's own work, in the stage of an input.
+        alone: the same in a stage of its own.
+    """
+
+    platform: Platform
+    start: Cost | None
+    fused: Cost
+    alone: Cost
+
+
+def place(
+    problem: Problem, budget: Budget | None = None, *, bound: float | None = None
+) -> Placement:
     """Find the placement that takes the least time within the budget; deterministic.
+
+    Args:
+        problem: what has to be placed.
+        budget: bounds on the cost.
+        bound: seconds that some plan within the budget is known to take; None looks for one.
 
     Raises:
         PlacementError: the budget is below what the cheapest or the fastest plan costs.
     """
-    finished, pruned = _enumerate(problem, keep_front=budget is not None)
+    search = _Search(problem, keep_front=budget is not None)
+    finished = search.plans(search.on_one_platform(budget) if bound is None else bound)
     allowed = [p for p in finished if budget is None or budget.allows(p.cost)]
     if not allowed:
         fastest = min(finished, key=lambda p: p.cost.seconds).cost
@@ -114,7 +146,7 @@ def place(problem: Problem, budget: Budget | None = None) -> Placement:
             f"${cheapest.dollars:.3g}",
         )
     best = min(allowed, key=lambda p: (p.cost.seconds, p.cost.dollars, sorted(p.used)))
-    return Placement(_decisions(best), best.cost, pruned)
+    return Placement(_decisions(best), best.cost, search.pruned)
 
 
 def _decisions(partial: _Partial) -> dict[int, Platform]:
@@ -127,88 +159,158 @@ def _decisions(partial: _Partial) -> dict[int, Platform]:
     return found
 
 
-def _enumerate(
-    problem: Problem, *, keep_front: bool, bound: float | None = None
-) -> tuple[list[_Partial], bool]:
-    order = topological(problem.root)
-    readers = consumers(problem.root)
-    platforms = {p.name: p for ps in problem.candidates.values() for p in ps}
-    trees: dict[tuple[int, str, frozenset[str]], ConversionTree | None] = {}
+class _Search:
+    """Enumerates the placements of one problem; what partial plans have in common is found once.
 
-    def tree(
-        operator: Operator, producer: str, readers_at: frozenset[str]
-    ) -> ConversionTree | None:
-        key = (id(operator), producer, readers_at)
-        if key not in trees:
-            trees[key] = handover(
-                problem,
-                operator,
-                platforms[producer],
-                [Reader.of(platforms[name]) for name in sorted(readers_at) if name != producer],
-            )
-        return trees[key]
+    Attributes:
+        pruned: there were so many partial plans that a better one may have been lost.
+    """
 
-    partials = [_Partial(Cost(), frozenset(), (), None, None)]
-    pruned = False
-    by_id = {id(operator): operator for operator in order}
-    for operator in order:
-        grown: dict[object, list[_Partial]] = {}
-        left_to_read = _uses(operator)
-        for partial in partials:
-            for platform in problem.candidates[id(operator)]:
-                step = _extend(
-                    problem,
-                    partial,
-                    operator,
-                    platform,
-                    left_to_read,
-                    readers,
-                    by_id,
-                    platforms,
-                    tree,
-                )
-                if step is None:
-                    continue
-                front = grown.setdefault((step.used, step.open), [])
-                _keep(front, step, keep_front=keep_front)
-        partials = [partial for front in grown.values() for partial in front]
-        if not partials:
-            raise PlacementError(
-                f"no placement can hand data to {operator.name} ({operator.describe()})",
-                hint="some of its inputs cannot be converted to what its platforms read",
-            )
-        if not keep_front and len(partials) > MANY:
-            # Costs only grow: what is dearer already than a whole plan cannot become the best.
-            bound = _single_platform(problem) if bound is None else bound
-            partials = [partial for partial in partials if partial.cost.seconds <= bound]
-        if len(partials) > WIDEST:
-            partials = sorted(partials, key=lambda p: p.cost.seconds)[:WIDEST]
-            pruned = True
-    return partials, pruned
-
-
-def _single_platform(problem: Problem) -> float:
-    """Seconds of the best plan that stays on one platform as far as that runs its operators."""
-    best = float("inf")
-    for name in sorted({p.name for ps in problem.candidates.values() for p in ps}):
-        alone = {
-            identity: [p for p in able if p.name == name] or able[:1]
+    def __init__(self, problem: Problem, *, keep_front: bool) -> None:
+        self.pruned = False
+        self._problem = problem
+        self._keep_front = keep_front
+        self._order = topological(problem.root)
+        self._operators = {id(operator): operator for operator in self._order}
+        #: The last reader of each output, with which it is handed over.
+        self._last = {
+            identity: id(above[-1]) for identity, above in consumers(problem.root).items() if above
+        }
+        self._platforms = {p.name: p for ps in problem.candidates.values() for p in ps}
+        self._choices = {
+            identity: [
+                choice
+                for platform in able
+                if (choice := self._choice(self._operators[identity], platform)) is not None
+            ]
             for identity, able in problem.candidates.items()
         }
-        try:
-            only = replace(problem, candidates=alone)
-            found, _ = _enumerate(only, keep_front=False, bound=float("inf"))
-        except PlacementError:
-            continue  # its data cannot be handed on
-        best = min(best, *(partial.cost.seconds for partial in found))
-    return best
+        self._ways: dict[_Open, Cost | None] = {}
+
+    def on_one_platform(self, budget: Budget | None) -> float:
+        """Seconds of the best plan that stays on one platform as far as that runs its operators."""
+        best = float("inf")
+        for name in sorted(self._platforms):
+            choices = {
+                identity: [c for c in able if c.platform.name == name] or able[:1]
+                for identity, able in self._choices.items()
+            }
+            try:
+                found = self._enumerate(choices, best)
+            except PlacementError:
+                continue  # its data cannot be handed on
+            for partial in found:
+                if budget is None or budget.allows(partial.cost):
+                    best = min(best, partial.cost.seconds)
+        return best
+
+    def plans(self, bound: float) -> list[_Partial]:
+        """All plans that may be the best, if the best takes no more than some seconds."""
+        return self._enumerate(self._choices, bound)
+
+    def _choice(self, operator: Operator, platform: Platform) -> _Choice | None:
+        """Reckon what one platform costs for one operator; None if its result cannot be given."""
+        rounds, price, profile = (
+            self._problem.rounds,
+            self._problem.price(platform),
+            platform.costs,
+        )
+        fused = self._problem.operator_cost(operator, platform).times(rounds)
+        if operator is self._problem.root:
+            way = handover(self._problem, operator, platform, [Reader(self._problem.wanted)])
+            if way is None:
+                return None
+            fused += _priced(way.seconds * rounds, price)
+        alone = fused + _priced(profile.stage * rounds, price)
+        # Engines that are up cost nothing to use once more, so they do not tell plans apart.
+        start = None if platform.name in self._problem.up else _priced(profile.start, price)
+        return _Choice(platform, start, fused, alone)
+
+    def _enumerate(self, choices: Mapping[int, Sequence[_Choice]], bound: float) -> list[_Partial]:
+        """Take the operators in order, and drop what cannot become a best plan within the bound."""
+        least = [min((c.fused.seconds for c in choices[id(op)]), default=0.0) for op in self._order]
+        to_come = sum(least)
+        partials = [_Partial(Cost(), frozenset(), (), None, None)]
+        for operator, own in zip(self._order, least, strict=True):
+            to_come -= own
+            most = (bound - to_come) * _ROUNDING
+            reads = {id(child) for child in operator.inputs}
+            grown: dict[object, list[_Partial]] = {}
+            for partial in partials:
+                for choice in choices[id(operator)]:
+                    step = self._extend(partial, operator, reads, choice, most)
+                    if step is not None:
+                        front = grown.setdefault((step.used, step.open), [])
+                        _keep(front, step, keep_front=self._keep_front)
+            partials = [partial for front in grown.values() for partial in front]
+            if not partials:
+                raise PlacementError(
+                    f"no placement can hand data to {operator.name} ({operator.describe()})",
+                    hint="some of its inputs cannot be converted to what its platforms read",
+                )
+            if len(partials) > WIDEST:
+                partials = sorted(partials, key=lambda p: p.cost.seconds)[:WIDEST]
+                self.pruned = True
+        return partials
+
+    def _extend(
+        self,
+        partial: _Partial,
+        operator: Operator,
+        reads: set[int],
+        choice: _Choice,
+        most: float,
+    ) -> _Partial | None:
+        """Put `operator` on a platform; None if that takes too long, or cannot get its inputs."""
+        name, cost, used = choice.platform.name, partial.cost, partial.used
+        if choice.start is not None and name not in used:
+            cost += choice.start
+            used |= {name}
+        if cost.seconds + choice.fused.seconds > most:
+            return None
+        still_open = []
+        fused = False
+        for output in partial.open:
+            identity, producer, readers_at = output
+            if identity not in reads:
+                still_open.append(output)
+                continue
+            readers_at |= {name}
+            if self._last[identity] != id(operator):
+                still_open.append((identity, producer, readers_at))
+            elif readers_at == {producer}:
+                fused = True
+            else:
+                way = self._way((identity, producer, readers_at))
+                if way is None:
+                    return None
+                cost += way
+        cost += choice.fused if fused else choice.alone
+        if cost.seconds > most:
+            return None
+        if operator is not self._problem.root:
+            still_open.append((id(operator), name, frozenset()))
+        decision = (id(operator), choice.platform)
+        return _Partial(cost, used, tuple(still_open), decision, partial)
+
+    def _way(self, output: _Open) -> Cost | None:
+        """What it costs to hand an output to all its readers; None if that cannot be done."""
+        if output not in self._ways:
+            identity, producer, readers_at = output
+            way = handover(
+                self._problem,
+                self._operators[identity],
+                self._platforms[producer],
+                [Reader.of(self._platforms[n]) for n in sorted(readers_at) if n != producer],
+            )
+            price = self._problem.price(self._platforms[producer])
+            rounds = self._problem.rounds
+            self._ways[output] = None if way is None else _priced(way.seconds * rounds, price)
+        return self._ways[output]
 
 
-def _uses(operator: Operator) -> dict[int, int]:
-    uses: dict[int, int] = {}
-    for child in operator.inputs:
-        uses[id(child)] = uses.get(id(child), 0) + 1
-    return uses
+def _priced(seconds: float, price: Price) -> Cost:
+    return Cost(seconds, price(seconds))
 
 
 def _keep(front: list[_Partial], step: _Partial, *, keep_front: bool) -> None:
@@ -221,68 +323,6 @@ def _keep(front: list[_Partial], step: _Partial, *, keep_front: bool) -> None:
         front.append(step)
     elif step.cost.seconds < front[0].cost.seconds:
         front[0] = step
-
-
-def _extend(
-    problem: Problem,
-    partial: _Partial,
-    operator: Operator,
-    platform: Platform,
-    uses: Mapping[int, int],
-    readers: Mapping[int, list[Operator]],
-    by_id: Mapping[int, Operator],
-    platforms: Mapping[str, Platform],
-    tree: Callable[[Operator, str, frozenset[str]], ConversionTree | None],
-) -> _Partial | None:
-    """Put `operator` on `platform`; None if some input cannot be handed over."""
-    rounds = problem.rounds
-    price = problem.price(platform)
-    cost = partial.cost + problem.operator_cost(operator, platform).times(rounds)
-    used = partial.used
-    # Engines that are up cost nothing to use once more, so they do not tell partial plans apart.
-    if platform.name not in used and platform.name not in problem.up:
-        cost += Cost(platform.costs.start, price(platform.costs.start))
-        used |= {platform.name}
-    still_open = []
-    fused = False
-    for identity, producer, readers_at in partial.open:
-        if identity not in uses:
-            still_open.append((identity, producer, readers_at))
-            continue
-        readers_at |= {platform.name}
-        if _last_reader(by_id[identity], operator, readers):
-            way = tree(by_id[identity], producer, readers_at)
-            if way is None:
-                return None
-            giver = problem.price(platforms[producer])
-            cost += Cost(way.seconds * rounds, giver(way.seconds * rounds))
-            fused = fused or readers_at == {producer}
-        else:
-            still_open.append((identity, producer, readers_at))
-    if not fused:
-        launch = platform.costs.stage * rounds
-        cost += Cost(launch, price(launch))
-    if operator is problem.root:
-        way = handover(problem, operator, platform, [Reader(problem.wanted)])
-        if way is None:
-            return None
-        cost += Cost(way.seconds * rounds, price(way.seconds * rounds))
-    else:
-        still_open.append((id(operator), platform.name, frozenset()))
-    return _Partial(
-        cost,
-        used,
-        tuple(sorted(still_open, key=lambda entry: entry[0])),
-        (id(operator), platform),
-        partial,
-    )
-
-
-def _last_reader(
-    producer: Operator, reader: Operator, readers: Mapping[int, list[Operator]]
-) -> bool:
-    """Whether `reader` is the last of the producer's consumers in topological order."""
-    return readers[id(producer)][-1] is reader
 
 
 def handover(

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from umbel.optimizer.cardinality import Estimate, Estimator
-from umbel.optimizer.completion import to_complete
-from umbel.optimizer.cost import Budget, Cost
-from umbel.optimizer.driver import DRIVER, Driver
-from umbel.optimizer.execution_plan import (
-    ExecutionPlan,
-    Location,
-    PlannedOperator,
-    PlannedStage,
-    Refusal,
-)
+from umbel.optimizer.candidates import Candidates
+from umbel.optimizer.cardinality import Estimate
+from umbel.optimizer.cost import Budget
+from umbel.optimizer.execution_plan import ExecutionPlan, Refusal
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.movement import ChannelGraph
-from umbel.optimizer.placement import Placement, Problem, Reader, handover, place
+from umbel.optimizer.operator_costs import OperatorCosts
+from umbel.optimizer.placement import Placement, Problem, place
 from umbel.optimizer.reduction import Reduction, reduce_sides, reductions
 from umbel.optimizer.rewrite import Observer, rewrite
+from umbel.optimizer.stages import cut
 from umbel.plan.errors import PlacementError
-from umbel.plan.expressions import Call, Cast, Expression, WindowCall, walk
 from umbel.plan.operators import (
     DoWhile,
     Element,
     Functional,
     Loop,
     Operator,
-    Placeholder,
-    Scan,
     ToFrame,
     Write,
-    consumers,
     topological,
 )
-from umbel.plan.sinks import RelationSink
-from umbel.plan.sources import AttachedSource
 from umbel.plan.types import is_object
-from umbel.platforms.base import ARROW, PYTHON, Conversion, Platform, Stage
-from umbel.platforms.costs import Price
+from umbel.platforms.base import ARROW, PYTHON, Platform
 from umbel.platforms.registry import Registry
 
 
@@ -74,15 +63,14 @@ def optimize(
         PlacementError: no platform can run some operator, a pinned one cannot, or no plan fits
             the budget.
     """
-    planner = Planner(platforms, budget=budget, measured=measured, up=up)
+    facts = Facts(measured, platforms.statistics)
+    planner = Planner(platforms, budget=budget, facts=facts, up=up)
     as_written: ExecutionPlan | None = None
-    rewritten = rewrite(
-        root, lifting=lifting is not False, observer=observer, known=platforms.statistics
-    )
+    rewritten = rewrite(root, lifting=lifting is not False, observer=observer, facts=facts)
     lifted = _functions(rewritten) < _functions(root)
     if lifted and lifting is None:
         try:
-            as_written = _plan_as_written(root, planner, platforms)
+            as_written = _plan_as_written(root, planner, facts)
         except PlacementError:
             as_written = None  # a pinned engine runs only the lifted form
     try:
@@ -101,9 +89,9 @@ def started(platforms: Registry) -> frozenset[str]:
     return frozenset(platform.name for platform in platforms if platform.started())
 
 
-def _plan_as_written(root: Operator, planner: Planner, platforms: Registry) -> ExecutionPlan:
+def _plan_as_written(root: Operator, planner: Planner, facts: Facts) -> ExecutionPlan:
     """Plan with the Python functions left as they are."""
-    rewritten = rewrite(root, lifting=False, known=platforms.statistics)
+    rewritten = rewrite(root, lifting=False, facts=facts)
     return replace(planner.plan_reduced(rewritten, [result_channel(rewritten)]), logical=root)
 
 
@@ -132,15 +120,15 @@ class Planner:
         platforms: Registry,
         *,
         budget: Budget | None = None,
-        measured: Mapping[str, float] | None = None,
+        facts: Facts | None = None,
         up: frozenset[str] | None = None,
     ) -> None:
         # Asked once and first: to ask an engine what it can run may start it.
         self._up = started(platforms) if up is None else up
         self._platforms = platforms
         self._budget = budget
-        self._measured = measured
-        self._driver = Driver()
+        self._facts = Facts(known=platforms.statistics) if facts is None else facts
+        self._candidates = Candidates(platforms)
         self._graph = ChannelGraph(platforms.conversions)
 
     def plan_reduced(self, root: Operator, wanted: Sequence[str]) -> ExecutionPlan:
@@ -150,8 +138,7 @@ class Planner:
             root: the plan.
             wanted: the channels of which the result is wanted in one.
         """
-        estimator = Estimator(self._measured, None, self._platforms.statistics)
-        tried = reductions(root, estimator)
+        tried = reductions(root, self._facts.estimate)
         if not tried:
             return self.plan(root, wanted)
         chosen: list[Reduction] = []
@@ -186,20 +173,14 @@ class Planner:
             placeholders: estimates of what is bound later.
             rounds: how often the plan will run; engines start only once.
         """
-        estimator = Estimator(self._measured, placeholders, self._platforms.statistics)
-        estimator(root)
-        estimates = {id(op): estimator(op) for op in topological(root)}
-        bodies = {
-            id(op): self._plan_bodies(op, estimates)
-            for op in topological(root)
-            if isinstance(op, Loop)
-        }
-        refusals: list[Refusal] = []
-        costs = _Costs(estimates, bodies, self._platforms.price)
+        reckon = self._facts.estimate if placeholders is None else self._facts.within(placeholders)
+        order = topological(root)
+        estimates = {id(op): reckon(op) for op in order}
+        bodies = {id(op): self._plan_bodies(op, estimates) for op in order if isinstance(op, Loop)}
         problem = Problem(
             root=root,
             candidates={},
-            operator_cost=costs,
+            operator_cost=OperatorCosts(estimates, bodies, self._platforms.price),
             conversion_cost=lambda op, linear: linear(
                 estimates[id(op)].expected, estimates[id(op)].size
             ),
@@ -210,13 +191,8 @@ class Planner:
             rounds=rounds,
             price=self._platforms.price,
         )
-        among = self._worth_asking(problem)
-        problem = replace(
-            problem,
-            candidates={id(op): self._candidates(op, among, refusals) for op in topological(root)},
-        )
-        placement = place(problem, self._budget)
-        stages, result = _cut(problem, placement, estimates, bodies)
+        problem, placement, refusals = self._placed(problem)
+        stages, result = cut(problem, placement, estimates, bodies, self._facts)
         return ExecutionPlan(
             logical=root,
             rewritten=root,
@@ -241,69 +217,43 @@ class Planner:
             plans.append(self.plan(loop.condition, [PYTHON], known, rounds))
         return tuple(plans)
 
-    def _worth_asking(self, problem: Problem) -> list[Platform]:
-        """Leave out engines whose start alone takes longer than a plan without them.
+    def _placed(self, problem: Problem) -> tuple[Problem, Placement, list[Refusal]]:
+        """Place a plan on the platforms that are worth asking what they can run.
 
-        Nothing is lost: no plan with such an engine can be the fastest. But much is gained for
-        small inputs, as to ask an engine what it can run may mean to import it. With a budget
-        every engine is asked, as the dearest may be the only one within it.
+        Engines whose start alone takes longer than a plan without them are not. Nothing is lost:
+        no plan with such an engine can be the fastest. But much is gained for small inputs, as to
+        ask an engine may mean to import it. With a budget every engine is asked, as the dearest
+        may be the only one within it.
+
+        Returns:
+            The problem with its candidates, the placement, and who refused what.
         """
         everyone = list(self._platforms)
         pinned = {op.pin for op in topological(problem.root)}
         at_hand = [
             p for p in everyone if p.name in self._up or not p.costs.start or p.name in pinned
         ]
-        if self._budget is not None or len(at_hand) == len(everyone):
-            return everyone
-        try:
-            candidates = {
-                id(op): self._candidates(op, at_hand, []) for op in topological(problem.root)
-            }
-            known = place(replace(problem, candidates=candidates)).cost.seconds
-        except PlacementError:
-            return everyone
-        return [p for p in everyone if p in at_hand or p.costs.start < known]
+        found = None
+        if self._budget is None and len(at_hand) < len(everyone):
+            try:
+                found = self._placed_on(at_hand, problem)
+            except PlacementError:
+                found = None  # some operator needs one of the others
+        if found is None:
+            return self._placed_on(everyone, problem)
+        known = found[1].cost.seconds
+        worth = [p for p in everyone if p in at_hand or p.costs.start < known]
+        return found if len(worth) == len(at_hand) else self._placed_on(worth, problem, known)
 
-    def _candidates(
-        self, operator: Operator, among: Sequence[Platform], refusals: list[Refusal]
-    ) -> list[Platform]:
-        if isinstance(operator, Placeholder):
-            return [self._driver]
-        if self._driver.refuse(operator) is None:
-            if operator.pin:
-                raise PlacementError(
-                    f"{operator.name} runs in umbel itself and cannot be pinned to "
-                    f"{operator.pin!r}{_at(operator)}"
-                )
-            return [self._driver]
-        if operator.pin:
-            platform = self._platforms[operator.pin]
-            reason = platform.refuse(operator)
-            if reason is not None:
-                raise PlacementError(
-                    f"platform {operator.pin!r} cannot run {operator.name} "
-                    f"({operator.describe()}){_at(operator)}: {reason}",
-                    hint="pin another platform, or leave the choice to umbel",
-                )
-            return [platform]
-        able = []
-        for platform in among:
-            reason = platform.refuse(operator)
-            if reason is None:
-                able.append(platform)
-            else:
-                refusals.append(Refusal(operator, platform.name, reason))
-        if not able:
-            reasons = "; ".join(
-                f"{r.platform}: {r.reason}" for r in refusals if r.operator is operator
-            )
-            raise PlacementError(
-                f"no platform can run {operator.name} ({operator.describe()}){_at(operator)}",
-                hint=_absent(operator, self._platforms)
-                or reasons
-                or "there are no platforms; see `umbel platforms`",
-            )
-        return able
+    def _placed_on(
+        self, platforms: Sequence[Platform], problem: Problem, bound: float | None = None
+    ) -> tuple[Problem, Placement, list[Refusal]]:
+        refusals: list[Refusal] = []
+        candidates = {
+            id(op): self._candidates.of(op, platforms, refusals) for op in topological(problem.root)
+        }
+        whole = replace(problem, candidates=candidates)
+        return whole, place(whole, self._budget, bound=bound), refusals
 
 
 def body_channel(loop: Loop) -> str:
@@ -319,19 +269,6 @@ def body_channel(loop: Loop) -> str:
     return ARROW if typed and same else PYTHON
 
 
-def _absent(operator: Operator, platforms: Registry) -> str:
-    """Say what to do if what an operator reads or writes lies in a platform that is not here."""
-    match operator:
-        case Scan(source=AttachedSource(platform=name)) | Write(sink=RelationSink(platform=name)):
-            if name not in platforms:
-                return f"there is no platform {name!r}: session.catalog.attach({name!r}, url)"
-    return ""
-
-
-def _at(operator: Operator) -> str:
-    return f" at {operator.origin}" if operator.origin is not None else ""
-
-
 def channels_for(operator: Operator, channels: Sequence[str]) -> Sequence[str]:
     """The channels that can hold an operator's output: Python objects live in Python only."""
     if any(is_object(field.type) for field in operator.schema):
@@ -339,170 +276,3 @@ def channels_for(operator: Operator, channels: Sequence[str]) -> Sequence[str]:
     if isinstance(operator, Write):  # its one row says what was written
         return [channel for channel in channels if channel in (ARROW, PYTHON)]
     return channels
-
-
-class _Costs:
-    """The cost of operators on platforms, from the platforms' profiles."""
-
-    def __init__(
-        self,
-        estimates: Mapping[int, Estimate],
-        bodies: Mapping[int, tuple[ExecutionPlan, ...]],
-        price: Callable[[Platform], Price],
-    ) -> None:
-        self._estimates = estimates
-        self._bodies = bodies
-        self._price = price
-        self._known: dict[tuple[int, str], Cost] = {}
-        self._calls: dict[int, list[str]] = {}
-
-    def __call__(self, operator: Operator, platform: Platform) -> Cost:
-        key = (id(operator), platform.name)
-        if key not in self._known:
-            self._known[key] = self._cost(operator, platform)
-        return self._known[key]
-
-    def _cost(self, operator: Operator, platform: Platform) -> Cost:
-        profile = platform.costs
-        output = self._estimates[id(operator)]
-        rows = sum(self._estimates[id(child)].expected for child in operator.inputs)
-        size = sum(self._estimates[id(child)].size for child in operator.inputs)
-        key = operator.name
-        if isinstance(operator, Scan):
-            key = f"Scan.{operator.source.kind}"
-            rows, size = output.expected, output.size
-        seconds = 0.0
-        if key in profile.operators:
-            seconds += profile.operators[key](rows, size)
-        if key in profile.output:
-            seconds += profile.output[key](output.expected, output.size)
-        for function in self._functions(operator):
-            seconds += rows * profile.functions.get(function, profile.expression)
-        # A source is paid for as it is read, whatever a filter then leaves of it.
-        scanned = output.whole * output.width if isinstance(operator, Scan) else 0.0
-        cost = Cost(seconds, self._price(platform)(seconds, scanned))
-        if isinstance(operator, Loop):
-            for body in self._bodies[id(operator)]:
-                cost += body.cost  # of all rounds
-        return cost
-
-    def _functions(self, operator: Operator) -> list[str]:
-        """The functions that an operator calls for each row, casts included."""
-        if id(operator) not in self._calls:
-            nodes = [node for e in expressions_of(operator) for node in walk(e)]
-            self._calls[id(operator)] = [
-                getattr(node, "function", "cast")
-                for node in nodes
-                if isinstance(node, Call | Cast | WindowCall)
-            ]
-        return self._calls[id(operator)]
-
-
-def expressions_of(operator: Operator) -> list[Expression]:
-    """All expressions that an operator evaluates."""
-    found: list[Expression] = []
-
-    def look(value: object) -> None:
-        if isinstance(value, Expression):
-            found.append(value)
-        elif isinstance(value, tuple):
-            for item in value:
-                look(item)
-        elif hasattr(value, "expression"):
-            look(value.expression)
-
-    for _, value in operator.arguments():
-        look(value)
-    return found
-
-
-def _cut(
-    problem: Problem,
-    placement: Placement,
-    estimates: Mapping[int, Estimate],
-    bodies: Mapping[int, tuple[ExecutionPlan, ...]],
-) -> tuple[tuple[PlannedStage, ...], Location]:
-    """Cut a placed plan into maximal stages with one output each, and plan the hand-overs.
-
-    A stage also ends where an operator must be complete before another begins: what may fail for
-    some row is evaluated for the same rows on every engine.
-    """
-    order = topological(problem.root)
-    readers = consumers(problem.root)
-    platform_of = placement.platforms
-    complete = to_complete(problem.root, platform_of)
-    head: dict[int, Operator] = {}  # the operator whose output the stage of an operator gives
-    for operator in reversed(order):
-        above = readers[id(operator)]
-        heads = {id(head[id(reader)]) for reader in above}
-        fuses = (
-            len(heads) == 1
-            and all(
-                platform_of[id(reader)].name == platform_of[id(operator)].name for reader in above
-            )
-            and platform_of[id(operator)].name != DRIVER
-            and id(operator) not in complete
-        )
-        head[id(operator)] = head[id(above[0])] if fuses else operator
-    heads_in_order = [op for op in order if head[id(op)] is op]
-    index_of = {id(op): i for i, op in enumerate(heads_in_order)}
-
-    trees: dict[int, tuple[str, tuple[Conversion, ...]]] = {}
-    location: dict[tuple[int, int], Location] = {}
-    result: Location = (index_of[id(problem.root)], "")
-    for operator in heads_in_order:
-        reading = sorted({index_of[id(head[id(r)])] for r in readers[id(operator)]})
-        reading_at = [Reader.of(platform_of[id(heads_in_order[i])]) for i in reading]
-        if operator is problem.root:
-            reading_at.append(Reader(problem.wanted))
-        way = handover(problem, operator, platform_of[id(operator)], reading_at)
-        if way is None:
-            raise PlacementError(f"the output of {operator.name} cannot be handed on")
-        trees[id(operator)] = (way.root, way.edges)
-        ends = way.ends
-        for reader, end in zip(reading, ends, strict=False):
-            location[id(operator), reader] = (index_of[id(operator)], end)
-        if operator is problem.root:
-            result = (index_of[id(operator)], ends[-1])
-
-    stages = []
-    for index, top in enumerate(heads_in_order):
-        members = [op for op in order if head[id(op)] is top]
-        inside = {id(op) for op in members}
-        new: dict[int, Operator] = {}
-        sources: dict[str, Location] = {}
-        for operator in members:
-            inputs = []
-            for child in operator.inputs:
-                if id(child) in inside:
-                    inputs.append(new[id(child)])
-                    continue
-                label = f"stage_{index_of[id(child)]}"
-                sources[label] = location[id(child), index]
-                inputs.append(
-                    new.setdefault(
-                        id(child),
-                        Placeholder(label=label, columns=child.schema, form=child.element),
-                    )
-                )
-            new[id(operator)] = operator.with_inputs(tuple(inputs))
-        channel, tree = trees[id(top)]
-        stages.append(
-            PlannedStage(
-                index=index,
-                platform=platform_of[id(top)],
-                stage=Stage(new[id(top)], {k: v[1] for k, v in sources.items()}, channel),
-                sources=sources,
-                conversions=tree,
-                operators=tuple(
-                    PlannedOperator(
-                        op,
-                        estimates[id(op)],
-                        problem.operator_cost(op, platform_of[id(op)]),
-                    )
-                    for op in members
-                ),
-                bodies=bodies.get(id(top), ()),
-            )
-        )
-    return tuple(stages), result

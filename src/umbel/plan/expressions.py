@@ -274,6 +274,8 @@ def depth(expression: Expression) -> int:
     >>> depth(Call("add", (Column("a"), Call("abs", (Column("b"),)))))
     3
     """
+    if not expression.children:
+        return 1
     deepest, level = 0, [expression]
     while level:
         deepest += 1
@@ -320,9 +322,15 @@ def columns_of(*expressions: Expression) -> frozenset[str]:
     >>> sorted(columns_of(Call("add", (Column("a"), Column("b")))))
     ['a', 'b']
     """
-    return frozenset(
-        node.name for root in expressions for node in walk(root) if isinstance(node, Column)
-    )
+    names: set[str] = set()
+    stack: list[Expression] = list(expressions)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Column):
+            names.add(node.name)
+        else:
+            stack.extend(node.children)
+    return frozenset(names)
 
 
 def substitute(expression: Expression, definitions: dict[str, Expression]) -> Expression:

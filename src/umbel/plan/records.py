@@ -7,8 +7,9 @@ everything else they are dataclasses: `fields` and `replace` work.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 
 class _Shared:
@@ -47,6 +48,20 @@ class _Shared:
                 f"it has {', '.join(self._defaults)}"
             )
         self.__post_init__()
+
+    def _copied(self, changes: Mapping[str, Any], known: Mapping[str, Any]) -> Self:
+        """Copy with other values for some fields, unchecked: for changes that keep checks true.
+
+        Args:
+            changes: values of fields.
+            known: cached properties that hold for the copy too.
+        """
+        copy = object.__new__(type(self))
+        state = copy.__dict__
+        for name in self._defaults:
+            state[name] = changes[name] if name in changes else self.__dict__[name]
+        state.update(known)
+        return copy
 
     def __post_init__(self) -> None:
         """Check the fields; called when all are set."""

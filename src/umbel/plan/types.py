@@ -6,6 +6,7 @@ Nothing here defines a type. Engines speak many dialects of Arrow (string views,
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -299,6 +300,7 @@ def _common_integer(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[width]
 
 
+@lru_cache(maxsize=1024)
 def type_width(dtype: pa.DataType) -> float:
     """Guess the mean bytes of one value of a type, without knowing the data.
 

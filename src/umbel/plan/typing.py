@@ -42,9 +42,19 @@ def infer(expression: Expression, schema: pa.Schema) -> pa.Field:
     >>> infer(Call("add", (Column("a"), Column("a"))), pa.schema([("a", pa.int32())])).type
     DataType(int64)
     """
+    return infer_column(str(expression), expression, schema)
+
+
+def infer_column(name: str, expression: Expression, schema: pa.Schema) -> pa.Field:
+    """Find the field of a column that an expression gives; see `infer`."""
+    if isinstance(expression, Column):
+        index = schema.get_field_index(expression.name)
+        if index >= 0:
+            field = schema.field(index)
+            return field if expression.name == name else field.with_name(name)
     check_depth(expression)
     dtype, nullable = _infer(expression, schema)
-    return pa.field(str(expression), dtype, nullable)
+    return pa.field(name, dtype, nullable)
 
 
 def infer_type(expression: Expression, schema: pa.Schema) -> pa.DataType:
@@ -212,6 +222,8 @@ def _infer_window(call: WindowCall, schema: pa.Schema) -> tuple[pa.DataType, boo
 
 def forbid_aggregates(expression: Expression, where: str) -> None:
     """Raise `PlanError` if an aggregate or window call stands in an expression."""
+    if isinstance(expression, Column):
+        return
     check_depth(expression)
     for node in walk(expression):
         if isinstance(node, AggregateCall | WindowCall):
@@ -234,5 +246,6 @@ __all__ = [
     "check_order",
     "forbid_aggregates",
     "infer",
+    "infer_column",
     "infer_type",
 ]

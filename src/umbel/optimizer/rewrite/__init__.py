@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from umbel.catalog.statistics import TableStatistics, statistics
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.rewrite.aggregate_early import aggregate_early
 from umbel.optimizer.rewrite.lift import lift
 from umbel.optimizer.rewrite.order_evaluation import order_evaluation
@@ -20,9 +20,9 @@ from umbel.optimizer.rewrite.push_filters import push_filters
 from umbel.optimizer.rewrite.share import share
 from umbel.optimizer.rewrite.simplify import simplify
 from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild
-from umbel.plan.sources import Source
 
-Rule = Callable[[Operator], Operator]
+#: Gives an equal plan; what it needs to know of sources it asks the facts.
+Rule = Callable[[Operator, Facts], Operator]
 #: Told after each rule: the rule's name and the plan it gave.
 Observer = Callable[[str, Operator], None]
 
@@ -51,7 +51,7 @@ def rewrite(
     lifting: bool = True,
     observer: Observer | None = None,
     rules: tuple[Rule, ...] = RULES,
-    known: Callable[[Source], TableStatistics] = statistics,
+    facts: Facts | None = None,
 ) -> Operator:
     """Run the rules over a plan, and over the bodies of its loops.
 
@@ -60,17 +60,18 @@ def rewrite(
         lifting: whether Python functions are replaced by expressions.
         observer: told of the plan after each rule.
         rules: the rules.
-        known: gives what is known of a source.
+        facts: what is known of sources and operators.
     """
+    facts = Facts() if facts is None else facts
     for rule in rules:
         if rule is lift and not lifting:
             continue
-        after = order_joins(root, known) if rule is order_joins else rule(root)
+        after = rule(root, facts)
         _check(rule, root, after)
         root = after
         if observer is not None:
             observer(rule.__name__, root)
-    return rebuild(root, lambda op: _rewrite_bodies(op, lifting=lifting, rules=rules, known=known))
+    return rebuild(root, lambda op: _rewrite_bodies(op, lifting=lifting, rules=rules, facts=facts))
 
 
 def _rewrite_bodies(
@@ -78,13 +79,13 @@ def _rewrite_bodies(
     *,
     lifting: bool,
     rules: tuple[Rule, ...],
-    known: Callable[[Source], TableStatistics],
+    facts: Facts,
 ) -> Operator:
     if not isinstance(operator, Loop):
         return operator
-    body = rewrite(operator.body, lifting=lifting, rules=rules, known=known)
+    body = rewrite(operator.body, lifting=lifting, rules=rules, facts=facts)
     if isinstance(operator, DoWhile):
-        condition = rewrite(operator.condition, lifting=lifting, rules=rules, known=known)
+        condition = rewrite(operator.condition, lifting=lifting, rules=rules, facts=facts)
         return replace(operator, body=body, condition=condition)
     return replace(operator, body=body)
 

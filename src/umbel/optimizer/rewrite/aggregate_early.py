@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.facts import Facts
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
     AggregateCall,
@@ -38,15 +38,13 @@ _MERGES = {"len": "sum", "count": "sum", "min": "min", "max": "max", "any": "any
 _REPETITION = 4.0
 
 
-def aggregate_early(root: ops.Operator) -> ops.Operator:
+def aggregate_early(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Split aggregates whose keys are functions of columns with few different values."""
-    estimator, bounds = Estimator(), Bounds()
-    return ops.rebuild(
-        root, lambda op: _split(op, estimator, bounds) if isinstance(op, ops.Aggregate) else op
-    )
+    facts = facts or Facts()
+    return ops.rebuild(root, lambda op: _split(op, facts) if isinstance(op, ops.Aggregate) else op)
 
 
-def _split(aggregate: ops.Aggregate, estimator: Estimator, bounds: Bounds) -> ops.Operator:
+def _split(aggregate: ops.Aggregate, facts: Facts) -> ops.Operator:
     below = aggregate.input
     inner: dict[str, Expression] = {}
     if isinstance(below, ops.Project) and below.pin == aggregate.pin:
@@ -63,11 +61,11 @@ def _split(aggregate: ops.Aggregate, estimator: Estimator, bounds: Bounds) -> op
     if (
         not read
         or not any(_is_costly(key, below.schema) for _, key in keys)
-        or not all(bounds.cannot_fail(key, below) for _, key in keys)
-        or not all(bounds.cannot_fail(e, below) for e in inner.values())
+        or not all(facts.bounds.cannot_fail(key, below) for _, key in keys)
+        or not all(facts.bounds.cannot_fail(e, below) for e in inner.values())
         or any(_is_inexact_key(below.schema.field(name).type) for name in read)
         or not all(_splits(call) for _, call in calls)
-        or not _repeats(below, read, estimator)
+        or not _repeats(below, read, facts.estimate)
     ):
         return aggregate
     partials = tuple((f"partial {i}", call) for i, (_, call) in enumerate(calls))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.lifting import NotLiftable, trace
 from umbel.optimizer.lifting.elements import (
     columns_of_result,
@@ -46,7 +47,7 @@ class Lifted:
         return not any(is_object(field.type) for field in self.operator.schema)
 
 
-def lift(root: ops.Operator) -> ops.Operator:
+def lift(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Give a plan whose Python functions became expressions where the two are equal.
 
     Lifting never changes an answer, nor which inputs raise: an expression is equal to the

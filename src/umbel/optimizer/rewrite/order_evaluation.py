@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import pyarrow as pa
 
 from umbel.optimizer.bounds import Bounds
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.rewrite.simplify import joined
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError
@@ -39,7 +40,7 @@ E = TypeVar("E", bound=Expression)
 _LARGEST = 200
 
 
-def order_evaluation(root: ops.Operator) -> ops.Operator:
+def order_evaluation(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Make expressions that may fail say for which rows they are evaluated.
 
     `and` and `or` evaluate all their conditions, `coalesce` what it needs, an aggregate with a
@@ -51,7 +52,7 @@ def order_evaluation(root: ops.Operator) -> ops.Operator:
     >>> order_evaluation(ops.Project(input=words, columns=(("c", number),))).describe()
     'c = case when is_not_null(b) then b else ord(a) end'
     """
-    bounds = Bounds()
+    bounds = (facts or Facts()).bounds
 
     def change(operator: ops.Operator) -> ops.Operator:
         try:

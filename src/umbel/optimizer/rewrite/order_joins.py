@@ -6,12 +6,12 @@ they come. And no engine knows what it costs that relations lie in different dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.optimizer.cardinality import Estimate, Estimator, selectivity
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.joins import (
     Condition,
     Equality,
@@ -27,7 +27,7 @@ from umbel.plan import operators as ops
 from umbel.plan.expressions import Call, Column, Expression, columns_of, substitute
 from umbel.plan.origin import Origin
 from umbel.plan.safety import cannot_fail
-from umbel.plan.sources import AttachedSource, Source
+from umbel.plan.sources import AttachedSource
 
 #: A new order must be reckoned to cost no more than this part of the one that was written:
 #: estimates are not so good that a smaller gain would be one.
@@ -40,7 +40,7 @@ _DEEPEST = 200
 
 def order_joins(
     root: ops.Operator,
-    known: Callable[[Source], TableStatistics] = statistics,
+    facts: Facts | None = None,
     gain: float = GAIN,
     worth: float = WORTH,
 ) -> ops.Operator:
@@ -52,15 +52,14 @@ def order_joins(
 
     Args:
         root: the plan.
-        known: gives what is known of a source.
+        facts: gives estimates.
         gain: the part of the written order's cost that a new one may cost at most.
         worth: what the written order must cost at least, in seconds.
     """
     trees = _trees(root)
     if not trees:
         return root
-    estimator = Estimator(known=known)
-    estimator(root)
+    estimator = (facts or Facts()).estimate
     new: dict[int, ops.Operator] = {}
     for operator in ops.topological(root):
         ordered = None

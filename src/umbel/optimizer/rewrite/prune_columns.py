@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from umbel.optimizer.facts import Facts
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Column, Expression, Literal, columns_of
 from umbel.plan.safety import cannot_fail
@@ -11,7 +12,7 @@ from umbel.plan.sources import CsvSource, JsonLinesSource, Source
 from umbel.plan.types import is_object, is_string, type_width
 
 
-def prune_columns(root: ops.Operator) -> ops.Operator:
+def prune_columns(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Tell each operator which of its columns are read above, and drop the others.
 
     Columns leave at scans, projections, aggregates and windows; above a join they leave through a
@@ -20,18 +21,16 @@ def prune_columns(root: ops.Operator) -> ops.Operator:
     order = ops.topological(root)
     needed: dict[int, set[str]] = {id(op): set() for op in order}
     needed[id(root)] = set(root.schema.names)
+    reads: dict[int, list[set[str]]] = {}
     for operator in reversed(order):
-        for child, names in zip(
-            operator.inputs, _reads(operator, needed[id(operator)]), strict=True
-        ):
+        reads[id(operator)] = _reads(operator, needed[id(operator)])
+        for child, names in zip(operator.inputs, reads[id(operator)], strict=True):
             needed[id(child)] |= names
     new: dict[int, ops.Operator] = {}
     for operator in order:
         inputs = tuple(
             _narrowed(operator, new[id(child)], names)
-            for child, names in zip(
-                operator.inputs, _reads(operator, needed[id(operator)]), strict=True
-            )
+            for child, names in zip(operator.inputs, reads[id(operator)], strict=True)
         )
         pruned = _prune(operator, needed[id(operator)])
         new[id(operator)] = pruned.with_inputs(inputs)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from umbel.optimizer.bounds import Bounds
+from umbel.optimizer.facts import Facts
 from umbel.optimizer.rewrite.simplify import conjunction, conjuncts
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Column, Expression, columns_of, substitute
@@ -13,19 +14,19 @@ from umbel.plan.safety import cannot_fail
 from umbel.plan.types import is_object
 
 
-def push_filters(root: ops.Operator) -> ops.Operator:
+def push_filters(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Push each condition of a filter as far down as it keeps its meaning.
 
     A filter that may fail for some row stays where it is, whole: further down it might meet rows
     that the operators in between take away, and without some of its conditions other rows. And no
     filter passes what may fail for rows that the filter takes away.
     """
-    readers = ops.consumers(root)
-    pushing = _Pushing()
-    shared = {id(op) for op in ops.topological(root) if len(readers[id(op)]) > 1}
+    order, readers = ops.topological(root), ops.consumers(root)
+    pushing = _Pushing((facts or Facts()).bounds)
+    shared = {id(op) for op in order if len(readers[id(op)]) > 1}
     # Rebuilding gives new objects, so "shared" is carried over to what replaces an operator.
     new: dict[int, ops.Operator] = {}
-    for operator in ops.topological(root):
+    for operator in order:
         inputs = tuple(new[id(child)] for child in operator.inputs)
         moved = operator.with_inputs(inputs)
         if isinstance(moved, ops.Filter) and not moved.pin:
@@ -39,9 +40,9 @@ def push_filters(root: ops.Operator) -> ops.Operator:
 class _Pushing:
     """One run of the rule: which operators several others read, and what cannot fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self.shared: set[int] = set()
-        self._bounds = Bounds()
+        self._bounds = bounds
 
     def _safe(self, expressions: Iterable[Expression], *inputs: ops.Operator) -> bool:
         return all(self._bounds.cannot_fail(e, *inputs) for e in expressions)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from umbel.optimizer.facts import Facts
 from umbel.plan import operators as ops
 
 _CHEAP = (ops.Scan, ops.Values, ops.Placeholder)
 
 
-def share(root: ops.Operator) -> ops.Operator:
+def share(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Merge operators that are equal, so that one output feeds all their consumers.
 
     Sources are left apart: each consumer's engine reads only what it needs of them.

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from umbel.optimizer.bounds import Bounds
+from umbel.optimizer.facts import Facts
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
     Call,
@@ -31,7 +32,7 @@ from umbel.plan.typing import infer_type
 _LARGEST = 200
 
 
-def simplify(root: ops.Operator) -> ops.Operator:
+def simplify(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Merge adjacent projections, filters, limits and unions; drop those that do nothing.
 
     >>> import pyarrow as pa
@@ -40,19 +41,19 @@ def simplify(root: ops.Operator) -> ops.Operator:
     >>> simplify(Filter(input=values, predicate=Literal(True, BOOL))) is values
     True
     """
-    readers = ops.consumers(root)
-    shared = _Shared(op for op in ops.topological(root) if len(readers[id(op)]) > 1)
+    order, readers = ops.topological(root), ops.consumers(root)
+    shared = _Shared(op for op in order if len(readers[id(op)]) > 1)
     # A projection below another is left to that one, so that a chain of them is merged once.
     absorbed = {
         id(op)
-        for op in ops.topological(root)
+        for op in order
         if isinstance(op, ops.Project)
         and len(readers[id(op)]) == 1
         and isinstance(readers[id(op)][0], ops.Project)
     }
-    bounds = Bounds()
+    bounds = (facts or Facts()).bounds
     new: dict[int, ops.Operator] = {}
-    for operator in ops.topological(root):
+    for operator in order:
         inputs = tuple(new[id(child)] for child in operator.inputs)
         moved = operator.with_inputs(inputs)
         new[id(operator)] = moved if id(operator) in absorbed else _simplify(moved, shared, bounds)
@@ -168,7 +169,9 @@ class _Merged:
         self._base = project.input if over is None else over
         self._last = project
         schema = self._base.schema
-        self._columns = tuple((name, fold(e, schema)) for name, e in project.columns)
+        self._columns = tuple(
+            (name, e if isinstance(e, Column) else fold(e, schema)) for name, e in project.columns
+        )
         self._sizes = {name: sum(1 for _ in walk(e)) for name, e in self._columns}
         self._depths = {name: depth(e) for name, e in self._columns}
 

@@ -72,6 +72,13 @@ class Operator(KeywordRecord):
             raise PlanError(f"{self.name} takes no inputs")
         return self
 
+    def _over(self, **inputs: Any) -> Self:
+        """Rebuild over other inputs; what is checked and inferred depends on their form only."""
+        if all(same_form(getattr(self, name), new) for name, new in inputs.items()):
+            known = {"schema": self.schema}
+            return self._copied(inputs, known)
+        return replace(self, **inputs)
+
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns of the output."""
@@ -90,6 +97,15 @@ class Operator(KeywordRecord):
             if item.name == "pin" and not self.pin:
                 continue
             yield item.name, getattr(self, item.name)
+
+    @cached_property
+    def below(self) -> tuple[Operator, ...]:
+        """Every operator below this one once, inputs before consumers; see `topological`.
+
+        Without the operator itself: a plan that refers to itself would be kept, with all its data,
+        until Python looks for cycles.
+        """
+        return tuple(_ordered(self.inputs))
 
     @cached_property
     def digest(self) -> str:
@@ -152,7 +168,7 @@ class Unary(Operator):
 
     def with_inputs(self, inputs: tuple[Operator, ...]) -> Self:
         (only,) = inputs
-        return self if only is self.input else replace(self, input=only)
+        return self if only is self.input else self._over(input=only)
 
 
 class Binary(Operator):
@@ -169,7 +185,7 @@ class Binary(Operator):
         left, right = inputs
         if left is self.left and right is self.right:
             return self
-        return replace(self, left=left, right=right)
+        return self._over(left=left, right=right)
 
 
 def topological(*roots: Operator) -> list[Operator]:
@@ -177,19 +193,27 @@ def topological(*roots: Operator) -> list[Operator]:
 
     Operators are told apart by identity, so equal ones written twice appear twice.
     """
+    if len(roots) == 1:
+        return [*roots[0].below, roots[0]]
+    return _ordered(roots)
+
+
+def _ordered(roots: Sequence[Operator]) -> list[Operator]:
     order: list[Operator] = []
     done: set[int] = set()
-    stack: list[tuple[Operator, bool]] = [(root, False) for root in reversed(roots)]
+    stack = list(reversed(roots))
     while stack:
-        operator, expanded = stack.pop()
+        operator = stack[-1]
         if id(operator) in done:
+            stack.pop()
             continue
-        if expanded:
+        ahead = [child for child in operator.inputs if id(child) not in done]
+        if ahead:
+            stack.extend(reversed(ahead))
+        else:
             done.add(id(operator))
             order.append(operator)
-        else:
-            stack.append((operator, True))
-            stack.extend((child, False) for child in reversed(operator.inputs))
+            stack.pop()
     return order
 
 
@@ -213,6 +237,11 @@ def consumers(*roots: Operator) -> dict[int, list[Operator]]:
         for child in operator.inputs:
             found[id(child)].append(operator)
     return found
+
+
+def same_form(one: Operator, other: Operator) -> bool:
+    """Whether what reads one operator can read the other: equal columns, in the same form."""
+    return one.element is other.element and one.schema.equals(other.schema)
 
 
 def same_schema(schemas: Sequence[pa.Schema]) -> bool:

@@ -24,7 +24,7 @@ from umbel.plan.expressions import (
 from umbel.plan.operators.base import Binary, Element, Operator, Unary, same_schema
 from umbel.plan.sources import Source
 from umbel.plan.types import common_type, is_list, type_name
-from umbel.plan.typing import check_boolean, check_order, forbid_aggregates, infer
+from umbel.plan.typing import check_boolean, check_order, forbid_aggregates, infer_column
 
 JoinType = OneOf["inner", "left", "right", "full", "semi", "anti", "cross"]
 JOIN_TYPES: tuple[str, ...] = get_args(JoinType)
@@ -102,7 +102,7 @@ class Project(Unary):
     @cached_property
     def schema(self) -> pa.Schema:
         below = self.input.schema
-        return pa.schema([infer(e, below).with_name(name) for name, e in self.columns])
+        return pa.schema([infer_column(name, e, below) for name, e in self.columns])
 
     @property
     def element(self) -> Element:
@@ -226,7 +226,7 @@ class Aggregate(Unary):
     def schema(self) -> pa.Schema:
         below = self.input.schema
         columns = (*self.keys, *self.aggregates)
-        return pa.schema([infer(e, below).with_name(name) for name, e in columns])
+        return pa.schema([infer_column(name, e, below) for name, e in columns])
 
     @property
     def element(self) -> Element:
@@ -253,7 +253,7 @@ class Window(Unary):
     @cached_property
     def schema(self) -> pa.Schema:
         below = self.input.schema
-        return pa.schema([*below, *(infer(e, below).with_name(n) for n, e in self.columns)])
+        return pa.schema([*below, *(infer_column(n, e, below) for n, e in self.columns)])
 
     def describe(self) -> str:
         return ", ".join(f"{name} = {call}" for name, call in self.columns)

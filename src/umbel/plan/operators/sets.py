@@ -42,6 +42,8 @@ class Union(Operator):
         return self.members
 
     def with_inputs(self, inputs: tuple[Operator, ...]) -> Self:
+        if all(a is b for a, b in zip(inputs, self.members, strict=True)):
+            return self
         return replace(self, members=inputs)
 
     @cached_property

@@ -1,0 +1,52 @@
+"""What one planning finds out of sources, columns and operators, each thing once.
+
+Rules and the planner ask for the same again and again: they share one `Facts`. It is made anew for
+each planning, as files and tables may have changed since the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from umbel.catalog.statistics import TableStatistics, statistics
+from umbel.optimizer.bounds import Bounds
+from umbel.optimizer.cardinality import Estimate, Estimator
+from umbel.plan.sources import Source
+
+
+class Facts:
+    """Statistics of sources, bounds of columns, and estimates of operators.
+
+    Attributes:
+        bounds: what is known for sure of columns.
+        estimate: reckons the rows of operators.
+
+    Args:
+        measured: rows that earlier runs counted, by the operator's digest.
+        known: what is known of a source.
+    """
+
+    def __init__(
+        self,
+        measured: Mapping[str, float] | None = None,
+        known: Callable[[Source], TableStatistics] = statistics,
+    ) -> None:
+        self._measured = measured or {}
+        self._ask = known
+        self._told: dict[int, tuple[Source, TableStatistics]] = {}
+        self.bounds = Bounds(self.statistics)
+        self.estimate = Estimator(self._measured, None, self.statistics)
+
+    def statistics(self, source: Source) -> TableStatistics:
+        """What is known of a source."""
+        if id(source) not in self._told:
+            # The source is kept too, so that no other one gets its identity.
+            self._told[id(source)] = source, self._ask(source)
+        return self._told[id(source)][1]
+
+    def within(self, placeholders: Mapping[str, Estimate]) -> Estimator:
+        """Reckon in the body of a loop, given what is reckoned of its inputs, by label."""
+        return Estimator(self._measured, placeholders, self.statistics)
+
+
+__all__ = ["Facts"]
