@@ -46,7 +46,7 @@ from umbel.plan.operators import (
     topological,
 )
 from umbel.platforms.base import ARROW, PYTHON, RunContext, Stage
-from umbel.platforms.python import functional, pairs, relational
+from umbel.platforms.python import functional, pairs, relational, sets
 from umbel.platforms.python.aggregates import build_aggregate
 from umbel.platforms.python.arrow import ArrowElements, table_of
 from umbel.platforms.python.frames import build_to_frame
@@ -72,10 +72,10 @@ BUILDERS: dict[type[Operator], Builder | None] = {
     Window: build_window,
     Sort: relational.build_sort,
     Limit: relational.build_limit,
-    Distinct: relational.build_distinct,
-    Union: relational.build_union,
-    Intersect: relational.build_intersect,
-    Except: relational.build_except,
+    Distinct: sets.build_distinct,
+    Union: sets.build_union,
+    Intersect: sets.build_intersect,
+    Except: sets.build_except,
     Sample: relational.build_sample,
     Explode: relational.build_explode,
     Map: functional.build_map,

@@ -221,7 +221,7 @@ def build_sort_by(operator: SortBy, run: Run, inputs: list[Stream]) -> Stream:
         except TypeError as error:  # two runs on disk, each sorted, whose keys do not compare
             raise _no_order(operator, error) from error
 
-    return Stream.of(run, operator, pieces(), as_rows=False)
+    return Stream.of(run, operator, pieces(), as_rows=False, whole=True)
 
 
 def _raise_for_sort_key(

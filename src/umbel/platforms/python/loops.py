@@ -77,7 +77,19 @@ class Ending(Enum):
         "    table[{item}] = {given}",
     )
     GROUP_KEYED = ("table[{item}].append({given})",)
+    DISTINCT = (
+        "if {item} not in table:",
+        "    table[{item}] = None",
+        "    out.append({item})",
+    )
     FOLD = ("result = combine(result, {item})",)
+    #: A list of a pair for each two with equal keys, its last clauses and what they make.
+    JOIN_PAIRS = (
+        "(key, (value, other))",
+        "for key, value in ({item},)",
+        "if key in table",
+        "for other in table[key]",
+    )
 
     @property
     def arguments(self) -> str:
@@ -87,6 +99,8 @@ class Ending(Enum):
                 return ""
             case Ending.EXTEND:
                 return ", out, kind"
+            case Ending.DISTINCT:
+                return ", table, out"
             case Ending.FOLD:
                 return ", result"
             case _:
@@ -105,8 +119,8 @@ class Loop:
     """A loop over the elements of pieces, through calls, to an ending.
 
     It is called with an iterable of pieces and what the ending takes, and gives a list
-    (`Ending.LIST`), the result (`FOLD`), or None; `EXTEND` stops at the first thing that is not of
-    the kind that it takes, and gives that and what the last call made it of.
+    (`Ending.LIST`, `JOIN_PAIRS`), the result (`FOLD`), or None; `EXTEND` stops at the first thing
+    that is not of the kind that it takes, and gives that and what the last call made it of.
 
     >>> Loop([], Ending.FOLD, combine=max)([[1, 5], [3]], 0)
     5
@@ -199,7 +213,7 @@ def _loop_text(selects: tuple[bool, ...], ending: Ending) -> _Text:
                 result = combine(result, v2)
         return result
     """
-    write = _listing if ending is Ending.LIST else _doing
+    write = _listing if ending in _LISTING else _doing
     lines, calls, start, item, given = write(selects, ending)
     # The text is made of fixed words and numbers.
     module = compile("\n".join(lines), _FILE, "exec")
@@ -207,16 +221,20 @@ def _loop_text(selects: tuple[bool, ...], ending: Ending) -> _Text:
     return _Text(tuple(lines), code, calls, start, item, given)
 
 
+#: Endings that are clauses of a list, which is faster to make so than by appending.
+_LISTING = (Ending.LIST, Ending.JOIN_PAIRS)
+
 _Written = tuple[list[str], dict[int, tuple[int, str]], int, str, str]
 
 
 def _listing(selects: tuple[bool, ...], ending: Ending) -> _Written:
-    lines = ["def loop(pieces):", "    return [", "", "for piece in pieces", "for v0 in piece"]
+    head = f"def loop(pieces{ending.arguments}):"
+    lines = [head, "    return [", "", "for piece in pieces", "for v0 in piece"]
     calls: dict[int, tuple[int, str]] = {}
-    name = result = "v0"
+    name = given = result = "v0"
     for index, select in enumerate(selects):
         call = f"f{index}({name})"
-        if index == len(selects) - 1 and not select:
+        if ending is Ending.LIST and index == len(selects) - 1 and not select:
             result = call
             calls[3] = (index, name)
             break
@@ -224,11 +242,16 @@ def _listing(selects: tuple[bool, ...], ending: Ending) -> _Written:
         lines.append(f"if {call}" if select else f"for v{index + 1} in ({call},)")
         calls[len(lines)] = (index, name)
         if not select:
-            name = result = f"v{index + 1}"
+            given, name = name, f"v{index + 1}"
+            result = name
+    start = len(lines) + 1
+    if ending.value:
+        result, *clauses = ending.value
+        lines += [clause.format(item=name) for clause in clauses]
     lines[2] = result
     lines[2:] = [f"        {line}" for line in lines[2:]]
     lines.append("    ]")
-    return lines, calls, len(lines), name, name
+    return lines, calls, start, name, given
 
 
 def _doing(selects: tuple[bool, ...], ending: Ending) -> _Written:

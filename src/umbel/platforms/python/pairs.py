@@ -23,13 +23,12 @@ from umbel.plan.operators import (
     ReduceByKey,
 )
 from umbel.platforms.python.failures import (
-    current,
     function_error,
     raise_for_key,
     raise_for_pair,
 )
 from umbel.platforms.python.functional import bind
-from umbel.platforms.python.loops import Calling, Ending, Loop
+from umbel.platforms.python.loops import Calling, Ending, Loop, calling
 from umbel.platforms.python.memory import size_of_piece
 from umbel.platforms.python.run import LARGEST_PIECE, Piece, Run
 from umbel.platforms.python.spill import DEEPEST, FANOUT, Collection, Partitions
@@ -42,7 +41,7 @@ Add = Callable[[Piece], None]
 AddTo = Callable[[Table], Add]
 
 first_of = itemgetter(0)
-#: A join makes its pairs of a piece at once if no key has more values than this.
+#: A join makes the pairs of a whole piece at once if no key has more values than this.
 _FEW = 16
 #: The size of a table is estimated when it has doubled, and after so many pieces.
 _PIECES_BETWEEN_ESTIMATES = 16
@@ -168,13 +167,13 @@ def _combined(
                 _unload(run, table, spilled)
                 gauge = _Gauge(run, lists=lists)
         if spilled is None:
-            yield from run.cut(list(table.values()) if values_only else list(table.items()))
+            yield list(table.values()) if values_only else list(table.items())
             return
         _unload(run, table, spilled)
         for part in spilled.drain():
             yield from table_of(run.pieces(part), merge, depth + 1)
 
-    return Stream.of(run, operator, table_of(source, combine, 0), as_rows=False)
+    return Stream.of(run, operator, table_of(source, combine, 0), as_rows=False, whole=True)
 
 
 def _unload(run: Run, table: Table, partitions: Partitions) -> None:
@@ -214,32 +213,26 @@ class _Gauge:
 def build_join_by_key(operator: JoinByKey, run: Run, inputs: list[Stream]) -> Stream:
     """(key, (left value, right value)) for every two pairs with equal keys."""
 
-    def joined(left: Iterable[Piece], right: Iterable[Piece]) -> Iterator[Piece]:
-        table = _lists(operator, right)
-        few = max(map(len, table.values()), default=0) <= _FEW
-        for piece in left:
-            iterator = iter(piece)
-            made: Piece = []
-            try:
-                if few:
-                    made = [
-                        (key, (value, other))
-                        for key, value in iterator
-                        if key in table
-                        for other in table[key]
-                    ]
-                for key, value in iterator:
-                    if key in table:
-                        made.extend([(key, (value, other)) for other in table[key]])
-                        if len(made) >= LARGEST_PIECE:
-                            yield from run.cut(made)
-                            made = []
-            except Exception as error:
-                raise_for_pair(operator, error, current(iterator, piece))
-                raise
-            yield from run.cut(made)
+    def explain(error: Exception, pair: Any, _: Any) -> None:
+        raise_for_pair(operator, error, pair)
 
-    return Stream.of(run, operator, _by_parts(operator, run, inputs, joined), as_rows=False)
+    def joined(
+        left: Iterable[Piece], right: Iterable[Piece], calls: Sequence[Calling] = ()
+    ) -> Iterator[Piece]:
+        table = _lists(operator, right)
+        most = max(map(len, table.values()), default=0)
+        loop = Loop(calls, Ending.JOIN_PAIRS, explain=explain)
+        for piece in left:
+            # A piece that may give too many pairs goes in parts.
+            stride = max(1, _FEW * LARGEST_PIECE // max(_FEW, most))
+            for start in range(0, len(piece), stride):
+                part = piece if len(piece) <= stride else piece[start : start + stride]
+                yield loop((part,), table)
+
+    left, calls = inputs[0].elements().parted(operator)
+    right = inputs[1].elements()
+    made = _by_parts(operator, run, left, right, joined, calls)
+    return Stream.of(run, operator, made, as_rows=False, whole=True)
 
 
 def build_co_group(operator: CoGroup, run: Run, inputs: list[Stream]) -> Stream:
@@ -249,11 +242,11 @@ def build_co_group(operator: CoGroup, run: Run, inputs: list[Stream]) -> Stream:
         lefts, rights = _lists(operator, left), _lists(operator, right)
         made = [(key, (values, rights.pop(key, []))) for key, values in lefts.items()]
         made += [(key, ([], values)) for key, values in rights.items()]
-        yield from run.cut(made)
+        yield made
 
-    return Stream.of(
-        run, operator, _by_parts(operator, run, inputs, grouped, keep_left=True), as_rows=False
-    )
+    left, right = (stream.elements() for stream in inputs)
+    made = _by_parts(operator, run, left, right, grouped, keep_left=True)
+    return Stream.of(run, operator, made, as_rows=False, whole=True)
 
 
 def _lists(operator: Operator, pieces: Iterable[Piece]) -> dict[Any, list[Any]]:
@@ -267,21 +260,28 @@ def _lists(operator: Operator, pieces: Iterable[Piece]) -> dict[Any, list[Any]]:
 def _by_parts(
     operator: PairOperator,
     run: Run,
-    inputs: list[Stream],
-    work: Callable[[Iterable[Piece], Iterable[Piece]], Iterator[Piece]],
+    left: Iterable[Piece],
+    right: Iterable[Piece],
+    work: Callable[..., Iterator[Piece]],
+    calls: Sequence[Calling] = (),
     *,
     keep_left: bool = False,
 ) -> Iterator[Piece]:
-    """Do the work at once if the inputs to be kept fit into memory, otherwise part by part."""
-    left, right = (stream.elements() for stream in inputs)
+    """Do the work at once if the inputs to be kept fit into memory, otherwise part by part.
+
+    `calls` are still to be done for the left input, by the work itself where it can.
+    """
+    more = (calls,) if calls else ()
     kept = Collection(run, run.budget // 2).fill(right)
     other: Collection | None = None
     if keep_left:
         other = Collection(run, run.budget // 2).fill(left)
     if not kept.spilled and (other is None or not other.spilled):
-        yield from work(left if other is None else run.pieces(other), run.pieces(kept))
+        yield from work(left if other is None else run.pieces(other), run.pieces(kept), *more)
         return
     whole: Iterable[Piece] = left if other is None else run.pieces(other)
+    if calls:
+        whole = map(calling(calls), whole)
     size = kept.size + (other.size if other is not None else 0)
     count = min(256, max(FANOUT, 2 * size // run.budget))
     sides = (Partitions(run, count=count), Partitions(run, count=count))

@@ -18,7 +18,7 @@ from umbel.plan.operators import Operator
 from umbel.platforms.base import RunContext
 
 #: Pieces start small, so that a slow function meets a cancellation soon, and grow up to here.
-FIRST_PIECE, LARGEST_PIECE = 64, 4096
+FIRST_PIECE, LARGEST_PIECE = 64, 8192
 #: A piece should take about this long from its source to the root; seconds.
 PIECE_SECONDS = 0.05
 

@@ -234,6 +234,8 @@ def sort_pieces(
 ) -> Iterator[Piece]:
     """Sort any number of elements, stably; runs beyond the budget lie on disk and are merged.
 
+    What never lay on disk comes as one list.
+
     Args:
         run: the stage's run.
         pieces: the elements.
@@ -264,7 +266,7 @@ def sort_pieces(
         if files:
             yield from run.pieces(_merge(files, memory, key, descending))
         else:
-            yield from run.cut(memory)
+            yield memory
     finally:
         for file in files:
             file.remove()

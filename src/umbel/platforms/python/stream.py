@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ class Stream:
     Attributes:
         schema, element: those of the operator whose output this is.
         as_rows: pieces hold rows; otherwise elements.
+
+    A source may be `whole`: it gives lists of any length, which are nobody else's. They are cut
+    into pieces for the next operator, and kept as they are where all of them are kept.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Stream:
         *,
         as_rows: bool,
         steps: tuple[_Work, ...] = (),
+        whole: bool = False,
     ) -> None:
         self.run = run
         self.schema = schema
@@ -53,41 +58,56 @@ class Stream:
         self.as_rows = as_rows
         self._source = source
         self._steps = steps
+        self._whole = whole
 
     @classmethod
-    def of(cls, run: Run, operator: Operator, pieces: Iterable[Piece], *, as_rows: bool) -> Stream:
+    def of(
+        cls,
+        run: Run,
+        operator: Operator,
+        pieces: Iterable[Piece],
+        *,
+        as_rows: bool,
+        whole: bool = False,
+    ) -> Stream:
         """Start a stream with what an operator yields."""
         source = run.metered(operator, pieces)
-        return cls(run, source, operator.schema, operator.element, as_rows=as_rows)
+        schema, element = operator.schema, operator.element
+        return cls(run, source, schema, element, as_rows=as_rows, whole=whole)
 
-    def through(self, operator: Operator, step: Step, *, as_rows: bool) -> Stream:
-        """Append an operator's step; its input must be in the form that the step takes."""
+    def _going_on(
+        self,
+        steps: tuple[_Work, ...],
+        schema: pa.Schema,
+        element: Element,
+        *,
+        as_rows: bool,
+    ) -> Stream:
+        """The stream of the same source with other steps."""
         return Stream(
             self.run,
             self._source,
-            operator.schema,
-            operator.element,
+            schema,
+            element,
             as_rows=as_rows,
-            steps=(*self._steps, _Work(step, (self.run.meter(operator),))),
+            steps=steps,
+            whole=self._whole,
         )
+
+    def through(self, operator: Operator, step: Step, *, as_rows: bool) -> Stream:
+        """Append an operator's step; its input must be in the form that the step takes."""
+        steps = (*self._steps, _Work(step, (self.run.meter(operator),)))
+        return self._going_on(steps, operator.schema, operator.element, as_rows=as_rows)
 
     def calling(self, call: Calling) -> Stream:
         """Append a call of a function for every element; neighbours become one loop."""
         operator = call.operator
-        return Stream(
-            self.run,
-            self._source,
-            operator.schema,
-            operator.element,
-            as_rows=False,
-            steps=(*self._steps, _Work(None, (self.run.meter(operator),), (call,))),
-        )
+        steps = (*self._steps, _Work(None, (self.run.meter(operator),), (call,)))
+        return self._going_on(steps, operator.schema, operator.element, as_rows=False)
 
     def _converted(self, step: Step | None, *, as_rows: bool) -> Stream:
         steps = self._steps if step is None else (*self._steps, _Work(step, ()))
-        return Stream(
-            self.run, self._source, self.schema, self.element, as_rows=as_rows, steps=steps
-        )
+        return self._going_on(steps, self.schema, self.element, as_rows=as_rows)
 
     def rows(self) -> Stream:
         """The same stream with pieces of rows."""
@@ -117,13 +137,8 @@ class Stream:
 
     def _counted(self, first: int, meters: list[Meter]) -> Iterable[Piece]:
         """Give what comes out of the first steps, counted for those that follow too."""
-        source = Stream(
-            self.run,
-            self._source,
-            self.schema,
-            self.element,
-            as_rows=self.as_rows,
-            steps=self._steps[:first],
+        source = self._going_on(
+            self._steps[:first], self.schema, self.element, as_rows=self.as_rows
         )
         if not meters:
             return source
@@ -143,6 +158,10 @@ class Stream:
 
         Calls at the end run in one loop that makes long lists, which need not be copied.
         """
+        if self._whole and not self._steps:
+            for made in self._source:
+                kept.take(made)
+            return kept
         joined = _joined(self._steps)
         if not joined or not joined[-1].calls or not inline(joined[-1].calls):
             return kept.fill(self)
@@ -177,13 +196,17 @@ class Stream:
             kept.take(made)
         return kept
 
+    def _pieces(self) -> Iterable[Piece]:
+        """What the source gives, none too long."""
+        return chain.from_iterable(map(self.run.cut, self._source)) if self._whole else self._source
+
     def __iter__(self) -> Iterator[Piece]:
         if not self._steps:
-            yield from self._source
+            yield from self._pieces()
             return
         run, switch = self.run, self.run.switch
         works = [work.ready() for work in _joined(self._steps)]
-        for arrived in self._source:
+        for arrived in self._pieces():
             piece = arrived
             for step, meter, before, after in works:
                 if meter is None:
