@@ -130,7 +130,7 @@ class Run:
                 yield from self.cut(batch)
             return
         iterator = iter(collection)
-        while batch := _take(iterator, LARGEST_PIECE):
+        while batch := _take(iterator, self._largest):
             yield from self.cut(batch)
 
     def new_file(self) -> Path:
