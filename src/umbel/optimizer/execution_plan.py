@@ -81,6 +81,7 @@ class ExecutionPlan:
         refusals: which platforms could not be chosen where, and why.
         lifted: some Python function was replaced by expressions.
         pruned: the search was cut short, so that a better placement may exist.
+        early: what is done before data moves so that less of it does, for people.
     """
 
     logical: Operator
@@ -91,6 +92,7 @@ class ExecutionPlan:
     refusals: tuple[Refusal, ...] = ()
     lifted: bool = False
     pruned: bool = False
+    early: tuple[str, ...] = ()
     estimates: Mapping[int, Estimate] = field(default_factory=dict, repr=False)
 
     def moved(self, stage: PlannedStage) -> float:

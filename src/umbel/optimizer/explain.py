@@ -77,6 +77,8 @@ class Explanation:
         ]
         if self.rules:
             lines.append(f"rewritten by {', '.join(self.rules)}")
+        if plan.early:
+            lines.append(f"before data moves: {'; '.join(plan.early)}")
         for stage in plan.stages:
             lines.extend(_stage_lines(plan, stage, 0))
         lines.append("")
@@ -99,6 +101,7 @@ class Explanation:
             "moved_bytes": self.plan.all_moved,
             "platforms": self.plan.platforms,
             "rules": list(self.rules),
+            "early": list(self.plan.early),
             "stages": [_stage_data(self.plan, stage) for stage in self.plan.stages],
             "alternatives": [
                 {

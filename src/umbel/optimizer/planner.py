@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from umbel.optimizer.aggregation import GAIN, MOST_TRIED, partial_aggregates
 from umbel.optimizer.candidates import Candidates
 from umbel.optimizer.cardinality import Estimate
 from umbel.optimizer.cost import Budget
@@ -132,31 +133,62 @@ class Planner:
         self._graph = ChannelGraph(platforms.conversions)
 
     def plan_reduced(self, root: Operator, wanted: Sequence[str]) -> ExecutionPlan:
-        """Place a rewritten plan, with semi joins before data moves where that is cheaper.
+        """Place a rewritten plan, with less data to move where that is cheaper.
+
+        Rows are grouped, and those that a join drops are left out, where they lie.
 
         Args:
             root: the plan.
             wanted: the channels of which the result is wanted in one.
+
+        Raises:
+            PlacementError: it cannot be placed, or not within the budget.
         """
+        root, best, grouped = self._grouped_early(root, wanted)
         tried = reductions(root, self._facts.estimate)
-        if not tried:
-            return self.plan(root, wanted)
         chosen: list[Reduction] = []
-        try:
-            best = self.plan(root, wanted)
-        except PlacementError:
+        if best is None:
             # Only a reduced plan may be within the budget.
             best, chosen = self.plan(reduce_sides(root, tried), wanted), tried
         for reduction in tried:
             if reduction in chosen:
                 continue
-            try:
-                plan = self.plan(reduce_sides(root, [*chosen, reduction]), wanted)
-            except PlacementError:
-                continue  # no platform runs the semi join there
-            if plan.cost.seconds < best.cost.seconds:
+            plan = self._attempt(reduce_sides(root, [*chosen, reduction]), wanted)
+            # None if no platform runs the semi join there.
+            if plan is not None and plan.cost.seconds < best.cost.seconds:
                 best, chosen = plan, [*chosen, reduction]
-        return best
+        return replace(best, early=(*grouped, *(reduction.what for reduction in chosen)))
+
+    def _grouped_early(
+        self, root: Operator, wanted: Sequence[str]
+    ) -> tuple[Operator, ExecutionPlan | None, list[str]]:
+        """Group rows before they move, where that is cheaper.
+
+        Returns:
+            The plan, its placement if it has one, and what was done.
+        """
+        best = self._attempt(root, wanted)
+        tried: list[str] = []
+        chosen: list[str] = []
+        while len(tried) < MOST_TRIED:
+            places = (p for p in partial_aggregates(root, self._facts) if p.what not in tried)
+            place = next(places, None)
+            if place is None:
+                break
+            tried.append(place.what)
+            changed = place.apply()
+            plan = self._attempt(changed, wanted)
+            if plan is not None and (best is None or plan.cost.seconds < GAIN * best.cost.seconds):
+                root, best = changed, plan
+                chosen.append(place.what)
+        return root, best, chosen
+
+    def _attempt(self, root: Operator, wanted: Sequence[str]) -> ExecutionPlan | None:
+        """Place a plan; None if that cannot be done, or not within the budget."""
+        try:
+            return self.plan(root, wanted)
+        except PlacementError:
+            return None
 
     def plan(
         self,

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from umbel.optimizer.cardinality import Estimator, matching_share
+from umbel.optimizer.homes import homes_of
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Column
-from umbel.plan.sources import AttachedSource
 
 #: Keys that are sent at most.
 _MOST_KEYS = 200_000
@@ -43,26 +43,21 @@ class Reduction:
         digest: identifies the join.
         side: "left" or "right".
         saved: bytes that need not move.
+        what: describes it, for people.
     """
 
     digest: str
     side: str
     saved: float
+    what: str = ""
 
 
 def reductions(root: ops.Operator, estimator: Estimator) -> list[Reduction]:
     """Find what may be worth while to reduce, and to plan again for; the most saving first."""
     operators = ops.topological(root)
-    if not any(_database(op) for op in operators) or not any(
-        isinstance(op, ops.Join) for op in operators
-    ):
+    homes = homes_of(operators) if any(isinstance(op, ops.Join) for op in operators) else {}
+    if len(set(homes.values())) < 2:
         return []
-    homes: dict[int, str | None] = {}
-    for operator in operators:
-        below = {homes[id(child)] for child in operator.inputs}
-        own = _database(operator) if not operator.inputs else None
-        homes[id(operator)] = own if not below else below.pop() if len(below) == 1 else None
-    estimator(root)
     found = list(_worth_trying(operators, homes, ops.consumers(root), estimator))
     found.sort(key=lambda r: (-r.saved, r.digest, r.side))
     return found[:MOST_TRIED]
@@ -80,13 +75,14 @@ def _worth_trying(
         for side in _REDUCIBLE.get(join.how, ()):
             reduced, other = _sides(join, side)
             home = homes[id(reduced)]
-            if home is None or homes[id(other)] == home or len(readers[id(reduced)]) > 1:
+            if not home or homes[id(other)] == home or len(readers[id(reduced)]) > 1:
                 continue
             known, keys = estimator(reduced), estimator(other)
             on = join.on if side == "left" else tuple((b, a) for a, b in join.on)
             share = matching_share(known, keys, on)
             if known.size >= _LEAST_BYTES and share <= _MOST_LEFT and keys.expected <= _MOST_KEYS:
-                yield Reduction(join.digest, side, known.size * (1 - share))
+                what = f"semi join on {', '.join(name for name, _ in on)} in {home}"
+                yield Reduction(join.digest, side, known.size * (1 - share), what)
 
 
 def reduce_sides(root: ops.Operator, chosen: list[Reduction]) -> ops.Operator:
@@ -122,10 +118,3 @@ def _reduced(join: ops.Join, side: str) -> ops.Join:
 
 def _sides(join: ops.Join, side: str) -> tuple[ops.Operator, ops.Operator]:
     return (join.left, join.right) if side == "left" else (join.right, join.left)
-
-
-def _database(operator: ops.Operator) -> str | None:
-    """The platform in whose tables an operator's rows lie, if it scans one."""
-    if isinstance(operator, ops.Scan) and isinstance(operator.source, AttachedSource):
-        return operator.source.platform
-    return None

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from umbel.optimizer.cardinality import Estimator
 from umbel.optimizer.facts import Facts
+from umbel.optimizer.partials import MERGES
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
     AggregateCall,
@@ -32,8 +33,6 @@ from umbel.plan.expressions import (
 from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import STRING, is_float, is_integer, is_string
 
-#: Aggregates whose result over groups joined is an aggregate of the groups' results.
-_MERGES = {"len": "sum", "count": "sum", "min": "min", "max": "max", "any": "any", "all": "all"}
 #: Rows per different value above which a second grouping is worth while.
 _REPETITION = 4.0
 
@@ -166,12 +165,12 @@ def _splits(call: AggregateCall) -> bool:
             # A sum of parts may overflow where the whole does not, unless all have one sign.
             return is_integer(dtype) and value is not None
         case AggregateCall(function):
-            return function in _MERGES
+            return function != "sum" and function in MERGES
     return False
 
 
 def _merge(call: AggregateCall) -> str:
-    return _MERGES.get(call.function, "sum")
+    return MERGES[call.function]
 
 
 def _repeats(below: ops.Operator, read: list[str], estimator: Estimator) -> bool:
