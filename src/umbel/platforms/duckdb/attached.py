@@ -29,6 +29,7 @@ from umbel.plan.types import type_name, type_width
 from umbel.platforms.base import CompiledStage, Stage
 from umbel.platforms.costs import CostProfile
 from umbel.platforms.duckdb.platform import DuckDBPlatform
+from umbel.platforms.targets import check_target, target_name
 
 if TYPE_CHECKING:
     from umbel.platforms.duckdb.store import Store
@@ -120,9 +121,7 @@ class DuckDBFile(DuckDBPlatform):
 
     def check_sink(self, sink: RelationSink, schema: pa.Schema) -> None:
         """Raise `RunError` if rows cannot be written there."""
-        shown = dotted((sink.platform, *sink.relation))
-        if not schema.names:
-            raise RunError(f"{shown}: a table needs at least one column")
+        shown = target_name(sink)
         for field in schema:
             if pa.types.is_duration(field.type) or pa.types.is_null(field.type):
                 raise RunError(
@@ -136,34 +135,12 @@ class DuckDBFile(DuckDBPlatform):
                 hint=f"there is: {', '.join(schemas)}",
             )
         found = self.store.find(sink.relation)
-        if found is None and sink.mode == "append":
-            raise RunError(f"{shown}: there is no such table", hint="write it with mode='error'")
-        if found is None:
-            return
-        if sink.mode == "error":
-            raise RunError(
-                f"{shown}: the table is there already",
-                hint="choose another name, or mode='replace' or mode='append'",
-            )
-        if found.kind != "table":
-            raise RunError(f"{shown} is a {found.kind}, which cannot be written")
-        if sink.mode == "append":
-            self._check_columns(sink, schema, shown)
-
-    def _check_columns(self, sink: RelationSink, schema: pa.Schema, shown: str) -> None:
-        there = {c.name: c.dtype for c in self.store.columns(sink.relation)}
-        for field in schema:
-            if field.name not in there:
-                raise RunError(
-                    f"{shown}: the table has no column {field.name!r}",
-                    hint=f"it has: {', '.join(there)}",
-                )
-            if there[field.name] != field.type:
-                raise RunError(
-                    f"{shown}: column {field.name!r} is {type_name(there[field.name])}, "
-                    f"not {type_name(field.type)}",
-                    hint="cast it first: .cast(...)",
-                )
+        check_target(
+            sink,
+            schema,
+            None if found is None else found.kind,
+            lambda: {c.name: c.dtype for c in self.store.columns(sink.relation)},
+        )
 
     def statistics(self, source: AttachedSource) -> TableStatistics:
         """Give what is known of a source; kept as long as the file stays as it is."""

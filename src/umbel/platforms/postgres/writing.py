@@ -17,7 +17,6 @@ from umbel.plan.errors import RunError
 from umbel.plan.operators import Placeholder, Write
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import dotted
-from umbel.plan.types import type_name
 from umbel.platforms.base import RunContext, Stage
 from umbel.platforms.postgres.casts import refuse_cast
 from umbel.platforms.postgres.dialect import DIALECT
@@ -27,6 +26,7 @@ from umbel.platforms.postgres.snippets import snippet
 from umbel.platforms.postgres.sources import PostgresSources
 from umbel.platforms.postgres.stage import check_unchanged, drop, in_server, stage_tables
 from umbel.platforms.postgres.types import type_text
+from umbel.platforms.targets import check_target, target_name
 from umbel.sql.compiler import compile_plan
 from umbel.sql.expressions import column
 
@@ -148,49 +148,30 @@ def _count(connection: Connection, name: tuple[str, ...]) -> int:
 
 def check_sink(relations: Relations, server: Server, sink: RelationSink, schema: pa.Schema) -> None:
     """Raise `RunError` if rows cannot be written to a table."""
-    shown = dotted((sink.platform, *sink.relation))
-    if not schema.names:
-        raise RunError(f"{shown}: a table needs at least one column")
     found = relations.find(sink.relation)
     if found is None:
-        rows = server.ask(
-            "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s",
-            [sink.relation[0]],
-        )
-        if not rows:
-            raise RunError(
-                f"{shown}: there is no schema {sink.relation[0]!r}",
-                hint="create it first, or write another one's name",
-            )
-        if not rows[0][0]:
-            raise RunError(
-                f"{shown}: this user may create no tables in schema {sink.relation[0]!r}",
-                hint="GRANT CREATE ON SCHEMA … TO …, or write to another schema",
-            )
-        if sink.mode == "append":
-            raise RunError(f"{shown}: there is no such table", hint="write it with mode='error'")
-        return
-    if sink.mode == "error":
+        _check_schema(server, sink)
+    check_target(
+        sink,
+        schema,
+        None if found is None else "table",  # a simple view takes rows too
+        lambda: {c.name: c.dtype for c in relations.describe(sink.relation).columns},
+        fits=lambda given, wanted: refuse_cast(given, wanted) is None,
+    )
+
+
+def _check_schema(server: Server, sink: RelationSink) -> None:
+    rows = server.ask(
+        "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s",
+        [sink.relation[0]],
+    )
+    if not rows:
         raise RunError(
-            f"{shown}: the table is there already",
-            hint="choose another name, or mode='replace' or mode='append'",
+            f"{target_name(sink)}: there is no schema {sink.relation[0]!r}",
+            hint="create it first, or write another one's name",
         )
-    if sink.mode == "append":
-        _check_columns(relations, sink, schema, shown)
-
-
-def _check_columns(relations: Relations, sink: RelationSink, schema: pa.Schema, shown: str) -> None:
-    there = {column.name: column.dtype for column in relations.describe(sink.relation).columns}
-    for field in schema:
-        if field.name not in there:
-            raise RunError(
-                f"{shown}: the table has no column {field.name!r}",
-                hint=f"it has: {', '.join(there)}",
-            )
-        wanted = there[field.name]
-        if field.type != wanted and refuse_cast(field.type, wanted) is not None:
-            raise RunError(
-                f"{shown}: column {field.name!r} is {type_name(wanted)}, "
-                f"not {type_name(field.type)}",
-                hint="cast it first: .cast(...)",
-            )
+    if not rows[0][0]:
+        raise RunError(
+            f"{target_name(sink)}: this user may create no tables in schema {sink.relation[0]!r}",
+            hint="GRANT CREATE ON SCHEMA … TO …, or write to another schema",
+        )

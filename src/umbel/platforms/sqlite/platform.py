@@ -56,6 +56,7 @@ from umbel.platforms.refusal import (
 from umbel.platforms.sqlite.casts import refuse_cast
 from umbel.platforms.sqlite.file import File, Stamp
 from umbel.platforms.sqlite.types import DECLARED, refuse_literal, refuse_type
+from umbel.platforms.targets import check_target, target_name
 
 _COMPILED = (
     Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
@@ -180,45 +181,20 @@ class SQLitePlatform:
 
     def check_sink(self, sink: RelationSink, schema: pa.Schema) -> None:
         """Raise `RunError` if rows cannot be written there."""
-        shown = dotted((sink.platform, *sink.relation))
-        if not schema.names:
-            raise RunError(f"{shown}: a table needs at least one column")
         for field in schema:
             if field.type not in DECLARED:
                 raise RunError(
-                    f"{shown}: SQLite keeps no column {field.name!r} of type "
+                    f"{target_name(sink)}: SQLite keeps no column {field.name!r} of type "
                     f"{type_name(field.type)}",
                     hint=f"cast it to one of: {', '.join(map(type_name, DECLARED))}",
                 )
         found = self.file.find(sink.relation[0])
-        if found is None and sink.mode == "append":
-            raise RunError(f"{shown}: there is no such table", hint="write it with mode='error'")
-        if found is None:
-            return
-        if sink.mode == "error":
-            raise RunError(
-                f"{shown}: the table is there already",
-                hint="choose another name, or mode='replace' or mode='append'",
-            )
-        if found.kind != "table":
-            raise RunError(f"{shown} is a {found.kind}, which cannot be written")
-        if sink.mode == "append":
-            self._check_columns(sink, schema, shown)
-
-    def _check_columns(self, sink: RelationSink, schema: pa.Schema, shown: str) -> None:
-        there = {c.name: c.dtype for c in self.file.columns(sink.relation)}
-        for field in schema:
-            if field.name not in there:
-                raise RunError(
-                    f"{shown}: the table has no column {field.name!r}",
-                    hint=f"it has: {', '.join(there)}",
-                )
-            if there[field.name] != field.type:
-                raise RunError(
-                    f"{shown}: column {field.name!r} is {type_name(there[field.name])}, "
-                    f"not {type_name(field.type)}",
-                    hint="cast it first: .cast(...)",
-                )
+        check_target(
+            sink,
+            schema,
+            None if found is None else found.kind,
+            lambda: {c.name: c.dtype for c in self.file.columns(sink.relation)},
+        )
 
     def statistics(self, source: AttachedSource) -> TableStatistics:
         """Give what is known of a source; kept as long as the file stays as it is."""
