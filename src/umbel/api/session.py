@@ -315,22 +315,32 @@ class Session:
         check_registered(name, made.plan)
         self.registered[name] = made
 
-    def sql(self, text: str, *, dialect: str = "duckdb") -> DataFrame:
+    def sql(
+        self, text: str, *, dialect: str = "duckdb", parameters: Sequence[Any] = ()
+    ) -> DataFrame:
         """A DataFrame of what an SQL statement gives; nothing runs before it is collected.
 
         Args:
             text: a query; or `COPY (query) TO 'file'`, `CREATE TABLE ... AS` or `INSERT INTO`,
                 which write when the frame is collected, and give what was written.
             dialect: in which the text is written: "duckdb", "postgres" or another of sqlglot's.
+            parameters: values for each `?` of the text in order, or for `$1`, `$2`; they become
+                constants of the plan and never text.
 
         Raises:
             SqlError: the text has no meaning; says where and what to do.
+
+        >>> import umbel as ub
+        >>> ub.connect().sql("select ? || '!' as said", parameters=["it's"]).collect().to_pydict()
+        {'said': ["it's!"]}
         """
         from umbel.api.sql import SessionTables
+        from umbel.api.values import literal
         from umbel.sql.reading import read_sql
 
-        origin = here()
-        return DataFrame(read_sql(text, SessionTables(self), dialect=dialect, origin=origin), self)
+        values = [literal(value) for value in parameters]
+        plan = read_sql(text, SessionTables(self), dialect=dialect, origin=here(), values=values)
+        return DataFrame(plan, self)
 
     # --- files --------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ joins is decided here:
 
 - `syntax` parses, and reads nodes so that nothing is left out; `errors` points at the text;
 - `names`, `binder`, `values`, `types` resolve names and types;
-- `operators`, `functions`, `temporal`, `aggregates`, `subqueries` bind expressions;
+- `operators`, `functions`, `temporal`, `aggregates`, `subqueries`, `parameters` bind expressions;
 - `from_items`, `select`, `grouping`, `queries`, `recursion`, `statements` bind queries to
   relations (`tree`);
 - `unnest` takes correlation out of relations, and `lower` makes operators of them.
@@ -14,7 +14,8 @@ joins is decided here:
 from umbel.sql.reading.binder import Tables
 from umbel.sql.reading.errors import SqlError
 from umbel.sql.reading.names import Name
+from umbel.sql.reading.parameters import count_parameters
 from umbel.sql.reading.statements import read_sql
 from umbel.sql.reading.syntax import DEFAULT_DIALECT
 
-__all__ = ["DEFAULT_DIALECT", "Name", "SqlError", "Tables", "read_sql"]
+__all__ = ["DEFAULT_DIALECT", "Name", "SqlError", "Tables", "count_parameters", "read_sql"]

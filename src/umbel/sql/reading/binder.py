@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlglot import expressions as exp
 
 from umbel.plan.errors import PlanError
+from umbel.plan.expressions import Literal
 from umbel.plan.operators import Operator
 from umbel.plan.origin import Origin
 from umbel.sql.reading.errors import SqlError, start_of
@@ -63,6 +64,8 @@ class Binder:
         dialect: the dialect that it is read in.
         tables: what names of tables mean.
         origin: the line of the user's script.
+        parameters: the values of the statement's parameters.
+        bound: the numbers of the parameters that were read as values.
         columns: the columns made so far.
         queries: the common table expressions that are in reach, innermost last.
     """
@@ -71,6 +74,8 @@ class Binder:
     dialect: str
     tables: Tables
     origin: Origin | None = None
+    parameters: Sequence[Literal] = ()
+    bound: set[int] = field(default_factory=set)
     columns: Columns = field(default_factory=Columns)
     queries: list[dict[str, Any]] = field(default_factory=list)
     depth: int = 0

@@ -30,7 +30,13 @@ class Name:
 
 
 def name_of(node: exp.Expr) -> Name:
-    """Read an identifier."""
+    """Read an identifier.
+
+    Raises:
+        PlanError: a parameter stands there, which is no name.
+    """
+    if isinstance(node, exp.Placeholder | exp.Parameter):
+        raise PlanError("a parameter cannot be a name", hint="a parameter stands for a value")
     return Name(node.name, bool(node.args.get("quoted")))
 
 

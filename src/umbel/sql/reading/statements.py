@@ -9,6 +9,7 @@ from sqlglot import expressions as exp
 
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, UnknownNameError
+from umbel.plan.expressions import Literal
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink
 from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
@@ -16,6 +17,7 @@ from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
     functions,
     grouping,
     operators,
+    parameters,
     patterns,
     subqueries,
     temporal,
@@ -24,6 +26,7 @@ from umbel.sql.reading.binder import Binder, Query, Tables
 from umbel.sql.reading.errors import SqlError
 from umbel.sql.reading.lower import plan_of
 from umbel.sql.reading.names import Name, name_of
+from umbel.sql.reading.parameters import check_all_bound, check_parameters
 from umbel.sql.reading.queries import bind_query
 from umbel.sql.reading.syntax import DEFAULT_DIALECT, Syntax, UnreadError, parse, reading
 
@@ -34,6 +37,7 @@ def read_sql(
     *,
     dialect: str = DEFAULT_DIALECT,
     origin: Origin | None = None,
+    values: Sequence[Literal] = (),
 ) -> ops.Operator:
     """Make a plan of one statement.
 
@@ -42,28 +46,18 @@ def read_sql(
         tables: what names of tables mean.
         dialect: a dialect of sqlglot.
         origin: the line of the user's script.
+        values: the values of the statement's parameters, in their order.
 
     Raises:
         SqlError: the text has no meaning; says where and what to do.
     """
     node = parse(text, dialect)
-    binder = Binder(text, dialect, tables, origin)
+    binder = Binder(text, dialect, tables, origin, values)
     try:
-        with reading(node) as syntax:
-            if isinstance(node, exp.Copy):
-                return _copy(binder, syntax)
-            if isinstance(node, exp.Create):
-                return _create(binder, syntax)
-            if isinstance(node, exp.Insert):
-                return _insert(binder, syntax)
-            if not isinstance(node, exp.Query | exp.Values):
-                raise PlanError(
-                    f"{type(node).__name__.upper()} is not supported",
-                    hint="a statement is a query, CREATE TABLE AS, INSERT INTO, or COPY TO",
-                )
-            for key in node.args:
-                _ = syntax[key]  # read by the query
-        return plan_of(binder, bind_query(binder, node, None))
+        check_parameters(values, node)
+        plan = _plan(binder, node)
+        check_all_bound(binder, node)
+        return plan
     except SqlError:
         raise
     except UnreadError as error:
@@ -74,6 +68,24 @@ def read_sql(
         raise SqlError(
             "the statement is nested too deeply", hint="split it with WITH, or write IN lists"
         ) from None
+
+
+def _plan(binder: Binder, node: exp.Expr) -> ops.Operator:
+    with reading(node) as syntax:
+        if isinstance(node, exp.Copy):
+            return _copy(binder, syntax)
+        if isinstance(node, exp.Create):
+            return _create(binder, syntax)
+        if isinstance(node, exp.Insert):
+            return _insert(binder, syntax)
+        if not isinstance(node, exp.Query | exp.Values):
+            raise PlanError(
+                f"{type(node).__name__.upper()} is not supported",
+                hint="a statement is a query, CREATE TABLE AS, INSERT INTO, or COPY TO",
+            )
+        for key in node.args:
+            _ = syntax[key]  # read by the query
+    return plan_of(binder, bind_query(binder, node, None))
 
 
 _FORMATS: dict[str, type[Sink]] = {

@@ -14,6 +14,7 @@ from typing import Any
 import sqlglot
 from sqlglot import expressions as exp
 from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokens import Token, TokenType
 
 from umbel.plan.errors import UnknownNameError
 from umbel.sql.reading.errors import SqlError, start_of
@@ -89,7 +90,7 @@ def parse(text: str, dialect: str = DEFAULT_DIALECT) -> exp.Expr:
     if len(text) > LONGEST:
         raise SqlError(f"the statement has {len(text)} characters; the most is {LONGEST}")
     try:
-        statements = [tree for tree in sqlglot.parse(text, read=dialect) if tree is not None]
+        statements = [tree for tree in _parse(text, dialect) if tree is not None]
     except ParseError as error:
         raise _syntax_error(text, error, dialect) from None
     except TokenError as error:
@@ -117,6 +118,27 @@ def parse(text: str, dialect: str = DEFAULT_DIALECT) -> exp.Expr:
             hint="a statement is a query, CREATE TABLE AS, INSERT INTO, or COPY (query) TO 'file'",
         )
     return tree
+
+
+def _parse(text: str, dialect: str) -> list[exp.Expr | None]:
+    """Parse, with the parameters `?` numbered in the order of the text.
+
+    sqlglot's nodes of `?` do not know their place; those of `$1` know their number.
+    """
+    if "?" not in text:
+        return sqlglot.parse(text, read=dialect)
+    known = sqlglot.Dialect.get_or_raise(dialect)
+    tokens: list[Token] = []
+    count = 0
+    for token in known.tokenize(text):
+        if token.token_type is not TokenType.PLACEHOLDER:
+            tokens.append(token)
+            continue
+        count += 1
+        place = (token.line, token.col, token.start, token.end)
+        tokens.append(Token(TokenType.PARAMETER, "$", *place))
+        tokens.append(Token(TokenType.NUMBER, str(count), *place))
+    return known.parser().parse(tokens, text)
 
 
 def check_dialect(dialect: str) -> None:
