@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from umbel.api.catalog import Catalog, TableName
+    from umbel.door.server import Door
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
     from umbel.optimizer import Budget
@@ -122,16 +123,26 @@ class Session:
         if found is not None:
             read_config(found).attach_to(self)
 
-    def run(self, plan: Operator, budget: Budget | None = None) -> Result:
+    def run(
+        self,
+        plan: Operator,
+        budget: Budget | None = None,
+        *,
+        cancellation: Cancellation | None = None,
+        deliver: Callable[[pa.Table], None] | None = None,
+    ) -> Result:
         """Run a plan; give its data and the record of the run.
 
         Args:
             plan: what to run.
             budget: bounds on this run; None for those of the session.
+            cancellation: lets another thread stop this run alone.
+            deliver: takes the rows of a relational plan in pieces while it runs; the result then
+                holds none.
         """
         from umbel.executor import Cancellation, run
 
-        cancellation = Cancellation()
+        cancellation = cancellation or Cancellation()
         self._running.add(cancellation)
         try:
             facts = self.facts(plan)
@@ -145,6 +156,7 @@ class Session:
                 cancellation=cancellation,
                 measured=facts.rows,
                 profile=self.profile,
+                deliver=deliver,
             )
         finally:
             self._running.discard(cancellation)
@@ -341,6 +353,67 @@ class Session:
         values = [literal(value) for value in parameters]
         plan = read_sql(text, SessionTables(self), dialect=dialect, origin=here(), values=values)
         return DataFrame(plan, self)
+
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 31337,
+        token: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
+        allow_writes: bool = False,
+        allow_files: bool = False,
+        statements: int = 8,
+        timeout: float | None = 3600.0,
+        dialect: str = "duckdb",
+    ) -> Door:
+        """Let others' tools ask this session in SQL, by Arrow Flight SQL, while this process lives.
+
+        Args:
+            host: where to listen; other addresses than this machine's own need a certificate and
+                a token.
+            port: where to listen; 0 takes a free one.
+            token: a reference to what callers must show: "env:NAME" or "file:/path".
+            certificate: a file in PEM form, for TLS.
+            key: the certificate's key, likewise.
+            allow_writes: let CREATE TABLE AS, INSERT and COPY in.
+            allow_files: let statements name files of this machine and of the web.
+            statements: how many may run at the same time; others wait.
+            timeout: seconds that a statement may take; None for no bound.
+            dialect: in which statements are written.
+
+        Returns:
+            The door, which listens already; it has `url` and `close()`, and works in `with`.
+
+        Raises:
+            PlanError: the door would be open to strangers.
+            SourceError: the port is taken.
+        """
+        from umbel.catalog.address import Secret
+
+        try:
+            from umbel.api.serving import serve
+        except ModuleNotFoundError as error:
+            if error.name is None or not error.name.startswith("google"):
+                raise
+            raise PlanError(
+                "serving SQL needs protobuf", hint="pip install 'umbel[serve]'"
+            ) from None
+        from umbel.door.backend import Settings
+
+        settings = Settings(
+            host=host,
+            port=port,
+            token=None if token is None else Secret.of("token", token),
+            certificate=None if certificate is None else os.fspath(certificate),
+            key=None if key is None else os.fspath(key),
+            allow_writes=allow_writes,
+            allow_files=allow_files,
+            statements=statements,
+            timeout=timeout,
+        )
+        return serve(self, settings, dialect)
 
     # --- files --------------------------------------------------------------------------------
 

@@ -39,10 +39,16 @@ class SessionTables:
 
     A name of one part is a registered frame or, if it looks like one, a file; a name of more
     parts is a table of what is attached.
+
+    Args:
+        session: whose tables they are.
+        files: whether files may be read and written by name; those who ask from elsewhere shall
+            not read whatever this process may.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, files: bool = True) -> None:
         self._session = session
+        self._files = files
         self._found: dict[tuple[Name, ...], Operator] = {}
 
     def table(self, parts: Sequence[Name]) -> Operator:
@@ -76,7 +82,16 @@ class SessionTables:
             hints.append(f"attached: {', '.join(attached)}")
         return PlanError(error.message, hint="; ".join(hints))
 
+    def check_file(self, path: str) -> None:
+        """Raise `PlanError` if files are not read and written by name."""
+        if not self._files:
+            raise PlanError(
+                f"{path!r}: files are not read or written by name here",
+                hint="umbel serve --allow-files lets them; or attach their folder under a name",
+            )
+
     def _file(self, path: str) -> Operator:
+        self.check_file(path)
         suffixes = [s for s in Path(path).suffixes if s.lower() not in _COMPRESSIONS]
         reader = _READERS[suffixes[-1].lower()]
         options: dict[str, Any] = {}
@@ -108,6 +123,7 @@ class SessionTables:
 
     def function(self, name: str, paths: list[str], options: dict[str, Any]) -> Operator:
         """Read files as `read_csv(...)` and its like say."""
+        self.check_file(", ".join(paths))
         chosen: dict[str, Any] = {}
         for option, value in options.items():
             if name != "read_csv" or option not in _OPTIONS:

@@ -103,6 +103,7 @@ def build() -> Any:
         "run", cls=ScriptCommand, help=texts.RUN, short_help="Run a script, a plan or SQL."
     )(run)
     app.command("sql", help=texts.SQL, short_help="Run an SQL statement.")(sql)
+    app.command("serve", help=texts.SERVE, short_help="Let other tools ask in SQL.")(serve)
     app.command(
         "explain", cls=ScriptCommand, help=texts.EXPLAIN, short_help="Say how a plan would run."
     )(explain)
@@ -210,6 +211,73 @@ def sql(
         statement = typer.get_text_stream("stdin").read()
     names = table or [], attach or []
     run_sql(statement, settings, *names, dialect, output=output, limit=limit, form=output_format)
+
+
+def serve(
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 31337,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; by default here only.")
+    ] = "127.0.0.1",
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration to go by.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="What callers must show, by reference: env:NAME or file:/path.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A certificate for TLS, in PEM form.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate's key, in PEM form.")
+    ] = None,
+    allow_writes: Annotated[
+        bool, typer.Option("--allow-writes", help="Let CREATE TABLE AS, INSERT and COPY in.")
+    ] = False,
+    allow_files: Annotated[
+        bool, typer.Option("--allow-files", help="Let statements name files and web addresses.")
+    ] = False,
+    statements: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Statements that run at the same time.")
+    ] = 8,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Seconds that a statement may take; 0: any.")
+    ] = 3600.0,
+    grace: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Seconds that statements have at the end.")
+    ] = 5.0,
+    table: TableOption = None,
+    attach: AttachOption = None,
+    dialect: DialectOption = "duckdb",
+    on: OnOption = None,
+    budget_seconds: SecondsOption = None,
+    budget_dollars: DollarsOption = None,
+) -> None:
+    """Let other tools ask in SQL, by Arrow Flight SQL."""
+    from umbel.cli.serve import serve as serve_sql
+
+    serve_sql(
+        Settings.of(on, budget_seconds, budget_dollars, progress=False),
+        table or [],
+        attach or [],
+        config=config,
+        grace=grace,
+        host=host,
+        port=port,
+        token=token,
+        certificate=certificate,
+        key=key,
+        allow_writes=allow_writes,
+        allow_files=allow_files,
+        statements=statements,
+        timeout=timeout or None,
+        dialect=dialect,
+    )
 
 
 def explain(

@@ -26,6 +26,7 @@ Examples:
   umbel demo                      see it at work
   umbel run pipeline.py           run a script
   umbel sql "select 1 + 1"        run an SQL statement
+  umbel serve                     let other tools ask in SQL
   umbel explain pipeline.py       see how it would run, and why
   umbel platforms                 see what can run here
   umbel tables                    see the tables that umbel.toml names
@@ -94,6 +95,19 @@ Examples:
   umbel sql "copy (select * from 'in.csv') to 'out.parquet'"
   umbel sql --dialect postgres "select 7 / 2"
   umbel sql - < query.sql
+"""
+
+SERVE = """Let other tools ask in SQL, by Arrow Flight SQL, until Ctrl-C or SIGTERM.
+
+What umbel.toml, --attach and --table name are the tables. The server listens on this machine only;
+on another address it needs a certificate and a token. Statements only read, unless --allow-writes.
+
+\b
+Examples:
+  umbel serve
+  umbel serve --port 0 --table orders=orders.parquet
+  umbel serve --config umbel.toml --token env:UMBEL_TOKEN --timeout 60
+  umbel serve --host 0.0.0.0 --certificate cert.pem --key key.pem --token file:/run/secrets/umbel
 """
 
 EXPLAIN = """Say how a plan would run, what it is estimated to cost, and what lost against it.

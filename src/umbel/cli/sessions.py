@@ -34,14 +34,14 @@ class CommandSession(Session):
         """The budget of a run for which the script gives one, or none."""
         return self.settings.budget or budget or self.budget
 
-    def run(self, plan: Operator, budget: Budget | None = None) -> Result:
+    def run(self, plan: Operator, budget: Budget | None = None, **options: Any) -> Result:
         """Run a plan; explain it before and show its record after, if that was asked for."""
         budget = self.bounds(budget)
         if self.settings.explain:
             from umbel.optimizer import explain
 
             print(explain(plan, self.platforms(), budget=budget), file=sys.stderr, flush=True)
-        result = super().run(plan, budget)
+        result = super().run(plan, budget, **options)
         if self.settings.record:
             print(result.run, file=sys.stderr, flush=True)
         return result

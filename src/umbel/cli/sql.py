@@ -75,11 +75,24 @@ def read_statement(file: Path) -> str:
 def _session(settings: Settings, tables: Sequence[str], attached: Sequence[str]) -> CommandSession:
     session = session_kind(settings)()
     session.configure()
+    attach_and_register(session, tables, attached)
+    return session
+
+
+def attach_and_register(
+    session: CommandSession, tables: Sequence[str], attached: Sequence[str]
+) -> None:
+    """Let SQL know databases and files by the names of `--attach` and `--table`.
+
+    Args:
+        session: which is to know them.
+        tables: files by name, as `name=file`.
+        attached: databases by name, as `name=url`.
+    """
     for name, url in _pairs(attached, "--attach", "NAME=URL"):
         session.catalog.attach(name, url)
     for name, path in _pairs(tables, "--table", "NAME=FILE"):
         session.register(name, _file(session, path))
-    return session
 
 
 def _file(session: CommandSession, path: str) -> DataFrame:

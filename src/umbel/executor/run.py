@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ from umbel.plan.operators import Operator, Write, topological
 from umbel.plan.sinks import FileSink, LakeSink, RelationSink
 from umbel.platforms.registry import Registry
 
+#: Rows that are delivered at once of a table that is whole.
+_PIECE = 2**16
+
 
 def run(
     root: Operator,
@@ -39,6 +42,7 @@ def run(
     memory_limit: int | None = None,
     lifting: bool | None = None,
     profile: bool = False,
+    deliver: Callable[[pa.Table], None] | None = None,
 ) -> Result:
     """Plan and run a plan.
 
@@ -53,6 +57,9 @@ def run(
         memory_limit: bytes a stage may use before it spills; None takes a part of the machine's.
         lifting: run Python functions as equal expressions, or as written; None for the faster.
         profile: measure also what costs a few percent of the time to measure.
+        deliver: takes the rows of a relational plan in pieces, in the order of the plan, while it
+            runs where an engine can give them so; the result then holds no rows. It is called on
+            a thread of the run, may wait, and raises to stop the run.
 
     Returns:
         The data and the record of the run.
@@ -80,6 +87,7 @@ def run(
             memory_limit=memory_limit or default_memory_limit(),
             listener=tell,
             profile=profile,
+            delivery=None if deliver is None else _Delivery(deliver),
         )
         try:
             result = attempts.run(lifting=lifting)
@@ -94,6 +102,26 @@ def run(
         return result
 
 
+class _Delivery:
+    """Hands rows to whoever reads them, and counts."""
+
+    def __init__(self, deliver: Callable[[pa.Table], None]) -> None:
+        self._deliver = deliver
+        self.rows = 0
+
+    def __call__(self, rows: pa.Table) -> None:
+        if rows.num_rows:
+            self.rows += rows.num_rows
+            self._deliver(rows)
+
+    def rest(self, data: pa.Table) -> pa.Table:
+        """Deliver what an engine has given as a whole; give what is left: nothing."""
+        schema = data.schema
+        for start in range(0, data.num_rows, _PIECE):
+            self(data.slice(start, _PIECE))
+        return schema.empty_table()
+
+
 @dataclass
 class _Attempts:
     """One or two tries to run a plan: with lifted functions, and as it was written."""
@@ -106,6 +134,7 @@ class _Attempts:
     memory_limit: int
     listener: Listener
     profile: bool = False
+    delivery: _Delivery | None = None
     began: float = field(default_factory=time.perf_counter)
     planning: float = 0.0
 
@@ -175,11 +204,16 @@ class _Attempts:
                     interrupts=interrupts,
                     began=self.began,
                     profile=self.profile,
+                    deliver=self.delivery,
                 )
                 try:
                     data = Scheduler(plan, records, services).run()
+                    if self.delivery is not None and isinstance(data, pa.Table):
+                        data = self.delivery.rest(data)
                 except RunError as error:
-                    if plan.lifted and _may_be_unequal(services.failure, error):
+                    # What is delivered cannot be taken back.
+                    begun = self.delivery is not None and self.delivery.rows > 0
+                    if plan.lifted and not begun and _may_be_unequal(services.failure, error):
                         return _bare(error)
                     raise
                 finally:

@@ -34,6 +34,7 @@ from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.plan.errors import CancelledError, UmbelError
 from umbel.plan.operators import Loop, Placeholder, Write
 from umbel.plan.sinks import FileSink, LakeSink
+from umbel.platforms.base import ARROW, Streams
 
 #: Stages that run at the same time; engines use the cores by themselves.
 CONCURRENT = 4
@@ -123,12 +124,17 @@ class Scheduler:
         try:
             inputs = {label: self._handover.take(at) for label, at in planned.sources.items()}
             given = {label: len(data) for label, data in inputs.items() if hasattr(data, "__len__")}
-            output = self._output(planned, inputs, context, record)
-            inputs.clear()
-            rows, size = _rows(output), _bytes(output)
-            seconds = time.perf_counter() - start
-            self._hand_on(planned, output)
-            del output
+            streamed = self._streamed(planned, inputs, context, record)
+            if streamed is None:
+                output = self._output(planned, inputs, context, record)
+                inputs.clear()
+                rows, size = _rows(output), _bytes(output)
+                seconds = time.perf_counter() - start
+                self._hand_on(planned, output)
+                del output
+            else:
+                rows, size = streamed, None
+                seconds = time.perf_counter() - start
         except Exception as error:
             failure = self._failure(planned, error)
             cancelled = isinstance(failure, CancelledError)
@@ -154,6 +160,30 @@ class Scheduler:
         if not isinstance(failure, CancelledError):
             services.fail(planned, failure)
         return failure
+
+    def _streamed(
+        self,
+        planned: PlannedStage,
+        inputs: dict[str, Any],
+        context: StageContext,
+        record: StageRecord,
+    ) -> int | None:
+        """Deliver the plan's result while it is computed; None if this stage does not, or cannot."""
+        deliver = self._services.deliver
+        if deliver is None or self._depth or isinstance(planned.stage.root, Loop | Write):
+            return None
+        if self._plan.result != (planned.index, ARROW) or planned.stage.output != ARROW:
+            return None
+        if planned.platform.name == DRIVER:
+            return None
+        compiled = self._services.compiled(planned)
+        if not isinstance(compiled, Streams):
+            return None
+        record.text = record.text or compiled.text
+        rows = compiled.stream(inputs, context, deliver)
+        inputs.clear()
+        self._handover.put(planned.index, {ARROW: planned.stage.root.schema.empty_table()})
+        return rows
 
     def _output(
         self,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.events import Listener, StageProgress
 from umbel.executor.interrupts import Interrupts
@@ -40,6 +42,7 @@ class Services:
         wake: lets the main thread look up.
         profile: engines measure also what costs some time to measure.
         began: when the run began.
+        deliver: takes the rows of the plan's result in pieces; None to keep them.
         failure: the first stage that failed by itself, not because it was stopped.
     """
 
@@ -52,6 +55,7 @@ class Services:
     wake: Callable[[], None] = lambda: None
     profile: bool = False
     began: float = field(default_factory=time.perf_counter)
+    deliver: Callable[[pa.Table], None] | None = None
     failure: Failure | None = None
     _closed: bool = False
     _compiled: dict[int, CompiledStage] = field(default_factory=dict)

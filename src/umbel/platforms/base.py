@@ -92,6 +92,26 @@ class CompiledStage(Protocol):
         """
 
 
+@runtime_checkable
+class Streams(Protocol):
+    """A compiled stage that can give the rows of its channel `arrow` a piece at a time."""
+
+    def stream(
+        self, inputs: Mapping[str, Any], context: RunContext, deliver: Callable[[pa.Table], None]
+    ) -> int:
+        """Run it; hand over the output while it is computed, so that it is never whole here.
+
+        Args:
+            inputs: data by placeholder label, each in the channel that the stage names.
+            context: the run's services.
+            deliver: takes the next rows, in the schema of the stage's root and in its order;
+                raises to stop the run. It may wait for whoever reads.
+
+        Returns:
+            How many rows there were.
+        """
+
+
 @dataclass(frozen=True)
 class Conversion:
     """An edge of the channel graph.

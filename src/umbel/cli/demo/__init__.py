@@ -33,13 +33,13 @@ class DemoSession(Session):
 
     last: tuple[Operator, Result] | None = None
 
-    def run(self, plan: Operator, budget: Budget | None = None) -> Result:
+    def run(self, plan: Operator, budget: Budget | None = None, **options: Any) -> Result:
         """Explain a plan, and run it."""
         from umbel.optimizer import explain
 
         _title("how it will run, and why")
         print(explain(plan, self.platforms(), budget=budget), flush=True)
-        result = super().run(plan, budget)
+        result = super().run(plan, budget, **options)
         type(self).last = plan, result
         _title("the result")
         return result

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import duckdb
@@ -26,6 +26,8 @@ SETTINGS = {
     "enable_progress_bar": "false",
 }
 
+#: Rows that are handed over at once.
+_BATCH = 2**16
 
 #: Where kept tables are, whatever database a cursor uses.
 MEMORY = "memory.main"
@@ -132,3 +134,29 @@ def select_for_arrow(query: str, schema: pa.Schema) -> str:
 def fetch(cursor: Any, query: str, schema: pa.Schema) -> pa.Table:
     """Run a query and give its rows as an Arrow table of exactly this schema."""
     return conform(cursor.sql(query).to_arrow_table(), schema)
+
+
+class Rows:
+    """Hands over the rows of a query while they are computed.
+
+    Attributes:
+        schema: of what is handed over.
+        num_rows: how many were.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, deliver: Callable[[pa.Table], None], check: Callable[[], None]
+    ) -> None:
+        self.schema = schema
+        self.num_rows = 0
+        self._deliver = deliver
+        self._check = check
+
+    def read(self, query: Any) -> None:
+        """Run a query to its end, a batch at a time."""
+        with query.to_arrow_reader(_BATCH) as reader:
+            for batch in reader:
+                self._check()
+                table = conform(pa.Table.from_batches([batch]), self.schema)
+                self.num_rows += table.num_rows
+                self._deliver(table)

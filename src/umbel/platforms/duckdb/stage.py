@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from umbel.plan.errors import SourceError
 from umbel.plan.sources import AttachedSource, QuerySource
@@ -17,6 +18,7 @@ from umbel.platforms.duckdb.database import (
     MEMORY,
     Database,
     DuckDBTable,
+    Rows,
     fetch,
     select_for_arrow,
 )
@@ -71,6 +73,19 @@ class DuckDBStage:
 
     def run(self, inputs: Mapping[str, Any], context: RunContext) -> Any:
         """Run the statement; give an Arrow table or a table kept in the database."""
+        return self._run_on_cursors(inputs, context, None)
+
+    def stream(
+        self, inputs: Mapping[str, Any], context: RunContext, deliver: Callable[[pa.Table], None]
+    ) -> int:
+        """Run the statement; hand over its rows while DuckDB computes them."""
+        rows = Rows(self._stage.root.schema, deliver, context.check_cancelled)
+        self._run_on_cursors(inputs, context, rows)
+        return rows.num_rows
+
+    def _run_on_cursors(
+        self, inputs: Mapping[str, Any], context: RunContext, rows: Rows | None
+    ) -> Any:
         context.check_cancelled()
         cursors: list[Any] = []
 
@@ -80,13 +95,15 @@ class DuckDBStage:
 
         context.on_cancel(interrupt)
         try:
-            return self._attached_run(self._statement, inputs, context, cursors)
+            return self._attached_run(self._statement, inputs, context, cursors, rows)
         except duckdb.InvalidInputException as error:
             if not (self._statement.sources.read_as_csv and _is_csv_error(error)):
                 raise
+            if rows is not None and rows.num_rows:
+                raise  # what is delivered cannot be taken back
             # A stream takes what is valid, and says which line of which file is not.
             again = self._translate(streams_only=True)
-            return self._attached_run(again, inputs, context, cursors)
+            return self._attached_run(again, inputs, context, cursors, rows)
         finally:
             for cursor in cursors:
                 cursor.close()
@@ -97,6 +114,7 @@ class DuckDBStage:
         inputs: Mapping[str, Any],
         context: RunContext,
         cursors: list[Any],
+        rows: Rows | None,
     ) -> Any:
         """Run with the file attached, if the statement needs it."""
         attached: AbstractContextManager[None] = nullcontext()
@@ -107,7 +125,7 @@ class DuckDBStage:
                 for source in statement.sources.stored:
                     check_unchanged(self._store, source)
             try:
-                return self._run(statement, inputs, context, cursors)
+                return self._run(statement, inputs, context, cursors, rows)
             finally:  # an open result would keep the file
                 for cursor in cursors:
                     cursor.close()
@@ -118,6 +136,7 @@ class DuckDBStage:
         inputs: Mapping[str, Any],
         context: RunContext,
         cursors: list[Any],
+        rows: Rows | None,
     ) -> Any:
         cursor = self._database.cursor(context.memory_limit)
         cursors.append(cursor)
@@ -135,7 +154,7 @@ class DuckDBStage:
             # It takes DuckDB 2.0 up to 8 % longer, so it is for those who ask.
             cursor.execute("SET enable_profiling = 'no_output'")
         try:
-            result = self._result(cursor, statement.text, context)
+            result = self._result(cursor, statement.text, context, rows)
         except duckdb.Error as error:
             context.check_cancelled()
             if sources.failures:
@@ -145,12 +164,15 @@ class DuckDBStage:
             context.measure(root, result.num_rows)
         if profiled:
             profile = cursor.get_profiling_information(format="json")
-            for operator, rows in measured_rows(self._targets, profile):
-                context.measure(operator, rows)
+            for operator, count in measured_rows(self._targets, profile):
+                context.measure(operator, count)
         return result
 
-    def _result(self, cursor: Any, query: str, context: RunContext) -> Any:
-        """Run the statement; give its rows in the stage's output channel."""
+    def _result(self, cursor: Any, query: str, context: RunContext, rows: Rows | None) -> Any:
+        """Run the statement; give its rows in the stage's output channel, or what handed them on."""
+        if rows is not None:
+            rows.read(cursor.sql(select_for_arrow(query, rows.schema)))
+            return rows
         if self._stage.output == ARROW:
             schema = self._stage.root.schema
             return fetch(cursor, select_for_arrow(query, schema), schema)

@@ -13,7 +13,7 @@ from umbel.plan.operators import Write
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import dotted
 from umbel.platforms.base import RunContext, Stage
-from umbel.platforms.duckdb.database import Database
+from umbel.platforms.duckdb.database import Database, Rows
 from umbel.platforms.duckdb.stage import DuckDBStage
 from umbel.platforms.duckdb.store import CATALOG, Store
 from umbel.platforms.duckdb.types import convert, type_text
@@ -60,7 +60,7 @@ class WriteStage(DuckDBStage):
         made = exp.Create(this=place, kind="TABLE", expression=select, replace=replace)
         return made.sql("duckdb", pretty=True)
 
-    def _result(self, cursor: Any, query: str, context: RunContext) -> pa.Table:
+    def _result(self, cursor: Any, query: str, context: RunContext, rows: Rows | None) -> pa.Table:
         """Run the statement; give one row with the table's name and the number of rows."""
         shown = dotted((self._sink.platform, *self._sink.relation))
         text = self._filling(query)
@@ -75,6 +75,6 @@ class WriteStage(DuckDBStage):
         except BaseException:
             cursor.execute("ROLLBACK")
             raise
-        rows = int(found[0]) if found else 0
-        context.measure(self._write, rows)
-        return pa.table({"path": [shown], "rows": [rows]}, schema=self._write.schema)
+        written = int(found[0]) if found else 0
+        context.measure(self._write, written)
+        return pa.table({"path": [shown], "rows": [written]}, schema=self._write.schema)

@@ -58,18 +58,28 @@ class Connection:
 
     def fetch(self, statement: str, check: Callable[[], None] = lambda: None) -> pa.Table:
         """Run a query and read its rows, in batches between which `check` may stop it."""
+        batches: list[pa.RecordBatch] = []
+        schema = self.stream(statement, batches.append, check)
+        return pa.Table.from_batches(batches, schema)
+
+    def stream(
+        self,
+        statement: str,
+        take: Callable[[pa.RecordBatch], None],
+        check: Callable[[], None] = lambda: None,
+    ) -> pa.Schema:
+        """Run a query and hand over its rows as they come; give their schema."""
         with self._running() as running:
             running.set_sql_query(statement)
             stream, _ = running.execute_query()
             reader = pa.RecordBatchReader._import_from_c(stream.address)
-            batches = []
             try:
                 for batch in reader:
                     check()
-                    batches.append(batch)
+                    take(batch)
             finally:
                 reader.close()
-            return pa.Table.from_batches(batches, reader.schema)
+            return reader.schema
 
     def ingest(self, data: pa.Table, table: str, check: Callable[[], None] = lambda: None) -> None:
         """Copy rows into a temporary table that has their columns."""

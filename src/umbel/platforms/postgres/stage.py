@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 from sqlglot import exp
@@ -25,6 +25,9 @@ from umbel.sql.compiler import compile_plan
 
 if TYPE_CHECKING:
     from umbel.platforms.postgres.platform import PostgresPlatform
+
+#: What a stage's work gives: its rows, or how many it has handed over.
+Found = TypeVar("Found", pa.Table, int)
 
 #: Temporary tables of more rows are analysed, so that the server plans well.
 _ANALYZED = 1_000
@@ -47,15 +50,42 @@ class PostgresStage:
     def run(self, inputs: Mapping[str, Any], context: RunContext) -> pa.Table:
         """Run the statement; give an Arrow table. Nothing of it stays in the server."""
 
-        def work(connection: Connection) -> pa.Table:
+        def read(connection: Connection) -> pa.Table:
+            found = connection.fetch(self._text, context.check_cancelled)
+            return arrived(found, self._root.schema)
+
+        return self._in_snapshot(inputs, context, read)
+
+    def stream(
+        self, inputs: Mapping[str, Any], context: RunContext, deliver: Callable[[pa.Table], None]
+    ) -> int:
+        """Run the statement; hand over its rows as they come from the server."""
+
+        def read(connection: Connection) -> int:
+            count = 0
+
+            def take(batch: pa.RecordBatch) -> None:
+                nonlocal count
+                count += batch.num_rows
+                deliver(arrived(pa.Table.from_batches([batch]), self._root.schema))
+
+            connection.stream(self._text, take, context.check_cancelled)
+            return count
+
+        return self._in_snapshot(inputs, context, read)
+
+    def _in_snapshot(
+        self, inputs: Mapping[str, Any], context: RunContext, read: Callable[[Connection], Found]
+    ) -> Found:
+        def work(connection: Connection) -> Found:
             tables = stage_tables(connection, self._sources, inputs, context)
             # One snapshot for all that the statement reads, and no way to change anything.
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             check_unchanged(self._platform, self._sources.read)
-            found = connection.fetch(self._text, context.check_cancelled)
+            found = read(connection)
             connection.execute("COMMIT")
             drop(connection, tables)
-            return arrived(found, self._root.schema)
+            return found
 
         return in_server(self._platform, self._root, context, work)
 
@@ -79,8 +109,8 @@ def in_server(
     platform: PostgresPlatform,
     root: Operator,
     context: RunContext,
-    work: Callable[[Connection], pa.Table],
-) -> pa.Table:
+    work: Callable[[Connection], Found],
+) -> Found:
     """Do a stage's work on a connection that a cancelled run stops; tell failures as umbel's."""
     context.check_cancelled()
     started = time.perf_counter()
@@ -103,7 +133,8 @@ def in_server(
         if not is_driver_error(error) and not isinstance(error, OSError | pa.ArrowException):
             raise
         raise explain(error, platform.server, _place(root)) from None
-    context.measure(root, result.num_rows, time.perf_counter() - started)
+    rows = result if isinstance(result, int) else result.num_rows
+    context.measure(root, rows, time.perf_counter() - started)
     return result
 
 

@@ -38,6 +38,9 @@ class Tables(Protocol):
     def function(self, name: str, paths: list[str], options: dict[str, Any]) -> Operator:
         """Give the rows of a table function such as `read_csv('orders.csv', header=true)`."""
 
+    def check_file(self, path: str) -> None:
+        """Raise `PlanError` if a statement may not write a file."""
+
     def sink(self, parts: Sequence[Name], *, create: bool, replace: bool) -> Sink:
         """Give the sink that writes to a table (CREATE TABLE AS, INSERT INTO)."""
 

@@ -116,6 +116,7 @@ def _copy(binder: Binder, syntax: Syntax) -> ops.Operator:
             _ = "expressions" in parameter.args and pair["expressions"]
     if len(files) != 1 or not isinstance(files[0], exp.Literal):
         raise PlanError("COPY takes one file in quotes")
+    binder.tables.check_file(files[0].name)
     query = bind_query(binder, source, None)
     plan = plan_of(binder, query)
     return ops.Write(input=plan, sink=_file_sink(files[0].name, options), origin=binder.origin)

@@ -14,7 +14,7 @@ from typing import Any
 import sqlglot
 from sqlglot import expressions as exp
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from umbel.plan.errors import UnknownNameError
 from umbel.sql.reading.errors import SqlError, start_of
