@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -179,11 +180,9 @@ def _matcher(command: Any, field: str) -> Callable[[str], bool]:
 
 
 def _sql_infos(command: Any, backend: Backend, settings: Settings) -> Iterable[Sequence[Any]]:
-    from umbel import __version__
-
     known: Mapping[int, Any] = {
         0: "umbel",  # FLIGHT_SQL_SERVER_NAME
-        1: __version__,  # FLIGHT_SQL_SERVER_VERSION
+        1: version("umbel"),  # FLIGHT_SQL_SERVER_VERSION
         2: pa.__version__,  # FLIGHT_SQL_SERVER_ARROW_VERSION
         3: not settings.allow_writes,  # FLIGHT_SQL_SERVER_READ_ONLY
         4: True,  # FLIGHT_SQL_SERVER_SQL
