@@ -69,7 +69,7 @@ def total(root: Operator, task: Problem, chosen: dict[int, FakePlatform]) -> flo
         here = chosen[id(op)]
         seconds += task.operator_cost(op, here).seconds
         at = {chosen[id(r)].name: chosen[id(r)] for r in readers[id(op)]}
-        wanted = [Reader.of(p) for name, p in sorted(at.items()) if name != here.name]
+        wanted = [Reader.of(p, p.costs) for name, p in sorted(at.items()) if name != here.name]
         if op is root:
             wanted = [Reader(task.wanted)]
         way = handover(task, op, here, wanted)

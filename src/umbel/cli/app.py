@@ -118,6 +118,9 @@ def build() -> Any:
         config_check
     )
     app.add_typer(config, name="config", help=texts.CONFIG, short_help="Check configurations.")
+    app.command(
+        "calibrate", help=texts.CALIBRATE, short_help="Measure what the engines cost here."
+    )(calibrate)
     app.command("demo", help=texts.DEMO, short_help="See two pipelines at work.")(demo)
     return typer.main.get_command(app)
 
@@ -366,6 +369,44 @@ def config_check(
     from umbel.cli.tables import check_config
 
     check_config(file)
+
+
+def calibrate(
+    engines: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Only these platforms, with commas between; by default all of this machine.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write this file, not the one that sessions read."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration to go by.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure roughly, in seconds.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what was found, and write nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show every figure that changed.")
+    ] = False,
+    progress: ProgressOption = None,
+) -> None:
+    """Measure what the engines cost on this machine."""
+    from umbel.cli.calibrate import run_calibration
+
+    run_calibration(
+        engines or [],
+        output,
+        config,
+        quick=quick,
+        dry_run=dry_run,
+        verbose=verbose,
+        progress=progress,
+    )
 
 
 def demo(

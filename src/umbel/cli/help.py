@@ -29,6 +29,7 @@ Examples:
   umbel serve                     let other tools ask in SQL
   umbel explain pipeline.py       see how it would run, and why
   umbel platforms                 see what can run here
+  umbel calibrate                 measure what the engines cost here
   umbel tables                    see the tables that umbel.toml names
 
 \b
@@ -130,6 +131,23 @@ PLATFORMS = """List the platforms that can run something here, and those that ar
 Examples:
   umbel platforms
   umbel platforms --json
+"""
+
+CALIBRATE = """Measure what the engines cost on this machine, so that plans are placed by its figures.
+
+Small plans are run on each platform of this machine, a cost profile is fitted to their times, and
+written to a file that every session reads: the one that the variable UMBEL_COSTS names, or
+umbel/costs.toml below XDG_CONFIG_HOME (~/.config). It takes less than two minutes; nothing else
+should run meanwhile. Attached databases are measured only where --engines names them; they need the
+right to make temporary tables. Ctrl-C leaves the old file as it is.
+
+\b
+Examples:
+  umbel calibrate
+  umbel calibrate --quick --dry-run --verbose
+  umbel calibrate --engines duckdb,polars
+  umbel calibrate --engines warehouse --config umbel.toml
+  umbel calibrate --output costs.toml
 """
 
 DEMO = """See two pipelines planned and run across engines, with the reasons.

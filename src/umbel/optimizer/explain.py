@@ -179,16 +179,24 @@ def explain(
     up = started(platforms)
     chosen = optimize(root, platforms, budget=budget, up=up, measured=measured)
     rewrite(root, lifting=chosen.lifted, observer=observe, facts=Facts(known=platforms.statistics))
-    facts = _Facts(up, measured or {})
+    starts = {p.name: platforms.costs(p).start for p in platforms if p.name not in up}
+    facts = _Facts(up, measured or {}, starts)
     return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, facts)), tuple(rules))
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What all plans that are compared start from: engines that are up, and counted rows."""
+    """What all plans that are compared start from.
+
+    Attributes:
+        up: the engines that are up.
+        measured: counted rows.
+        starts: seconds that the others take to start.
+    """
 
     up: frozenset[str]
     measured: Mapping[str, float]
+    starts: Mapping[str, float]
 
 
 def _alternatives(
@@ -208,7 +216,7 @@ def _alternatives(
         found.append(_alternative(root, chosen, platforms.only(*names_tried), facts))
     other = _other_form(root, chosen, platforms, facts)
     if other is not None:
-        found.append(_compared(other, chosen, (), facts.up, lifted=other.lifted))
+        found.append(_compared(other, chosen, (), facts, lifted=other.lifted))
     return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
 
 
@@ -222,19 +230,19 @@ def _alternative(
         return Alternative(names, None, _shorten(f"{error.message}; {error.hint}"))
     except UmbelError as error:
         return Alternative(names, None, _shorten(error.message))
-    return _compared(plan, chosen, names, facts.up)
+    return _compared(plan, chosen, names, facts)
 
 
 def _compared(
     plan: ExecutionPlan,
     chosen: ExecutionPlan,
     names: tuple[str, ...],
-    up: frozenset[str],
+    facts: _Facts,
     *,
     lifted: bool | None = None,
 ) -> Alternative:
     ratio = plan.cost.seconds / max(chosen.cost.seconds, 1e-9)
-    reason = f"{ratio:.2f}× the estimate; {_parts(plan, up)}"
+    reason = f"{ratio:.2f}× the estimate; {_parts(plan, facts)}"
     return Alternative(names, plan.cost.seconds, reason, lifted, plan.cost.dollars, plan.all_moved)
 
 
@@ -253,13 +261,9 @@ def _other_form(
     return other if other.lifted is not chosen.lifted else None
 
 
-def _parts(plan: ExecutionPlan, up: frozenset[str]) -> str:
+def _parts(plan: ExecutionPlan, facts: _Facts) -> str:
     """The dearest part of a plan that lost."""
-    starts = sum(
-        p.costs.start
-        for p in {s.platform.name: s.platform for s in plan.stages}.values()
-        if p.name not in up
-    )
+    starts = sum(facts.starts.get(name, 0.0) for name in plan.platforms)
     dearest = max((o for s in plan.stages for o in s.operators), key=lambda o: o.cost.seconds)
     start = f"starting engines {_seconds(starts)}, " if starts else ""
     return f"{start}{dearest.operator.name} {_seconds(dearest.cost.seconds)}"

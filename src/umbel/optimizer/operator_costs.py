@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from umbel.optimizer.cardinality import Estimate
 from umbel.optimizer.cost import Cost
 from umbel.optimizer.execution_plan import ExecutionPlan
 from umbel.plan.expressions import Call, Cast, Expression, WindowCall, walk
 from umbel.plan.operators import Loop, Operator, Scan
+from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import Platform
-from umbel.platforms.costs import Price
+from umbel.platforms.costs import Work
+from umbel.platforms.registry import Registry
 
 
 class OperatorCosts:
@@ -20,13 +22,13 @@ class OperatorCosts:
         self,
         estimates: Mapping[int, Estimate],
         bodies: Mapping[int, tuple[ExecutionPlan, ...]],
-        price: Callable[[Platform], Price],
+        platforms: Registry,
     ) -> None:
         self._estimates = estimates
         self._bodies = bodies
-        self._price = price
+        self._platforms = platforms
         self._known: dict[tuple[int, str], Cost] = {}
-        self._calls: dict[int, list[str]] = {}
+        self._works: dict[int, Work] = {}
 
     def __call__(self, operator: Operator, platform: Platform) -> Cost:
         key = (id(operator), platform.name)
@@ -35,39 +37,43 @@ class OperatorCosts:
         return self._known[key]
 
     def _cost(self, operator: Operator, platform: Platform) -> Cost:
-        profile = platform.costs
-        output = self._estimates[id(operator)]
-        rows = sum(self._estimates[id(child)].expected for child in operator.inputs)
-        size = sum(self._estimates[id(child)].size for child in operator.inputs)
-        key = operator.name
-        if isinstance(operator, Scan):
-            key = f"Scan.{operator.source.kind}"
-            rows, size = output.expected, output.size
-        seconds = 0.0
-        if key in profile.operators:
-            seconds += profile.operators[key](rows, size)
-        if key in profile.output:
-            seconds += profile.output[key](output.expected, output.size)
-        for function in self._functions(operator):
-            seconds += rows * profile.functions.get(function, profile.expression)
+        if id(operator) not in self._works:
+            self._works[id(operator)] = work_of(operator, self._estimates)
+        seconds = self._platforms.costs(platform).seconds(self._works[id(operator)])
         # A source is paid for as it is read, whatever a filter then leaves of it.
+        output = self._estimates[id(operator)]
         scanned = output.whole * output.width if isinstance(operator, Scan) else 0.0
-        cost = Cost(seconds, self._price(platform)(seconds, scanned))
+        cost = Cost(seconds, self._platforms.price(platform)(seconds, scanned))
         if isinstance(operator, Loop):
             for body in self._bodies[id(operator)]:
                 cost += body.cost  # of all rounds
         return cost
 
-    def _functions(self, operator: Operator) -> list[str]:
-        """The functions that an operator calls for each row, casts included."""
-        if id(operator) not in self._calls:
-            nodes = [node for e in expressions_of(operator) for node in walk(e)]
-            self._calls[id(operator)] = [
-                getattr(node, "function", "cast")
-                for node in nodes
-                if isinstance(node, Call | Cast | WindowCall)
-            ]
-        return self._calls[id(operator)]
+
+def work_of(operator: Operator, estimates: Mapping[int, Estimate]) -> Work:
+    """What an operator has to do.
+
+    Args:
+        operator: the operator.
+        estimates: its own and those of its inputs, by identity.
+    """
+    output = estimates[id(operator)]
+    name = operator.name
+    rows = sum(estimates[id(child)].expected for child in operator.inputs)
+    size = sum(estimates[id(child)].size for child in operator.inputs)
+    if isinstance(operator, Scan):
+        name = f"Scan.{operator.source.kind}"
+        rows, size = output.expected, output.size
+        if isinstance(operator.source, FileSource | MemorySource):
+            # All rows are looked at, whatever a filter then leaves of them.
+            rows, size = output.whole, output.whole * output.width
+    nodes = [node for e in expressions_of(operator) for node in walk(e)]
+    functions = tuple(
+        getattr(node, "function", "cast")
+        for node in nodes
+        if isinstance(node, Call | Cast | WindowCall)
+    )
+    return Work(name, rows, size, output.expected, output.size, functions)
 
 
 def expressions_of(operator: Operator) -> list[Expression]:

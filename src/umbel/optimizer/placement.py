@@ -27,7 +27,7 @@ from umbel.optimizer.movement import (
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, consumers, topological
 from umbel.platforms.base import Platform
-from umbel.platforms.costs import Linear, Price
+from umbel.platforms.costs import CostProfile, Linear, Price
 
 #: Partial plans kept per step. Beyond it the cheapest survive, and pruning may lose the best plan;
 #: no plan that people write comes near it.
@@ -52,6 +52,7 @@ class Problem:
         up: names of the platforms whose engines need no starting.
         rounds: how often the plan runs; everything but starting engines is paid each time.
         price: what a platform costs while it works, hands data over included.
+        profile: the seconds that a platform's work takes.
     """
 
     root: Operator
@@ -64,6 +65,7 @@ class Problem:
     up: frozenset[str] = frozenset()
     rounds: float = 1
     price: Callable[[Platform], Price] = lambda platform: platform.costs.price
+    profile: Callable[[Platform], CostProfile] = lambda platform: platform.costs
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ class Reader:
     costs: Mapping[str, Linear] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, platform: Platform) -> Reader:
+    def of(cls, platform: Platform, profile: CostProfile) -> Reader:
         """A stage on a platform."""
-        return cls(platform.reads, platform.costs.read)
+        return cls(platform.reads, profile.read)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class _Search:
         rounds, price, profile = (
             self._problem.rounds,
             self._problem.price(platform),
-            platform.costs,
+            self._problem.profile(platform),
         )
         fused = self._problem.operator_cost(operator, platform).times(rounds)
         if operator is self._problem.root:
@@ -301,7 +303,11 @@ class _Search:
                 self._problem,
                 self._operators[identity],
                 self._platforms[producer],
-                [Reader.of(self._platforms[n]) for n in sorted(readers_at) if n != producer],
+                [
+                    Reader.of(self._platforms[n], self._problem.profile(self._platforms[n]))
+                    for n in sorted(readers_at)
+                    if n != producer
+                ],
             )
             price = self._problem.price(self._platforms[producer])
             rounds = self._problem.rounds
@@ -335,6 +341,7 @@ def handover(
     if not readers_at:
         return ConversionTree("", (), (), 0.0)
     readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
+    writing = problem.profile(producer).write
     best: ConversionTree | None = None
     for channel in problem.channels_for(operator, producer.writes):
         try:
@@ -346,7 +353,7 @@ def handover(
             )
         except NoConversionError:
             continue
-        seconds = found.seconds + _crossing(problem, operator, producer.costs.write, channel)
+        seconds = found.seconds + _crossing(problem, operator, writing, channel)
         for reader, end in zip(readers_at, found.ends, strict=True):
             seconds += _crossing(problem, operator, reader.costs, end)
         if best is None or seconds < best.seconds:

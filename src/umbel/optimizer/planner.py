@@ -212,7 +212,7 @@ class Planner:
         problem = Problem(
             root=root,
             candidates={},
-            operator_cost=OperatorCosts(estimates, bodies, self._platforms.price),
+            operator_cost=OperatorCosts(estimates, bodies, self._platforms),
             conversion_cost=lambda op, linear: linear(
                 estimates[id(op)].expected, estimates[id(op)].size
             ),
@@ -222,6 +222,7 @@ class Planner:
             up=self._up,
             rounds=rounds,
             price=self._platforms.price,
+            profile=self._platforms.costs,
         )
         problem, placement, refusals = self._placed(problem)
         stages, result = cut(problem, placement, estimates, bodies, self._facts)
@@ -262,8 +263,9 @@ class Planner:
         """
         everyone = list(self._platforms)
         pinned = {op.pin for op in topological(problem.root)}
+        starts = {p.name: self._platforms.costs(p).start for p in everyone}
         at_hand = [
-            p for p in everyone if p.name in self._up or not p.costs.start or p.name in pinned
+            p for p in everyone if p.name in self._up or not starts[p.name] or p.name in pinned
         ]
         found = None
         if self._budget is None and len(at_hand) < len(everyone):
@@ -274,7 +276,7 @@ class Planner:
         if found is None:
             return self._placed_on(everyone, problem)
         known = found[1].cost.seconds
-        worth = [p for p in everyone if p in at_hand or p.costs.start < known]
+        worth = [p for p in everyone if p in at_hand or starts[p.name] < known]
         return found if len(worth) == len(at_hand) else self._placed_on(worth, problem, known)
 
     def _placed_on(

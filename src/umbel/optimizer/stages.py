@@ -52,7 +52,8 @@ def cut(
     result: Location = (index_of[id(problem.root)], "")
     for operator in heads_in_order:
         reading = sorted({index_of[id(head[id(r)])] for r in readers[id(operator)]})
-        reading_at = [Reader.of(platform_of[id(heads_in_order[i])]) for i in reading]
+        readers_at = [platform_of[id(heads_in_order[i])] for i in reading]
+        reading_at = [Reader.of(reader, problem.profile(reader)) for reader in readers_at]
         if operator is problem.root:
             reading_at.append(Reader(problem.wanted))
         way = handover(problem, operator, platform_of[id(operator)], reading_at)

@@ -6,8 +6,8 @@ Seconds are those of the machine that `costs.toml` names; a calibration replaces
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,39 @@ class Linear:
     def of(cls, data: Mapping[str, Any]) -> Linear:
         """Read from a table of a TOML file."""
         return cls(**{key: float(value) for key, value in data.items()})
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one operator has to do, as cost profiles see it.
+
+    Attributes:
+        operator: its name, or `Scan.<kind>`.
+        rows, size: rows and bytes of its inputs; of what is read for sources.
+        given_rows, given_size: those of its output.
+        functions: the functions that it calls for each row of its inputs, casts included.
+    """
+
+    operator: str
+    rows: float
+    size: float
+    given_rows: float
+    given_size: float
+    functions: Sequence[str] = ()
+
+
+#: A figure of a cost profile: the section, the entry and the term that it stands for; sections of
+#: one figure, such as `stage`, have no entry, and figures per row no term.
+Figure = tuple[str, str, str]
+
+
+def linear_terms(
+    section: str, entry: str, rows: float, size: float
+) -> Iterator[tuple[Figure, float]]:
+    """Yield what each figure of a linear function is multiplied with."""
+    yield (section, entry, "fixed"), 1.0
+    yield (section, entry, "per_row"), rows
+    yield (section, entry, "per_byte"), size
 
 
 @dataclass(frozen=True)
@@ -68,7 +101,7 @@ class CostProfile:
     Attributes:
         start: importing and starting the engine, once.
         stage: compiling and launching one stage.
-        operators: per operator name, over the rows and bytes of its inputs (of its output for
+        operators: per operator name, over the rows and bytes of its inputs (of what is read for
             sources, under the name `Scan.<kind>`).
         output: what an operator's output adds, over its rows and bytes, by operator name.
         read: what taking a stage's input costs, by channel.
@@ -76,6 +109,8 @@ class CostProfile:
         expression: seconds per row for each function call or cast in an expression.
         functions: the same for functions that cost more or less than that.
         price: what the machine costs, unless the platform's own configuration says otherwise.
+        conversions: what the platform's conversions cost, by `<channel> -> <channel>`, where that
+            is not what they say themselves. A platform's own channel has its engine's name here.
     """
 
     start: float = 0.0
@@ -87,19 +122,97 @@ class CostProfile:
     expression: float = 0.0
     functions: Mapping[str, float] = field(default_factory=dict)
     price: Price = Price()
+    conversions: Mapping[str, Linear] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> CostProfile:
         """Read a `costs.toml`."""
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return cls.of(tomllib.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> CostProfile:
+        """Read from the tables of a TOML file."""
+        linear = {
+            section: {k: Linear.of(v) for k, v in data.get(section, {}).items()}
+            for section in LINEAR_SECTIONS
+        }
         return cls(
             start=data["start"],
             stage=data["stage"],
-            operators={k: Linear.of(v) for k, v in data["operators"].items()},
-            output={k: Linear.of(v) for k, v in data.get("output", {}).items()},
-            read={k: Linear.of(v) for k, v in data.get("read", {}).items()},
-            write={k: Linear.of(v) for k, v in data.get("write", {}).items()},
             expression=data["expression"],
             functions=data.get("functions", {}),
             price=Price(**data.get("price", {})),
+            **linear,
         )
+
+    def seconds(self, work: Work) -> float:
+        """What an operator's work costs.
+
+        >>> profile = CostProfile(operators={"Filter": Linear(per_row=2.0)}, expression=0.5)
+        >>> profile.seconds(Work("Filter", 10, 80, 5, 40, functions=("less",)))
+        25.0
+        """
+        seconds = 0.0
+        if work.operator in self.operators:
+            seconds += self.operators[work.operator](work.rows, work.size)
+        if work.operator in self.output:
+            seconds += self.output[work.operator](work.given_rows, work.given_size)
+        for function in work.functions:
+            seconds += work.rows * self.functions.get(function, self.expression)
+        return seconds
+
+    def terms(self, work: Work) -> Iterator[tuple[Figure, float]]:
+        """Yield what each figure is multiplied with to give `seconds`."""
+        yield from linear_terms("operators", work.operator, work.rows, work.size)
+        yield from linear_terms("output", work.operator, work.given_rows, work.given_size)
+        for function in work.functions:
+            own = function in self.functions
+            yield (("functions", function, "") if own else ("expression", "", "")), work.rows
+
+    def figures(self) -> dict[Figure, float]:
+        """All figures of the profile, but for the prices.
+
+        >>> CostProfile(stage=0.5, operators={"Sort": Linear(per_row=2.0)}).figures()
+        {('stage', '', ''): 0.5, ('operators', 'Sort', 'per_row'): 2.0}
+        """
+        found: dict[Figure, float] = {
+            (name, "", ""): getattr(self, name) for name in ("start", "stage", "expression")
+        }
+        for function, seconds in self.functions.items():
+            found["functions", function, ""] = seconds
+        for section in LINEAR_SECTIONS:
+            for entry, linear in getattr(self, section).items():
+                for term in ("fixed", "per_row", "per_byte"):
+                    found[section, entry, term] = getattr(linear, term)
+        return {figure: value for figure, value in found.items() if value}
+
+    def over(self, shipped: CostProfile) -> CostProfile:
+        """This profile, with the entries that only another has; prices are the other's.
+
+        >>> measured = CostProfile(stage=1.0, operators={"Sort": Linear(per_row=1.0)})
+        >>> shipped = CostProfile(operators={"Sort": Linear(fixed=9.0), "Join": Linear(fixed=2.0)})
+        >>> measured.over(shipped).operators["Sort"], measured.over(shipped).operators["Join"].fixed
+        (Linear(fixed=0.0, per_row=1.0, per_byte=0.0), 2.0)
+        """
+        merged: dict[str, Any] = {
+            section: {**getattr(shipped, section), **getattr(self, section)}
+            for section in (*LINEAR_SECTIONS, "functions")
+        }
+        return replace(self, price=shipped.price, **merged)
+
+    def with_figures(self, figures: Mapping[Figure, float]) -> CostProfile:
+        """The profile with some figures replaced, or added."""
+        changed: dict[str, Any] = {"functions": dict(self.functions)}
+        for (section, entry, term), value in figures.items():
+            if section == "functions":
+                changed[section][entry] = value
+            elif not entry:
+                changed[section] = value
+            else:
+                entries = changed.setdefault(section, dict(getattr(self, section)))
+                entries[entry] = replace(entries.get(entry, Linear()), **{term: value})
+        return replace(self, **changed)
+
+
+#: The sections of a profile whose entries are linear functions.
+LINEAR_SECTIONS = ("operators", "output", "read", "write", "conversions")

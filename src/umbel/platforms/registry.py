@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -12,7 +13,8 @@ from umbel.catalog.statistics import statistics as source_statistics
 from umbel.plan.errors import PlacementError, PlanError, UnknownNameError
 from umbel.plan.sources import AttachedSource, Source
 from umbel.platforms.base import Conversion, Engine, MissingEngineError, Platform, TableStore
-from umbel.platforms.costs import Price
+from umbel.platforms.calibrated import Calibration, read_calibration
+from umbel.platforms.costs import CostProfile, Linear, Price
 
 GROUP = "umbel.platforms"
 
@@ -28,6 +30,7 @@ class Registry:
         engines: those that can be attached by URL, by name.
         attached: names of the platforms that were.
         prices: what platforms cost, by name, where their configuration says so.
+        calibration: cost profiles that were measured on this machine.
 
     >>> sorted(p.name for p in Registry.discover())
     ['duckdb', 'polars', 'python']
@@ -39,9 +42,12 @@ class Registry:
         missing: dict[str, str] | None = None,
         conversions: Sequence[Conversion] = (),
         engines: Mapping[str, Engine] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
+        self.calibration = calibration or Calibration()
         self._platforms: dict[str, Platform] = {}
-        self._conversions: list[Conversion] = list(conversions)
+        self._profiles: dict[str, CostProfile] = {}
+        self._conversions: dict[str, list[Conversion]] = {"": list(conversions)}
         self.attached: set[str] = set()
         self.prices: dict[str, Price] = {}
         self.missing: dict[str, str] = dict(missing or {})
@@ -51,8 +57,11 @@ class Registry:
 
     @classmethod
     def discover(cls) -> Registry:
-        """Find every engine that some installed package offers under `umbel.platforms`."""
-        registry = cls()
+        """Find every engine that some installed package offers under `umbel.platforms`.
+
+        Their costs are those that `umbel calibrate` measured here, if it was run.
+        """
+        registry = cls(calibration=read_calibration())
         for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
             try:
                 registry._offer(entry.name, entry.load())
@@ -77,7 +86,22 @@ class Registry:
         if platform.name in self._platforms or platform.name in _RESERVED:
             raise PlacementError(f"there is a platform {platform.name!r} already")
         self._platforms[platform.name] = platform
-        self._conversions.extend(c for c in platform.conversions if c not in self._conversions)
+        profile = self.calibration.profile(platform)
+        if profile is not None or platform.name != platform.engine:
+            self._profiles[platform.name] = _with_own_channel(profile or platform.costs, platform)
+        known = self.conversions
+        own = (self._calibrated(platform, c) for c in platform.conversions)
+        self._conversions[platform.name] = [c for c in own if c not in known]
+
+    def _calibrated(self, platform: Platform, conversion: Conversion) -> Conversion:
+        """The conversion with what the platform's profile says that it costs."""
+        cost = self.costs(platform).conversions.get(conversion_name(platform, conversion))
+        return conversion if cost is None else replace(conversion, cost=cost)
+
+    def costs(self, platform: Platform) -> CostProfile:
+        """A platform's cost profile: as measured on this machine, or else as shipped."""
+        known = self._profiles.get(platform.name)
+        return platform.costs if known is None else known
 
     @property
     def schemes(self) -> Mapping[str, str]:
@@ -127,7 +151,7 @@ class Registry:
 
     def price(self, platform: Platform) -> Price:
         """What a platform costs: as configured, or else as its cost profile says."""
-        return self.prices.get(platform.name, platform.costs.price)
+        return self.prices.get(platform.name, self.costs(platform).price)
 
     def detach(self, name: str) -> None:
         """Remove a platform that was attached, and close it."""
@@ -136,8 +160,8 @@ class Registry:
         platform = self._platforms.pop(name)
         self.attached.discard(name)
         self.prices.pop(name, None)
-        own = list(platform.conversions)
-        self._conversions = [c for c in self._conversions if c not in own]
+        self._profiles.pop(name, None)
+        self._conversions.pop(name)
         if isinstance(platform, TableStore):
             platform.close()
 
@@ -164,7 +188,7 @@ class Registry:
     @property
     def conversions(self) -> Sequence[Conversion]:
         """The edges of the channel graph."""
-        return self._conversions
+        return [c for edges in self._conversions.values() for c in edges]
 
     def __iter__(self) -> Iterator[Platform]:
         return iter(sorted(self._platforms.values(), key=lambda p: p.name))
@@ -190,10 +214,33 @@ class Registry:
 
     def only(self, *names: str) -> Registry:
         """The registry reduced to some of its platforms; all conversions stay at hand."""
-        chosen = Registry(*(self[name] for name in names), conversions=self._conversions)
+        chosen = Registry(
+            *(self[name] for name in names),
+            conversions=self.conversions,
+            calibration=self.calibration,
+        )
         chosen.attached = self.attached & set(names)
         chosen.prices = {name: price for name, price in self.prices.items() if name in names}
         return chosen
+
+
+def _with_own_channel(profile: CostProfile, platform: Platform) -> CostProfile:
+    """Call the channel of a platform's own data as the platform is called, not as its engine."""
+
+    def renamed(sides: Mapping[str, Linear]) -> dict[str, Linear]:
+        own = {platform.engine: platform.name}
+        return {own.get(channel, channel): cost for channel, cost in sides.items()}
+
+    return replace(profile, read=renamed(profile.read), write=renamed(profile.write))
+
+
+def conversion_name(platform: Platform, conversion: Conversion) -> str:
+    """What a conversion is called in the cost profiles of its platform's engine."""
+    ends = (
+        platform.engine if channel == platform.name else channel
+        for channel in (conversion.source, conversion.target)
+    )
+    return " -> ".join(ends)
 
 
 def _price(options: dict[str, Any]) -> Price | None:
