@@ -84,15 +84,18 @@ def calibrate(
 
     with Bench(extent, registry, told) as bench:
         steps = len(extent.sizes) + len(platforms) * bench.steps
-        return [_outcome(registry, bench, platform, extent) for platform in platforms]
+        share = extent.seconds / len(platforms)
+        return [_outcome(registry, bench, platform, extent, share) for platform in platforms]
 
 
-def _outcome(registry: Registry, bench: Bench, platform: Platform, extent: Extent) -> Outcome:
+def _outcome(
+    registry: Registry, bench: Bench, platform: Platform, extent: Extent, seconds: float
+) -> Outcome:
     shipped = replace(
         platform.costs,
         conversions={conversion_name(platform, c): c.cost for c in platform.conversions},
     )
-    observations = bench.observe(platform, shipped)
+    observations = bench.observe(platform, shipped, seconds)
     after = fit(shipped, observations)
     if shipped.start and platform.name not in registry.attached:
         after = replace(after, start=seconds_to_start(platform, extent.starts))
