@@ -48,7 +48,7 @@ class Calling:
 class Ending(Enum):
     """What a loop does with each element; `{item}` stands for it, the other names are the loop's.
 
-    `out`, `kind`, `table` and `result` are arguments of the loop, `combine` is a global name.
+    `out`, `kind`, `table`, `get` and `result` are arguments of the loop, `combine` is a global name.
     """
 
     LIST = ()
@@ -87,8 +87,7 @@ class Ending(Enum):
     JOIN_PAIRS = (
         "(key, (value, other))",
         "for key, value in ({item},)",
-        "if key in table",
-        "for other in table[key]",
+        "for other in get(key, ())",
     )
 
     @property
@@ -99,6 +98,8 @@ class Ending(Enum):
                 return ""
             case Ending.EXTEND:
                 return ", out, kind"
+            case Ending.JOIN_PAIRS:
+                return ", get"
             case Ending.DISTINCT:
                 return ", table, out"
             case Ending.FOLD:

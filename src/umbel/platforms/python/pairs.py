@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -203,7 +204,7 @@ class _Gauge:
         self._next = 2 * max(size, 32)
         # A few entries from all over the table stand for the others.
         step = max(1, len(table) // 32)
-        sample = [item for index, item in enumerate(table.items()) if index % step == 0]
+        sample = list(islice(table.items(), 0, None, step))
         estimate = size_of_piece(sample) * len(table) // max(1, len(sample)) + 50 * len(table)
         if estimate * 2 > self._budget:
             self._next = size + max(1, size // 8)
@@ -227,7 +228,7 @@ def build_join_by_key(operator: JoinByKey, run: Run, inputs: list[Stream]) -> St
             stride = max(1, _FEW * LARGEST_PIECE // max(_FEW, most))
             for start in range(0, len(piece), stride):
                 part = piece if len(piece) <= stride else piece[start : start + stride]
-                yield loop((part,), table)
+                yield loop((part,), table.get)
 
     left, calls = inputs[0].elements().parted(operator)
     right = inputs[1].elements()
