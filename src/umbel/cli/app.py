@@ -171,7 +171,8 @@ def run(
         settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
         names = table or [], attach or []
         text = read_statement(file)
-        run_sql(text, settings, *names, dialect, output=output, limit=limit, form=output_format)
+        form = output_format
+        run_sql(text, settings, *names, dialect, output=output, limit=limit, form=form, file=file)
         return
     if table or attach:
         raise typer.BadParameter("--table and --attach are for SQL")
@@ -322,7 +323,8 @@ def explain(
         if args or name is not None or every:
             raise typer.BadParameter("ARGS, --name and --all are for scripts")
         names = table or [], attach or []
-        explain_sql(read_statement(file), settings, *names, dialect, output_format, output)
+        text = read_statement(file)
+        explain_sql(text, settings, *names, dialect, output_format, output, file)
         return
     if table or attach:
         raise typer.BadParameter("--table and --attach are for SQL")

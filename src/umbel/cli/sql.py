@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from umbel.api.dataframe import DataFrame
+from umbel.api.located import written_at
 from umbel.api.sql import is_file_name
 from umbel.cli.explain import show_explanation
 from umbel.cli.run import show_plan
 from umbel.cli.sessions import CommandSession, session_kind
 from umbel.cli.settings import Settings
 from umbel.plan.errors import PlanError, SourceError
+from umbel.plan.origin import Origin
 
 
 def run_sql(
@@ -24,6 +26,7 @@ def run_sql(
     output: Path | None = None,
     limit: int | None = None,
     form: str | None = None,
+    file: Path | None = None,
 ) -> None:
     """Run a statement, and show or write what it gives.
 
@@ -36,9 +39,10 @@ def run_sql(
         output: write the result there; None shows it.
         limit: take at most so many rows.
         form: how to show it: table, csv or json; None is table.
+        file: where the statement stands; None if it was typed.
     """
     session = _session(settings, tables, attached)
-    frame = session.sql(text, dialect=dialect)
+    frame = _read(session, text, dialect, file)
     show_plan(session, frame.plan, output=output, limit=limit, form=form)
 
 
@@ -50,10 +54,17 @@ def explain_sql(
     dialect: str,
     form: str | None,
     output: Path | None,
+    file: Path | None = None,
 ) -> None:
     """Explain a statement."""
     session = _session(settings, tables, attached)
-    show_explanation(session.sql(text, dialect=dialect).explain(), form, output)
+    show_explanation(_read(session, text, dialect, file).explain(), form, output)
+
+
+def _read(session: CommandSession, text: str, dialect: str, file: Path | None) -> DataFrame:
+    # No script wrote this: a file's name stands where a line of one would.
+    with written_at(None if file is None else Origin(str(file), 1)):
+        return session.sql(text, dialect=dialect)
 
 
 def read_statement(file: Path) -> str:
@@ -101,7 +112,7 @@ def _file(session: CommandSession, path: str) -> DataFrame:
             f"cannot tell the format of {path!r}", hint="end it in .parquet, .csv, .jsonl or .arrow"
         )
     quoted = path.replace('"', '""')
-    return session.sql(f'from "{quoted}"', dialect="duckdb")
+    return _read(session, f'from "{quoted}"', "duckdb", None)
 
 
 def _pairs(given: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:
