@@ -173,7 +173,8 @@ class Relations:
             SourceError: the server does not take it, or it has columns of one name.
         """
         with self._server.questions() as cursor, translated(self._server, "the query"):
-            cursor.execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0")  # noqa: S608
+            # The binary protocol takes one statement only, whatever brackets the text closes.
+            cursor.execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0", binary=True)  # noqa: S608
             found = [(c.name, c.type_code, c._fmod) for c in cursor.description or ()]
             types = _types(cursor, [(code, modifier) for _, code, modifier in found])
         names = [name for name, _, _ in found]
@@ -228,7 +229,7 @@ class Relations:
     def estimate_query(self, query: str, schema: pa.Schema) -> TableStatistics:
         """Take what the server's own planner reckons of a query."""
         with self._server.questions() as cursor, translated(self._server, "EXPLAIN"):
-            [[plan]] = cursor.execute(f"EXPLAIN (FORMAT JSON) {query}").fetchall()
+            [[plan]] = cursor.execute(f"EXPLAIN (FORMAT JSON) {query}", binary=True).fetchall()
         found: Any = plan if isinstance(plan, list) else json.loads(plan)
         rows, width = float(found[0]["Plan"]["Plan Rows"]), float(found[0]["Plan"]["Plan Width"])
         return TableStatistics(

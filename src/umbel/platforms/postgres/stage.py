@@ -83,7 +83,8 @@ class PostgresStage:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             check_unchanged(self._platform, self._sources.read)
             found = read(connection)
-            connection.execute("COMMIT")
+            # Settings that a user's query changed go with it; the connection is used again.
+            connection.execute("ROLLBACK")
             drop(connection, tables)
             return found
 
