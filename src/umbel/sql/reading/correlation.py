@@ -1,12 +1,29 @@
-"""Pieces of unnesting: reading conditions as equalities, renaming, and looking at relations."""
+"""Pieces of unnesting: reading conditions as equalities, renaming, working per key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from umbel.plan.expressions import Call, Column, Expression, WindowCall, columns_of, substitute
+import pyarrow as pa
+
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Column,
+    Expression,
+    Literal,
+    SortKey,
+    WindowCall,
+    columns_of,
+    substitute,
+)
+from umbel.plan.types import INT64
 from umbel.sql.reading import tree
+from umbel.sql.reading.values import Columns
+
+#: Aggregates that have a value for no rows.
+_OF_NOTHING = {"len": 0, "count": 0, "n_unique": 0}
 
 
 def conjuncts(condition: Expression) -> list[Expression]:
@@ -94,3 +111,60 @@ def is_limited_to_one(relation: tree.Relation) -> bool:
     while isinstance(relation, tree.Keep | tree.Extend):
         relation = relation.input
     return isinstance(relation, tree.Slice) and relation.count is not None and relation.count <= 1
+
+
+def without_null_counts(
+    columns: Columns, group: tree.Group
+) -> tuple[tuple[tuple[str, AggregateCall], ...], tuple[tree.Named, ...]]:
+    """Rename counts, and give under their names 0 where an outer join makes them null."""
+    grouped, zeros = [], []
+    for name, aggregate in group.aggregates:
+        if aggregate.function in _OF_NOTHING:
+            inner = columns.copy_of(name)
+            grouped.append((inner, aggregate))
+            zero = Literal(_OF_NOTHING[aggregate.function], INT64)
+            zeros.append((name, Call("coalesce", (Column(inner), zero))))
+        else:
+            grouped.append((name, aggregate))
+    return tuple(grouped), tuple(zeros)
+
+
+def sliced(
+    columns: Columns, slice_: tree.Slice, relation: tree.Relation, keys: list[str]
+) -> tree.Relation:
+    """Take the first rows for each value of the keys."""
+    order: tuple[SortKey, ...] = ()
+    inner: tree.Relation = slice_.input
+    while isinstance(inner, tree.Keep):
+        inner = inner.input
+    if isinstance(inner, tree.Order):
+        order = inner.keys
+    missing = columns_of(*(key.expression for key in order)) - set(relation.columns)
+    if missing:
+        raise TypeError(f"the order of a subquery has lost {missing}")
+    number = columns.new("row", INT64, False)
+    window = WindowCall("row_number", (), tuple(Column(key) for key in keys), order)
+    numbered = tree.Windows(relation, ((number, window),))
+    bounds: list[Expression] = []
+    if slice_.offset:
+        bounds.append(Call("greater", (Column(number), Literal(slice_.offset, INT64))))
+    if slice_.count is not None:
+        last = Literal(slice_.offset + slice_.count, INT64)
+        bounds.append(Call("less_equal", (Column(number), last)))
+    kept = tree.Filter(numbered, tuple(bounds)) if bounds else numbered
+    return tree.Keep(kept, relation.columns)
+
+
+def keyed(
+    columns: Columns, relation: tree.Relation, expressions: list[Expression]
+) -> tuple[tree.Relation, tuple[str, ...]]:
+    """Make expressions columns."""
+    names, more = [], []
+    for expression in expressions:
+        if isinstance(expression, Column):
+            names.append(expression.name)
+            continue
+        name = columns.new("key", pa.null())
+        names.append(name)
+        more.append((name, expression))
+    return (tree.Extend(relation, tuple(more)) if more else relation), tuple(names)

@@ -7,6 +7,7 @@ relations until none is free, and `umbel.sql.reading.lower` makes operators of t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal as OneOf
@@ -25,7 +26,7 @@ Named = tuple[str, Expression]
 
 
 @dataclass(frozen=True, eq=False)
-class Relation:
+class Relation(ABC):
     """A bag of rows. `columns` are the names it gives, `free` those that it takes from outside."""
 
     @property
@@ -38,10 +39,10 @@ class Relation:
         """The expressions of this node, over its inputs' columns."""
         return ()
 
-    @cached_property
+    @property
+    @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
-        raise NotImplementedError(type(self).__name__)
 
     @cached_property
     def free(self) -> frozenset[str]:
