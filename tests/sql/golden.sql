@@ -377,3 +377,23 @@ select (select (select max(u.v) from u where u.i = t.i)) from t
 select i from t order by (select max(v) from u where u.i = t.i) nulls last, i, j, s limit 4
 
 select i, case when exists (select 1 from u where u.i = t.i) then (select min(v) from u where u.i = t.i) else -1 end as c from t
+
+select t.i, u.i as k, u.v, e.i as n from e, t right join u on t.i = u.i
+
+select a.i, t.i as k, u.v from u a, t right join u on t.i = u.i and t.j > 1
+
+select a.v, t.i, u.i as k from u a, t full join u on t.i = u.i
+
+select a.v, t.j, b.v as w from u a, t join u b on t.i = b.i right join u c on c.i = b.i where a.i = t.i or t.i is null
+
+select a.i as first, t.i, j, u.v from u a, t natural join u
+
+select a.i as first, k.v, k.j from u a, (select i as x, v from u) b natural join (select i as x, j, y as v from t) k
+
+select a.v, b.j, c.v as w from u a, t b natural right join u c where a.i is not null
+
+select a.v, b.i, c.i as k, d.i as l from u a, t b left join u c on b.i = c.i right join u d on d.i = c.i
+
+select x.k, t.i from u a, unnest([a.i, 7]) x(k) right join t on t.i = x.k
+
+select t.j, u.v, a.v as w from u a, t join u using (i)

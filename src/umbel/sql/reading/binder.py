@@ -137,10 +137,9 @@ class Binder:
         while level is not None:
             found = level.find(qualifier, name)
             if len(found) > 1:
-                several = [item for item in found if isinstance(item, str)]
                 raise self.error(
                     node,
-                    f"column {name.text!r} is ambiguous: {len(several)} tables have it",
+                    f"column {name.text!r} is ambiguous: {len(found)} tables have it",
                     hint="qualify it by its table's name or alias",
                 )
             if found:

@@ -12,8 +12,8 @@ from umbel.plan.expressions import Column, Literal, SortKey, WindowCall
 from umbel.plan.types import INT64, is_integer
 from umbel.sql.reading import tree
 from umbel.sql.reading.binder import Binder, Query
-from umbel.sql.reading.from_items import values_query
 from umbel.sql.reading.names import Item, Scope, matching, name_of
+from umbel.sql.reading.rows import values_query
 from umbel.sql.reading.select import Select
 from umbel.sql.reading.syntax import Syntax, UnreadError, reading
 from umbel.sql.reading.values import Value, cast
