@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -24,8 +23,7 @@ WRITING = [
     "select 1 as a; delete from victims",
     "values (1); delete from victims",
     "select 1 as a) as q; delete from victims; select * from (select 1 as a",
-    "select 1 as a) as q; commit; begin read write; delete from victims; commit; "
-    "select * from (select 1 as a",
+    "select 1) q; commit; begin read write; delete from victims; commit; select * from (select 1",
     "select 1 as a) as q; drop table victims --",
     "select set_config('transaction_read_only', 'off', true) as a",
     "select nextval('numbers') as a",

@@ -397,3 +397,15 @@ select a.v, b.i, c.i as k, d.i as l from u a, t b left join u c on b.i = c.i rig
 select x.k, t.i from u a, unnest([a.i, 7]) x(k) right join t on t.i = x.k
 
 select t.j, u.v, a.v as w from u a, t join u using (i)
+
+select i, unnest([i, 7]) as k from t
+
+select unnest([i, j]) as a, unnest(['x']) as b, s from t where i > 1
+
+select distinct unnest([i, j]) as k from t order by k desc nulls last limit 2
+
+select i, unnest([j]) as k, row_number() over (order by i, j) as n from t where i is not null and j is not null
+
+select i, k, n from t, unnest([i, j]) with ordinality as q(k, n)
+
+select sum(k) as total from (select unnest([i, j]) as k from t)

@@ -24,6 +24,7 @@ from umbel.sql.reading import tree
 from umbel.sql.reading.binder import Binder, Query
 from umbel.sql.reading.connecting import connected, factored
 from umbel.sql.reading.correlation import conjuncts
+from umbel.sql.reading.errors import SqlError
 from umbel.sql.reading.from_items import bind_from
 from umbel.sql.reading.grouping import Grouping, grouping_sets
 from umbel.sql.reading.lower import one_row
@@ -31,6 +32,7 @@ from umbel.sql.reading.names import Item, Scope, matching, name_of
 from umbel.sql.reading.subqueries import Sub, attach, has_subquery, restricted
 from umbel.sql.reading.syntax import Syntax, reading
 from umbel.sql.reading.typed import type_of
+from umbel.sql.reading.unfolding import list_value, new_item, unfold
 from umbel.sql.reading.values import Value, boolean
 
 
@@ -51,6 +53,8 @@ class Select:
     syntax: Syntax
     scope: Scope
     outputs: list[Output] = field(default_factory=list)
+    lists: list[Value] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
 
     def bind(self) -> Query:
         """Bind the SELECT.
@@ -86,6 +90,8 @@ class Select:
         relation = self._windows(relation)
         if self.qualify is not None:
             relation = restricted(binder.columns, relation, conjuncts(self.qualify))
+        if self.lists:
+            relation = unfold(binder.columns, relation, self.lists, self.items)
         return self._result(relation, distinct=distinct)
 
     # Reading the clauses
@@ -132,12 +138,45 @@ class Select:
                 inner, name = syntax["this"], syntax["alias"].name
         if isinstance(node, exp.Aliases):
             raise binder.error(node, "one column cannot have several aliases")
+        if isinstance(inner, exp.Explode | exp.Unnest):
+            value = self._items(inner)
+            self.outputs.append(Output(name or "unnest", value, inner))
+            return
         scope.resolving.add(name)
         try:
             value = binder.value(inner, scope)
         finally:
             scope.resolving.discard(name)
         self.outputs.append(Output(name or self._own_name(inner, value), value, inner))
+
+    def _items(self, node: exp.Expr) -> Value:
+        """Bind UNNEST(list) in the SELECT list, whose rows are made when all else is done."""
+        with reading(node) as syntax:
+            nodes = (
+                [syntax["this"]] if isinstance(node, exp.Explode) else syntax.many("expressions")
+            )
+            if len(nodes) != 1 or syntax.many("expressions")[1:]:
+                raise self.binder.error(
+                    node,
+                    "UNNEST takes one list in the SELECT list",
+                    hint="FROM unnest(a, b) takes several side by side",
+                )
+        try:
+            value = list_value(self.binder, nodes[0], self.scope)
+        except SqlError:
+            raise
+        except PlanError as error:
+            raise self.binder.error(node, error.message, hint=error.hint) from None
+        if any(isinstance(i, AggregateCall | WindowCall | Sub) for i in walk(value.node)):
+            raise self.binder.error(
+                node,
+                "UNNEST in the SELECT list takes no aggregate, window function or subquery",
+                hint="compute the list in a derived table: FROM (SELECT ...) t, unnest(t.items)",
+            )
+        item = new_item(self.binder.columns, value)
+        self.lists.append(value)
+        self.items.append(item)
+        return self.binder.columns.value(item)
 
     def _own_name(self, node: exp.Expr, value: Value) -> str:
         """Name a column that has no alias: as its table spells it, else by its text."""
@@ -249,6 +288,11 @@ class Select:
         sets = grouping_sets(self, group)
         if sets is None and having is None and not any(map(_aggregates, everything)):
             return relation
+        if self.lists:
+            raise PlanError(
+                "UNNEST in the SELECT list and grouping do not go together",
+                hint="group in a derived table, and unnest its lists",
+            )
         grouping = Grouping(self.binder, self.scope, sets)
         relation = grouping.relation(relation, everything)
 

@@ -210,15 +210,22 @@ class Unnesting:
 
 
 def _unfolded(join: tree.Join) -> tree.Relation | None:
-    """Unfold a list of the left side's rows in place, which UNNEST(column) beside it means."""
+    """Unfold lists of the left side's rows in place, which UNNEST(column) beside it means."""
+    if join.how != "inner" and (join.how != "left" or join.conditions):
+        return None
     match join.right:
-        case tree.Keep(
-            tree.Unfold(tree.Extend(tree.Leaf(Values() as one), items), column, _), names
-        ) if one.table.num_rows == 1:
-            if join.how != "inner" and (join.how != "left" or join.conditions):
-                return None
-            extended = tree.Extend(join.left, items)
-            made = tree.Unfold(extended, column, outer=join.how == "left")
-            kept = tree.Keep(made, (*join.left.columns, *names))
-            return tree.Filter(kept, join.conditions) if join.conditions else kept
-    return None
+        case tree.Keep(tree.Unfold() as unfold, names):
+            made: tuple[tree.Named, ...] = ()
+        case tree.Keep(tree.Extend(tree.Unfold() as unfold, made), names):
+            pass
+        case _:
+            return None
+    match unfold.input:
+        case tree.Extend(tree.Leaf(Values() as one), items) if one.table.num_rows == 1:
+            below = tree.Extend(join.left, items)
+        case _:
+            return None
+    rows: tree.Relation = tree.Unfold(below, unfold.column, outer=join.how == "left")
+    rows = tree.Extend(rows, made) if made else rows
+    kept = tree.Keep(rows, (*join.left.columns, *names))
+    return tree.Filter(kept, join.conditions) if join.conditions else kept
