@@ -161,13 +161,14 @@ with open(os.path.join(folder, "users"), "w") as lock:
 
 def _guard(folder: Path) -> None:
     pid = (folder / "data" / "postmaster.pid").read_text().split()[0]
-    subprocess.Popen(
+    guard = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _GUARD, folder, pid],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    guard.returncode = 0  # it outlives this process on purpose, so nobody shall warn that it runs
 
 
 def _start(folder: Path) -> None:
