@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -14,7 +17,7 @@ from umbel.api.session import Session
 from umbel.catalog.address import Address
 from umbel.catalog.namespace import TableEntry, unknown_table
 from umbel.catalog.statistics import ColumnStatistics, Interval, TableStatistics
-from umbel.plan.errors import PlacementError, PlanError, RunError, UnknownNameError
+from umbel.plan.errors import PlacementError, PlanError, RunError, SourceError, UnknownNameError
 from umbel.plan.operators import Operator, Placeholder, Scan, Write
 from umbel.plan.sinks import RelationSink, Sink
 from umbel.plan.sources import AttachedSource, QuerySource, RelationSource
@@ -224,6 +227,26 @@ def test_what_cannot_be_attached_is_said(session):
     with pytest.raises(UnknownNameError, match="mode of writing"):
         session.from_dict({"a": [1]}).write_table("warehouse.x", mode="upsert")
     assert list(session.catalog) == ["warehouse"]
+
+
+def test_a_database_file_is_known_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("one.data") as one:
+        one.execute("CREATE TABLE t (a INTEGER)")
+    with duckdb.connect("two.data") as two:
+        two.execute("CREATE TABLE u AS SELECT 1 AS a")
+    session = Session()
+    session.catalog.attach("one", "one.data")
+    session.catalog.attach("two", Path("two.data"))
+    assert session.table("one.t").count() == 0
+    assert session.table("two.u").collect().to_pydict() == {"a": [1]}
+
+
+def test_what_is_no_database_file_is_said(tmp_path):
+    for name, content in (("a.csv", "a,b\n1,2\n"), ("empty.db", "")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(SourceError, match="is no file of a database"):
+            Session().catalog.attach("x", tmp_path / name)
 
 
 def test_a_missing_engine_says_how_to_install_it():

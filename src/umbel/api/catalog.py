@@ -21,7 +21,7 @@ from umbel.catalog.namespace import (
     openers,
 )
 from umbel.catalog.statistics import TableStatistics
-from umbel.plan.errors import PlacementError, PlanError, UnknownNameError
+from umbel.plan.errors import PlacementError, PlanError, SourceError, UnknownNameError
 from umbel.plan.sinks import Sink
 from umbel.plan.sources import Source, dotted, split_name
 from umbel.plan.types import type_name
@@ -130,19 +130,18 @@ class Catalog:
 
         Args:
             name: the name, which tables carry before a dot.
-            url: where it is: scheme://user@host:port/path, or the path of a folder. A password in
-                it is split off at once and never shown.
+            url: where it is: scheme://user@host:port/path, or the path of a folder or of a
+                database's file. A password in it is split off at once and never shown.
             options: further parts of the address. Secrets are references: `password="env:NAME"`
                 reads a variable of the environment, `password="file:/path"` a file.
 
         Raises:
             PlacementError: the name is taken, or the engine is not installed.
             UnknownNameError: nothing that is installed takes such URLs.
+            SourceError: the file is no database that is known.
         """
         self._check_name(name)
-        url = os.fspath(url)
-        if "://" not in url and (os.sep in url or Path(url).is_dir()):
-            url = "file://" + quote(str(Path(url).expanduser().absolute()))
+        url = self._url(os.fspath(url))
         address = Address.of(url, options)
         known = openers()
         if address.scheme in self._platforms.schemes:
@@ -157,6 +156,22 @@ class Catalog:
             hints = [why for engine, why in self._platforms.missing.items() if engine]
             error = UnknownNameError("scheme of a URL", address.scheme, schemes)
             raise PlanError(error.message, hint="; ".join([error.hint, *hints]))
+
+    def _url(self, given: str) -> str:
+        """Make a URL of a path; what is a URL stays as it is."""
+        path = Path(given).expanduser()
+        if "://" in given or not (os.sep in given or path.exists()):
+            return given
+        scheme: str | None = "file"
+        if path.is_file():
+            scheme = self._platforms.scheme_of(path)
+            if scheme is None:
+                raise SourceError(
+                    f"{given} is no file of a database that is known here",
+                    hint="read a file of data by session.read_csv, read_parquet, …; "
+                    "attach the folder to have each of its files as a table",
+                )
+        return f"{scheme}://{quote(str(path.absolute()))}"
 
     def add(self, namespace: Namespace) -> None:
         """Attach a namespace that is made already."""

@@ -222,12 +222,15 @@ class Engine:
         schemes: the URL schemes that the engine takes.
         attach: makes a platform of a name at an address.
         check: raises `MissingEngineError` if the engine is not installed.
+        signature: a place in a file and the bytes there by which the engine's files, whose URLs
+            have the first scheme, are known; None if it has no files.
     """
 
     make: Callable[[str], Platform] | None = None
     schemes: Sequence[str] = ()
     attach: Callable[[str, Address], Platform] | None = None
     check: Callable[[], None] = lambda: None
+    signature: tuple[int, bytes] | None = None
 
 
 class MissingEngineError(Exception):

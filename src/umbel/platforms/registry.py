@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from umbel.catalog.address import Address
 from umbel.catalog.statistics import TableStatistics
 from umbel.catalog.statistics import statistics as source_statistics
-from umbel.plan.errors import PlacementError, PlanError, UnknownNameError
+from umbel.plan.errors import PlacementError, PlanError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, Source
 from umbel.platforms.base import Conversion, Engine, MissingEngineError, Platform, TableStore
 from umbel.platforms.calibrated import Calibration, read_calibration
@@ -107,6 +108,24 @@ class Registry:
     def schemes(self) -> Mapping[str, str]:
         """The URL schemes that can be attached, each with the engine that takes it."""
         return {scheme: name for name, e in self.engines.items() for scheme in e.schemes}
+
+    def scheme_of(self, file: Path) -> str | None:
+        """Find out by its first bytes which engine's file this is; None if no engine's.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        try:
+            with file.open("rb") as stream:
+                head = stream.read(64)
+        except OSError as error:
+            raise SourceError(f"cannot read {file}: {error.strerror}") from None
+        for engine in self.engines.values():
+            if engine.signature is not None:
+                start, mark = engine.signature
+                if head[start : start + len(mark)] == mark:
+                    return engine.schemes[0]
+        return None
 
     def attach(self, name: str, url: str, **options: Any) -> Platform:
         """Add a platform at a URL, by the engine that takes the URL's scheme.

@@ -48,4 +48,6 @@ def attach(name: str, address: Address) -> DuckDBFile:
     return DuckDBFile(name, address)
 
 
-ENGINE = Engine(make=engine, schemes=("duckdb",), attach=attach, check=check)
+ENGINE = Engine(
+    make=engine, schemes=("duckdb",), attach=attach, check=check, signature=(8, b"DUCK")
+)

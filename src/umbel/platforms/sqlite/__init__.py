@@ -26,4 +26,4 @@ def attach(name: str, address: Address) -> SQLitePlatform:
     return SQLitePlatform(name, address)
 
 
-engine = Engine(schemes=("sqlite",), attach=attach)
+engine = Engine(schemes=("sqlite",), attach=attach, signature=(0, b"SQLite format 3\0"))
