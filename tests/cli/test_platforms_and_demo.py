@@ -34,6 +34,18 @@ def test_the_table_has_a_line_for_each_platform(umbel: Run):
     assert [row.split()[0] for row in rows] == ["duckdb", "polars", "python"]
 
 
+def test_what_is_attached_is_a_platform_too(umbel: Run, folder: Path):
+    # Neither file is opened: there is none.
+    (folder / "umbel.toml").write_text(
+        '[catalog.shop]\nurl = "sqlite:///shop.db"\n[catalog.old]\nurl = "sqlite:///old.db"\n'
+    )
+    done = umbel("platforms", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {row["name"]: (row["engine"], row["state"]) for row in json.loads(done.stdout)}
+    assert found["shop"] == found["old"] == ("sqlite", "attached")
+    assert found["python"] == ("python", "here")
+
+
 def test_a_missing_engine_says_how_to_install_it():
     registry = Registry(missing={"spark": "Spark is not installed: pip install 'umbel[spark]'"})
     [row] = describe_platforms(registry)

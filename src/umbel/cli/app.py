@@ -340,11 +340,14 @@ def explain(
 
 def platforms(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration to go by.")
+    ] = None,
 ) -> None:
     """List the platforms that can run something here, and those that are missing."""
     from umbel.cli.platforms import show_platforms
 
-    show_platforms(as_json=as_json)
+    show_platforms(as_json=as_json, config=config)
 
 
 def tables(

@@ -127,6 +127,8 @@ Examples:
 
 PLATFORMS = """List the platforms that can run something here, and those that are missing.
 
+Databases that umbel.toml attaches are platforms too; nothing is connected to.
+
 \b
 Examples:
   umbel platforms

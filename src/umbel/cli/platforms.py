@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.api.config import find_config, read_config
+from umbel.api.session import Session
 from umbel.cli.results import print_laid
 from umbel.plan.operators import Scan
 from umbel.plan.shapes import SOURCES
@@ -16,9 +19,18 @@ from umbel.platforms.base import Platform
 from umbel.platforms.registry import Registry
 
 
-def show_platforms(*, as_json: bool) -> None:
-    """Print the platforms as a table, or as JSON."""
-    found = describe_platforms(Registry.discover())
+def show_platforms(*, as_json: bool, config: Path | None = None) -> None:
+    """Print the platforms as a table, or as JSON; those that a configuration attaches too.
+
+    Args:
+        as_json: print JSON.
+        config: the configuration; None looks where sessions look. Nothing is connected to.
+    """
+    session = Session(progress=False)
+    configured = find_config(config)
+    if configured is not None:
+        read_config(configured).attach_to(session)
+    found = describe_platforms(session.platforms())
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -28,7 +40,8 @@ def show_platforms(*, as_json: bool) -> None:
 def describe_platforms(registry: Registry) -> list[dict[str, Any]]:
     """Describe the platforms that are here, then the engines that are missing.
 
-    `takes` and `gives` are the channels in which data comes and goes between stages.
+    `takes` and `gives` are the channels in which data comes and goes between stages. Of an engine
+    that is attached as often as one likes, each instance is a platform of its own.
 
     >>> first = describe_platforms(Registry.discover())[0]
     >>> first["name"], first["state"]
@@ -39,7 +52,7 @@ def describe_platforms(registry: Registry) -> list[dict[str, Any]]:
             "name": platform.name,
             "engine": platform.engine,
             "version": platform.version,
-            "state": "here",
+            "state": "attached" if platform.name in registry.attached else "here",
             "install": "",
             "started": platform.started(),
             "files": list(_formats(platform)),

@@ -63,6 +63,7 @@ class Estimate:
         words: mean number of words in a value, for text.
         vocabulary: number of different words in all values, for text.
         measured: the rows were counted by an earlier run.
+        by: the platform that reckoned the rows, if it is not our estimate.
         source_rows: rows of the source whose columns these are, before any were taken away; None
             if they come from several sources, or are computed.
     """
@@ -73,6 +74,7 @@ class Estimate:
     words: float | None = None
     vocabulary: float | None = None
     measured: bool = False
+    by: str = ""
     source_rows: float | None = None
 
     @cached_property
@@ -212,8 +214,15 @@ class Estimator:
         self.measured = measured or {}
         self.known = known
         self._placeholders = placeholders or {}
+        self._told: dict[str, tuple[str, Interval]] = {}
         self._known: dict[int, Estimate] = {}
         self._alive: list[ops.Operator] = []
+
+    def tell(self, rows: Mapping[str, tuple[str, Interval]]) -> None:
+        """Take the word of platforms, for operators by digest; counted rows still win."""
+        self._told.update(rows)
+        self._known.clear()
+        self._alive.clear()
 
     def __call__(self, operator: ops.Operator) -> Estimate:
         """Estimate an operator's output."""
@@ -229,11 +238,14 @@ class Estimator:
     def _add(self, operator: ops.Operator) -> Estimate:
         """Estimate an operator whose inputs are known."""
         estimate = self._estimate(operator)
-        counted = self.measured.get(operator.digest) if self.measured else None
-        if counted is not None and not estimate.rows.exact:
-            estimate = replace(estimate, rows=exactly(counted), measured=True)
-        elif estimate.measured:  # that was said of an input
-            estimate = replace(estimate, measured=False)
+        if estimate.measured or estimate.by:  # that was said of an input
+            estimate = replace(estimate, measured=False, by="")
+        if (self.measured or self._told) and not estimate.rows.exact:
+            counted, told = self.measured.get(operator.digest), self._told.get(operator.digest)
+            if counted is not None:
+                estimate = replace(estimate, rows=exactly(counted), measured=True)
+            elif told is not None:
+                estimate = replace(estimate, rows=told[1], by=told[0])
         self._known[id(operator)] = estimate
         self._alive.append(operator)  # keeps the identity from being used again
         return estimate

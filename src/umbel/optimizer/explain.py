@@ -19,7 +19,9 @@ from umbel.optimizer.facts import Facts
 from umbel.optimizer.planner import optimize, started
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.errors import PlacementError, UmbelError
-from umbel.plan.operators import Functional, Operator, topological
+from umbel.plan.operators import Functional, Loop, Operator, Scan, Write, topological
+from umbel.plan.sinks import RelationSink
+from umbel.plan.sources import AttachedSource
 from umbel.platforms.registry import Registry
 
 
@@ -178,14 +180,15 @@ def explain(
 
     up = started(platforms)
     chosen = optimize(root, platforms, budget=budget, up=up, measured=measured)
-    rewrite(root, lifting=chosen.lifted, observer=observe, facts=Facts(known=platforms.statistics))
+    facts = Facts.of(platforms, measured)
+    rewrite(root, lifting=chosen.lifted, observer=observe, facts=facts)
     starts = {p.name: platforms.costs(p).start for p in platforms if p.name not in up}
-    facts = _Facts(up, measured or {}, starts)
-    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, facts)), tuple(rules))
+    start = _Start(up, measured or {}, starts)
+    return Explanation(chosen, tuple(_alternatives(root, chosen, platforms, start)), tuple(rules))
 
 
 @dataclass(frozen=True)
-class _Facts:
+class _Start:
     """What all plans that are compared start from.
 
     Attributes:
@@ -200,70 +203,86 @@ class _Facts:
 
 
 def _alternatives(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, facts: _Facts
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, start: _Start
 ) -> list[Alternative]:
-    """Plan again on each single platform, and without each platform that was chosen."""
+    """Plan again on each single platform, and without each platform that was chosen.
+
+    Platforms in which the plan's tables lie take part in all of them.
+    """
     names = [platform.name for platform in platforms]
     used = [name for name in chosen.platforms if name != DRIVER]
-    tries: set[tuple[str, ...]] = {(name,) for name in names}
-    tries |= {tuple(n for n in names if n != without) for without in used}
+    holding = {name for name in _holding(root) if name in platforms}
+    tries: set[tuple[str, ...]] = {tuple(sorted({name} | holding)) for name in names}
+    tries |= {tuple(n for n in names if n != without) for without in used if without not in holding}
     found = []
     for names_tried in sorted(tries):
         if not names_tried or (set(used) <= set(names_tried) and len(names_tried) > 1):
             continue
         if set(names_tried) == set(used):
             continue
-        found.append(_alternative(root, chosen, platforms.only(*names_tried), facts))
-    other = _other_form(root, chosen, platforms, facts)
+        found.append(_alternative(root, chosen, platforms.only(*names_tried), start))
+    other = _other_form(root, chosen, platforms, start)
     if other is not None:
-        found.append(_compared(other, chosen, (), facts, lifted=other.lifted))
+        found.append(_compared(other, chosen, (), start, lifted=other.lifted))
     return sorted(found, key=lambda a: (a.seconds is None, a.seconds or 0.0, a.platforms))
 
 
+def _holding(root: Operator) -> Iterator[str]:
+    """The platforms that hold what a plan reads or writes, in the bodies of loops too."""
+    for operator in topological(root):
+        match operator:
+            case (
+                Scan(source=AttachedSource(platform=name)) | Write(sink=RelationSink(platform=name))
+            ):
+                yield name
+            case Loop():
+                yield from _holding(operator.body)
+
+
 def _alternative(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, facts: _Facts
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, start: _Start
 ) -> Alternative:
     names = tuple(platform.name for platform in platforms)
     try:
-        plan = optimize(root, platforms, up=facts.up, measured=facts.measured)
+        plan = optimize(root, platforms, up=start.up, measured=start.measured)
     except PlacementError as error:
         return Alternative(names, None, _shorten(f"{error.message}; {error.hint}"))
     except UmbelError as error:
         return Alternative(names, None, _shorten(error.message))
-    return _compared(plan, chosen, names, facts)
+    return _compared(plan, chosen, names, start)
 
 
 def _compared(
     plan: ExecutionPlan,
     chosen: ExecutionPlan,
     names: tuple[str, ...],
-    facts: _Facts,
+    start: _Start,
     *,
     lifted: bool | None = None,
 ) -> Alternative:
     ratio = plan.cost.seconds / max(chosen.cost.seconds, 1e-9)
-    reason = f"{ratio:.2f}× the estimate; {_parts(plan, facts)}"
+    reason = f"{ratio:.2f}× the estimate; {_parts(plan, start)}"
     return Alternative(names, plan.cost.seconds, reason, lifted, plan.cost.dollars, plan.all_moved)
 
 
 def _other_form(
-    root: Operator, chosen: ExecutionPlan, platforms: Registry, facts: _Facts
+    root: Operator, chosen: ExecutionPlan, platforms: Registry, start: _Start
 ) -> ExecutionPlan | None:
     """The plan with functions as expressions where they were left, or the other way round."""
     if not any(isinstance(operator, Functional) for operator in topological(root)):
         return None
     try:
         other = optimize(
-            root, platforms, lifting=not chosen.lifted, up=facts.up, measured=facts.measured
+            root, platforms, lifting=not chosen.lifted, up=start.up, measured=start.measured
         )
     except PlacementError:  # a pinned engine runs only one of the two
         return None
     return other if other.lifted is not chosen.lifted else None
 
 
-def _parts(plan: ExecutionPlan, facts: _Facts) -> str:
+def _parts(plan: ExecutionPlan, start: _Start) -> str:
     """The dearest part of a plan that lost."""
-    starts = sum(facts.starts.get(name, 0.0) for name in plan.platforms)
+    starts = sum(start.starts.get(name, 0.0) for name in plan.platforms)
     dearest = max((o for s in plan.stages for o in s.operators), key=lambda o: o.cost.seconds)
     start = f"starting engines {_seconds(starts)}, " if starts else ""
     return f"{start}{dearest.operator.name} {_seconds(dearest.cost.seconds)}"
@@ -325,7 +344,8 @@ def _stage_lines(plan: ExecutionPlan, stage: PlannedStage, depth: int) -> Iterat
         between = (
             f"{rows.low:,.0f}" if rows.low == rows.high else f"{rows.low:,.0f}…{rows.high:,.0f}"
         )
-        counted = ", measured" if planned.estimate.measured else ""
+        by = planned.estimate.by
+        counted = ", measured" if planned.estimate.measured else f", says {by}" if by else ""
         detail = _shorten(operator.describe(), 70)
         line = f"  ({operator.origin.line})" if operator.origin is not None else ""
         yield f"{pad}  {operator.name:<13} {detail:<72} {between:>20} rows{counted}{line}"

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.cardinality import Estimate, Estimator
+from umbel.optimizer.probes import Probes
 from umbel.plan.sources import Source
+from umbel.platforms.registry import Registry
 
 
 class Facts:
@@ -20,6 +22,7 @@ class Facts:
     Attributes:
         bounds: what is known for sure of columns.
         estimate: reckons the rows of operators.
+        probes: asks databases for their estimates.
 
     Args:
         measured: rows that earlier runs counted, by the operator's digest.
@@ -36,6 +39,14 @@ class Facts:
         self._told: dict[int, tuple[Source, TableStatistics]] = {}
         self.bounds = Bounds(self.statistics)
         self.estimate = Estimator(self._measured, None, self.statistics)
+        self.probes = Probes(Registry())
+
+    @classmethod
+    def of(cls, platforms: Registry, measured: Mapping[str, float] | None = None) -> Facts:
+        """What can be found out with the help of some platforms."""
+        facts = cls(measured, platforms.statistics)
+        facts.probes = Probes(platforms)
+        return facts
 
     def statistics(self, source: Source) -> TableStatistics:
         """What is known of a source."""

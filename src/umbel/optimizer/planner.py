@@ -64,7 +64,7 @@ def optimize(
         PlacementError: no platform can run some operator, a pinned one cannot, or no plan fits
             the budget.
     """
-    facts = Facts(measured, platforms.statistics)
+    facts = Facts.of(platforms, measured)
     planner = Planner(platforms, budget=budget, facts=facts, up=up)
     as_written: ExecutionPlan | None = None
     rewritten = rewrite(root, lifting=lifting is not False, observer=observer, facts=facts)
@@ -128,7 +128,7 @@ class Planner:
         self._up = started(platforms) if up is None else up
         self._platforms = platforms
         self._budget = budget
-        self._facts = Facts(known=platforms.statistics) if facts is None else facts
+        self._facts = Facts.of(platforms) if facts is None else facts
         self._candidates = Candidates(platforms)
         self._graph = ChannelGraph(platforms.conversions)
 
@@ -144,6 +144,7 @@ class Planner:
         Raises:
             PlacementError: it cannot be placed, or not within the budget.
         """
+        self._facts.probes.at_borders(root, self._facts.estimate)
         root, best, grouped = self._grouped_early(root, wanted)
         tried = reductions(root, self._facts.estimate)
         chosen: list[Reduction] = []

@@ -208,7 +208,11 @@ class Estimates(Protocol):
     """A platform whose engine estimates results better than the optimizer can from outside."""
 
     def estimate(self, operator: Operator) -> Interval | None:
-        """Reckon the rows of an operator whose whole input lies in the platform; None if unsure."""
+        """Reckon the rows of an operator whose whole input lies in the platform; None if unsure.
+
+        Asked while a plan is made, so it starts no engine, takes some tenths of a second at most,
+        and raises an `UmbelError` rather than wait longer.
+        """
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import time
 from decimal import Decimal
 
+import psycopg
 import pyarrow as pa
 import pytest
 
 import umbel as ub
 from umbel import col
-from umbel.plan.errors import RunError, SourceError
+from umbel.plan.errors import RunError, SourceError, UmbelError
 
 ORDERS = (
     """CREATE TABLE orders AS SELECT i AS id, i % 7 AS customer, (i * 1.25)::numeric(10,2) AS total,
@@ -118,6 +120,32 @@ def test_the_server_estimates_an_operator(session, orders):
     assert few is not None
     assert few.low <= 9 <= few.high
     assert platform.estimate(session.from_dict({"a": [1]}).plan) is None
+
+
+def test_an_estimate_does_not_wait_for_a_lock(session, orders, database):
+    platform = session.platforms()["warehouse"]
+    few = orders.filter(col("id") < 10)
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        start = time.monotonic()
+        with pytest.raises(UmbelError, match="EXPLAIN"):
+            platform.estimate(few.plan)
+        assert time.monotonic() - start < 5
+    assert platform.estimate(few.plan) is not None
+
+
+def test_plans_go_by_the_server_s_estimate(session, orders, execute):
+    execute(
+        "INSERT INTO orders SELECT i, i % 7, 1, now(), 'note ' || i FROM generate_series(1, 50000) i",
+        "ANALYZE orders",
+    )
+    words = session.from_dict({"n": list(range(7)), "word": ["a"] * 7})
+    some = (
+        session.table("warehouse.orders")
+        .filter(col("note").str.starts_with("x"))
+        .join(words, left_on="customer", right_on="n")
+    )
+    assert "says warehouse" in str(some.explain())
 
 
 # --- writing ----------------------------------------------------------------------------------

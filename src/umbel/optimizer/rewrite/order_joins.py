@@ -59,7 +59,9 @@ def order_joins(
     trees = _trees(root)
     if not trees:
         return root
-    estimator = (facts or Facts()).estimate
+    facts = Facts() if facts is None else facts
+    estimator = facts.estimate
+    facts.probes.about((leaf for tree in trees.values() for leaf in tree.leaves), estimator)
     new: dict[int, ops.Operator] = {}
     for operator in ops.topological(root):
         ordered = None

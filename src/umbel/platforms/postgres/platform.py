@@ -67,6 +67,8 @@ _COMPILED = (
 _NAME_BYTES = 63
 #: Seconds for which statistics are taken as they were.
 _FRESH = 10.0
+#: Milliseconds that an estimate may take, waiting for locks included.
+_PATIENCE = 100
 
 
 class PostgresPlatform:
@@ -156,6 +158,8 @@ class PostgresPlatform:
 
     def estimate(self, operator: Operator) -> Interval | None:
         """Ask the server's planner for the rows of an operator over its own tables."""
+        if not self.server.connected:
+            return None
         leaves = [op for op in topological(operator) if not op.inputs]
         own = all(isinstance(leaf, Scan | Values) for leaf in leaves)
         if not own or any(self.refuse(op) is not None for op in topological(operator)):
@@ -167,7 +171,7 @@ class PostgresPlatform:
         text = statement(operator, sources)
         if sources.staged or not sources.read:
             return None
-        return self._relations.estimate_query(text, operator.schema).rows
+        return self._relations.estimate_query(text, operator.schema, _PATIENCE).rows
 
     # --- namespace ------------------------------------------------------------------------------
 

@@ -226,9 +226,26 @@ class Relations:
         rows_interval = Interval(reckoned / spread, reckoned * spread, 0.9 if tuples >= 0 else 0.5)
         return TableStatistics(rows_interval, int(total), sum(widths), columns)
 
-    def estimate_query(self, query: str, schema: pa.Schema) -> TableStatistics:
-        """Take what the server's own planner reckons of a query."""
-        with self._server.questions() as cursor, translated(self._server, "EXPLAIN"):
+    def estimate_query(
+        self, query: str, schema: pa.Schema, milliseconds: int = 0
+    ) -> TableStatistics:
+        """Take what the server's own planner reckons of a query.
+
+        Args:
+            query: it.
+            schema: its columns.
+            milliseconds: how long it may take, waiting for locks included; 0 for no limit.
+
+        Raises:
+            RunError: it takes longer.
+        """
+        with (
+            self._server.questions() as cursor,
+            translated(self._server, "EXPLAIN"),
+            cursor.connection.transaction(),
+        ):
+            if milliseconds:
+                cursor.execute(f"SET LOCAL statement_timeout = {milliseconds:d}")
             [[plan]] = cursor.execute(f"EXPLAIN (FORMAT JSON) {query}", binary=True).fetchall()
         found: Any = plan if isinstance(plan, list) else json.loads(plan)
         rows, width = float(found[0]["Plan"]["Plan Rows"]), float(found[0]["Plan"]["Plan Width"])
