@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
-from umbel.plan.expressions import Expression
+from umbel.plan.expressions import Column, Expression
 from umbel.plan.safety import Range, cannot_fail, examine
 from umbel.plan.sources import MemorySource, ParquetSource, Source
 from umbel.plan.types import is_decimal, is_integer
@@ -34,7 +34,8 @@ class Bounds:
     def __init__(self, known: Callable[[Source], TableStatistics] = statistics) -> None:
         self._statistics = known
         self._known: dict[tuple[int, str], Range | None] = {}
-        self._alive: list[ops.Operator] = []  # so that no identity is used again
+        self._safe: dict[tuple[int, ...], bool] = {}
+        self._alive: list[object] = []  # so that no identity is used again
 
     def cannot_fail(self, expression: Expression, *inputs: ops.Operator) -> bool:
         """Whether an expression over the columns of some operators has a value for every row.
@@ -44,11 +45,17 @@ class Bounds:
         >>> Bounds().cannot_fail(Call("add", (Column("a"), Literal(1, pa.int64()))), values)
         True
         """
-        if len(inputs) == 1:
-            schema = inputs[0].schema
-        else:
-            schema = pa.schema([field for operator in inputs for field in operator.schema])
-        return cannot_fail(expression, schema, _Columns(self, inputs))
+        if isinstance(expression, Column):
+            return True
+        key = (id(expression), *map(id, inputs))
+        if key not in self._safe:
+            if len(inputs) == 1:
+                schema = inputs[0].schema
+            else:
+                schema = pa.schema([field for operator in inputs for field in operator.schema])
+            self._alive.extend((expression, *inputs))
+            self._safe[key] = cannot_fail(expression, schema, _Columns(self, inputs))
+        return self._safe[key]
 
     def of(self, operator: ops.Operator, name: str, depth: int = 0) -> Range | None:
         """Give the bounds of a column; None if nothing but its type is known."""

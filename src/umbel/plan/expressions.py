@@ -268,19 +268,22 @@ def walk(expression: Expression) -> Iterator[Expression]:
         stack.extend(reversed(node.children))
 
 
+#: Nodes of a level beyond which those that stand in it several times are looked for.
+_WIDE = 32
+
+
 def depth(expression: Expression) -> int:
     """Count the expressions on the longest path inside an expression, itself included.
 
     >>> depth(Call("add", (Column("a"), Call("abs", (Column("b"),)))))
     3
     """
-    if not expression.children:
-        return 1
     deepest, level = 0, [expression]
     while level:
         deepest += 1
-        # A node that stands in several places of a level counts once.
-        level = list({id(child): child for node in level for child in node.children}.values())
+        level = [child for node in level for child in node.children]
+        if len(level) > _WIDE:  # a node that stands in several places of a level counts once
+            level = list({id(child): child for child in level}.values())
     return deepest
 
 
