@@ -284,8 +284,8 @@ def _parts(plan: ExecutionPlan, start: _Start) -> str:
     """The dearest part of a plan that lost."""
     starts = sum(start.starts.get(name, 0.0) for name in plan.platforms)
     dearest = max((o for s in plan.stages for o in s.operators), key=lambda o: o.cost.seconds)
-    start = f"starting engines {_seconds(starts)}, " if starts else ""
-    return f"{start}{dearest.operator.name} {_seconds(dearest.cost.seconds)}"
+    starting = f"starting engines {_seconds(starts)}, " if starts else ""
+    return f"{starting}{dearest.operator.name} {_seconds(dearest.cost.seconds)}"
 
 
 def _shorten(text: str, length: int = 160) -> str:
