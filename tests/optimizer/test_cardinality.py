@@ -11,7 +11,9 @@ import pytest
 import umbel as ub
 from umbel import col
 from umbel.catalog.statistics import Interval
-from umbel.optimizer.cardinality import Estimate, Estimator, expected, selectivity
+from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.estimates import Estimate, expected
+from umbel.optimizer.selectivity import selectivity
 from umbel.plan.expressions import Call, Column, Literal
 from umbel.plan.types import INT64
 

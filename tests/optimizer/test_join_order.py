@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import umbel as ub
 from umbel import col
 from umbel.catalog.statistics import ColumnStatistics, Interval, TableStatistics
-from umbel.optimizer.cardinality import ColumnEstimate, Estimate, exactly
+from umbel.optimizer.estimates import ColumnEstimate, Estimate, exactly
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.joins import (
     Condition,

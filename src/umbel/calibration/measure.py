@@ -21,7 +21,8 @@ from umbel.calibration.fit import Observation
 from umbel.calibration.plans import Micro, micro_plans
 from umbel.executor.context import Cancellation, Scratch, StageContext, default_memory_limit
 from umbel.executor.handover import convert
-from umbel.optimizer.cardinality import Estimate, Estimator, exactly
+from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.estimates import Estimate, exactly
 from umbel.optimizer.movement import ChannelGraph, NoConversionError
 from umbel.optimizer.operator_costs import work_of
 from umbel.optimizer.planner import channels_for

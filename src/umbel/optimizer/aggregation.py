@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from umbel.optimizer.cardinality import Estimate
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.homes import homes_of
 from umbel.optimizer.partials import UNCOUNTED, Split, split

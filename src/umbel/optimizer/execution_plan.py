@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from umbel.optimizer.cardinality import Estimate
 from umbel.optimizer.cost import Cost
+from umbel.optimizer.estimates import Estimate
 from umbel.plan.operators import Operator
 from umbel.platforms.base import Conversion, Platform, Stage
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 
 from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.optimizer.bounds import Bounds
-from umbel.optimizer.cardinality import Estimate, Estimator
+from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.probes import Probes
 from umbel.plan.sources import Source
 from umbel.platforms.registry import Registry

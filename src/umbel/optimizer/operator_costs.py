@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from umbel.optimizer.cardinality import Estimate
 from umbel.optimizer.cost import Cost
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan
 from umbel.plan.expressions import Call, Cast, Expression, WindowCall, walk
 from umbel.plan.operators import Loop, Operator, Scan

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from umbel.optimizer.aggregation import GAIN, MOST_TRIED, partial_aggregates
 from umbel.optimizer.candidates import Candidates
-from umbel.optimizer.cardinality import Estimate
 from umbel.optimizer.cost import Budget
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan, Refusal
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.movement import ChannelGraph

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from umbel.catalog.statistics import Interval
-from umbel.optimizer.cardinality import Estimate, Estimator
+from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.homes import homes_of
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError

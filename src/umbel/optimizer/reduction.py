@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from umbel.optimizer.cardinality import Estimator, matching_share
+from umbel.optimizer.cardinality import Estimator
 from umbel.optimizer.homes import homes_of
+from umbel.optimizer.matching import matching_share
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Column
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from umbel.optimizer.cardinality import Estimate
 from umbel.optimizer.completion import to_complete
 from umbel.optimizer.driver import DRIVER
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan, Location, PlannedOperator, PlannedStage
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.placement import Placement, Problem, Reader, handover

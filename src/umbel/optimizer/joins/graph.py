@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from umbel.optimizer.cardinality import Estimate, key_distinct
+from umbel.optimizer.estimates import Estimate
+from umbel.optimizer.matching import key_distinct
 from umbel.plan.expressions import Expression
 from umbel.plan.operators import Operator
 from umbel.plan.origin import Origin

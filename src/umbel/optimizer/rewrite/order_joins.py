@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from umbel.optimizer.cardinality import Estimate, Estimator, selectivity
+from umbel.optimizer.cardinality import Estimator
+from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.joins import (
     Condition,
@@ -23,6 +24,7 @@ from umbel.optimizer.joins import (
 )
 from umbel.optimizer.joins.graph import members, union
 from umbel.optimizer.rewrite.simplify import conjunction, conjuncts
+from umbel.optimizer.selectivity import selectivity
 from umbel.plan import operators as ops
 from umbel.plan.expressions import Call, Column, Expression, columns_of, substitute
 from umbel.plan.origin import Origin
