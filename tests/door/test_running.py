@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +170,14 @@ def test_a_slow_reader_makes_the_run_wait() -> None:
 
 
 def test_only_so_many_run_and_others_wait_their_turn() -> None:
-    places = Places(Settings(statements=2, patience=0.3))
+    settings = Settings(statements=2, patience=0.1)
+    places = Places(settings)
     first, second, third = Counting(), Counting(), Counting()
     readers = [places.start(s, b"", lambda: False).batches(lambda: False) for s in (first, second)]
     assert [next(reader).num_rows for reader in readers] == [10, 10]
     with pytest.raises(ub.UmbelError, match="2 statements are running"):
         places.start(third, b"", lambda: False)
+    places._settings = replace(settings, patience=60)
     with pytest.raises(CancelledError, match="gone"):
         places.start(third, b"", lambda: True)
     threading.Timer(0.1, readers[0].close).start()  # type: ignore[attr-defined]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -126,6 +127,29 @@ class SQLiteStage:
 
     def run(self, inputs: Mapping[str, Any], context: RunContext) -> pa.Table:
         """Run the statement; give an Arrow table. Nothing of it stays in the file."""
+        return self._on_connection(inputs, context, partial(self._work, context=context))
+
+    def stream(
+        self, inputs: Mapping[str, Any], context: RunContext, deliver: Callable[[pa.Table], None]
+    ) -> int:
+        """Run the statement; hand over its rows as they come from the file."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            count = 0
+            for batch in self._batches(connection, context):
+                count += batch.num_rows
+                deliver(pa.Table.from_batches([batch]))
+            context.measure(self._root, count)
+            return count
+
+        return self._on_connection(inputs, context, work)
+
+    def _on_connection(
+        self,
+        inputs: Mapping[str, Any],
+        context: RunContext,
+        work: Callable[[sqlite3.Connection], Any],
+    ) -> Any:
         context.check_cancelled()
         running: list[sqlite3.Connection] = []
 
@@ -145,7 +169,7 @@ class SQLiteStage:
                     for source, names in self._sources.read:
                         self._check_unchanged(connection, source)
                         self._file.check_values(connection, source, names, stamp)
-                    result = self._work(connection, context)
+                    result = work(connection)
                     connection.execute("COMMIT")
                 finally:
                     running.clear()  # it is closed now
@@ -199,19 +223,28 @@ class SQLiteStage:
 
     def _work(self, connection: sqlite3.Connection, context: RunContext) -> pa.Table:
         schema = self._root.schema
+        if not schema.names:
+            count = sum(len(rows) for rows in self._rows(connection, context))
+            context.measure(self._root, count)
+            return pa.table({"n": pa.nulls(count)}).select([])
+        found = pa.Table.from_batches(list(self._batches(connection, context)), schema)
+        context.measure(self._root, found.num_rows)
+        return found
+
+    def _batches(
+        self, connection: sqlite3.Connection, context: RunContext
+    ) -> Iterator[pa.RecordBatch]:
+        schema = self._root.schema
+        for rows in self._rows(connection, context):
+            columns = zip(*rows, strict=True)
+            arrays = [to_arrow(c, f.type) for c, f in zip(columns, schema, strict=False)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _rows(self, connection: sqlite3.Connection, context: RunContext) -> Iterator[list[Any]]:
         cursor = connection.execute(self._text)
-        batches, count = [], 0
         while rows := cursor.fetchmany(_BATCH):
             context.check_cancelled()
-            count += len(rows)
-            if schema.names:
-                columns = zip(*rows, strict=True)
-                arrays = [to_arrow(c, f.type) for c, f in zip(columns, schema, strict=False)]
-                batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        context.measure(self._root, count)
-        if not schema.names:
-            return pa.table({"n": pa.nulls(count)}).select([])
-        return pa.Table.from_batches(batches, schema)
+            yield rows
 
 
 class WriteStage(SQLiteStage):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 from sqlglot import expressions as exp
 
 from umbel.plan import operators as ops
@@ -12,6 +13,7 @@ from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import Literal
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink
+from umbel.plan.types import is_float, is_numeric, is_string
 from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
     aggregates,
     functions,
@@ -21,14 +23,16 @@ from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
     patterns,
     subqueries,
     temporal,
+    tree,
 )
 from umbel.sql.reading.binder import Binder, Query, Tables
 from umbel.sql.reading.errors import SqlError
 from umbel.sql.reading.lower import plan_of
-from umbel.sql.reading.names import Name, name_of
+from umbel.sql.reading.names import Name, matching, name_of
 from umbel.sql.reading.parameters import check_all_bound, check_parameters
 from umbel.sql.reading.queries import bind_query
 from umbel.sql.reading.syntax import DEFAULT_DIALECT, Syntax, UnreadError, parse, reading
+from umbel.sql.reading.values import cast
 
 
 def read_sql(
@@ -165,21 +169,59 @@ def _create(binder: Binder, syntax: Syntax) -> ops.Operator:
 
 def _insert(binder: Binder, syntax: Syntax) -> ops.Operator:
     target, body = syntax["this"], syntax["expression"]
-    names: Sequence[str] = ()
+    named: list[Name] = []
     if isinstance(target, exp.Schema):
         with reading(target) as schema:
-            names = [item.name for item in schema.many("expressions")]
+            named = [name_of(item) for item in schema.many("expressions")]
             target = schema["this"]
     if body is None:
         raise PlanError("INSERT INTO needs a query or VALUES")
     query = bind_query(binder, body, None)
-    if names:
+    parts = table_parts(target)
+    fields = binder.tables.table(parts).schema
+    if not syntax["by_name"]:
+        names = [_column_of(name, fields) for name in named] or fields.names
         if len(names) != len(query.columns):
             raise PlanError(
-                f"INSERT names {len(names)} columns, but the query gives {len(query.columns)}"
+                f"INSERT INTO {'.'.join(map(str, parts))} takes {len(names)} columns "
+                f"({', '.join(names)}), but the query gives {len(query.columns)}",
+                hint="name the columns that it gives: INSERT INTO t (a, b) ...",
             )
         pairs = zip(names, query.columns, strict=True)
         query = Query(query.relation, tuple((n, unique) for n, (_, unique) in pairs))
-    plan = plan_of(binder, query)
-    sink = binder.tables.sink(table_parts(target), create=False, replace=False)
+    elif named:
+        raise PlanError("INSERT ... BY NAME goes by the names that the query gives, and no others")
+    plan = plan_of(binder, _assigned(binder, query, fields))
+    sink = binder.tables.sink(parts, create=False, replace=False)
     return ops.Write(input=plan, sink=sink, origin=binder.origin)
+
+
+def _column_of(name: Name, fields: pa.Schema) -> str:
+    found = matching(name, [(known, known) for known in fields.names])
+    if len(found) != 1:
+        raise UnknownNameError("column", name.text, fields.names)
+    return found[0]
+
+
+def _assigned(binder: Binder, query: Query, fields: pa.Schema) -> Query:
+    """Convert values to the types of the columns that they go to, where SQL does so unasked."""
+    items: list[tree.Named] = []
+    columns = []
+    for name, unique in query.columns:
+        value = binder.columns.value(unique)
+        wanted = fields.field(name).type if name in fields.names else value.dtype
+        if value.dtype != wanted and _is_assigned(value.dtype, wanted):
+            new = binder.columns.new(name, wanted)
+            items.append((new, cast(value, wanted).node))
+            unique = new  # noqa: PLW2901 (the column that stands for it from here on)
+        columns.append((name, unique))
+    relation = tree.Extend(query.relation, tuple(items)) if items else query.relation
+    return Query(relation, tuple(columns))
+
+
+def _is_assigned(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a value becomes one of another type without being asked; it fails if it cannot."""
+    if is_numeric(given) and is_numeric(wanted):
+        return not (is_float(given) and not is_float(wanted))  # nothing is rounded unasked
+    both = pa.types.is_date(given) and pa.types.is_timestamp(wanted)
+    return both or pa.types.is_null(given) or (is_string(given) and not is_string(wanted))
