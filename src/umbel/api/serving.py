@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from umbel.api.located import written_at
 from umbel.api.sql import SessionTables
 from umbel.api.values import literal
 from umbel.catalog.namespace import TableEntry
@@ -89,8 +90,9 @@ class SessionBackend:
     def statement(self, text: str, parameters: Sequence[Any]) -> SessionStatement:
         """Read a statement."""
         tables = DoorTables(self._session, files=self._allow_files)
-        values = [literal(value) for value in parameters]
-        plan = read_sql(text, tables, dialect=self._dialect, values=values)
+        with written_at(None):  # the line that serves did not write the statement
+            values = [literal(value) for value in parameters]
+            plan = read_sql(text, tables, dialect=self._dialect, values=values)
         return SessionStatement(self._session, plan)
 
     def count_parameters(self, text: str) -> int:

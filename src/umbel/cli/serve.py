@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from umbel.api.located import written_at
 from umbel.cli.sessions import session_kind
 from umbel.cli.settings import Settings
 from umbel.cli.sql import attach_and_register
@@ -37,10 +38,12 @@ def serve(
         options: those of `Session.serve`.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    session = session_kind(settings)(progress=False)
-    session.configure(config)
-    attach_and_register(session, tables, attached)
-    with session.serve(**options) as door:
+    with written_at(None):  # there is no script whose line could be shown
+        session = session_kind(settings)(progress=False)
+        session.configure(config)
+        attach_and_register(session, tables, attached)
+        opened = session.serve(**options)
+    with opened as door:
         print(f"umbel answers SQL at {door.url}", flush=True)
         never = threading.Event()
         try:

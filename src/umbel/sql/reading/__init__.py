@@ -5,7 +5,8 @@ joins is decided here:
 
 - `syntax` parses, and reads nodes so that nothing is left out; `errors` points at the text;
 - `names`, `binder`, `values`, `types` resolve names and types;
-- `operators`, `functions`, `temporal`, `aggregates`, `subqueries`, `parameters` bind expressions;
+- `operators`, `arithmetic`, `functions`, `temporal`, `aggregates`, `subqueries`, `parameters` bind
+  expressions;
 - `from_items` with `sources`, `table_functions`, `unfolding` and `rows` binds FROM; `select`,
   `grouping`, `queries`, `recursion`, `statements` bind queries to relations (`tree`);
 - `unnest` with `pulling` and `domain` takes correlation out of relations, and `lower` makes

@@ -16,6 +16,7 @@ from umbel.plan.sinks import CsvSink, IpcSink, JsonLinesSink, ParquetSink, Sink
 from umbel.plan.types import is_float, is_numeric, is_string
 from umbel.sql.reading import (  # noqa: F401 (they fill the table of handlers)
     aggregates,
+    arithmetic,
     functions,
     grouping,
     operators,
