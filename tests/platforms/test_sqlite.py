@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sqlite3
 import subprocess
@@ -570,3 +571,14 @@ def test_a_running_sum_of_integers(session):
     assert platform.refuse(plan) is None
     found = platform.compile(Stage(plan)).run({}, Context())
     assert sorted(found["sum"].to_pylist()) == [1, 3, 6, 10]
+
+
+def test_a_url_may_have_four_slashes(tmp_path: Path) -> None:
+    """As SQLAlchemy writes absolute paths."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as made:
+        made.execute("create table t as select 1 as a")
+        made.commit()
+    session = ub.connect()
+    session.catalog.attach("shop", f"sqlite:///{tmp_path}/shop.db")
+    assert f"sqlite:///{tmp_path}".startswith("sqlite:////")
+    assert session.table("shop.t").collect().to_pydict() == {"a": [1]}

@@ -72,7 +72,11 @@ class File:
         """
         if not self.path.is_file():
             raise self._missing()
-        uri = f"file:{quote(str(self.path))}?mode={'rw' if write else 'ro'}"
+        # Two slashes would begin a host; `sqlite:////srv/shop.db` comes with them.
+        place = quote(
+            f"/{str(self.path).lstrip('/')}" if self.path.is_absolute() else str(self.path)
+        )
+        uri = f"file:{place}?mode={'rw' if write else 'ro'}"
         try:
             connection = sqlite3.connect(
                 uri, uri=True, timeout=TIMEOUT, isolation_level=None, check_same_thread=False
