@@ -39,6 +39,8 @@ _REPETITION = 4.0
 
 def aggregate_early(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
     """Split aggregates whose keys are functions of columns with few different values."""
+    if not any(isinstance(op, ops.Aggregate) for op in ops.topological(root)):
+        return root
     facts = facts or Facts()
     return ops.rebuild(root, lambda op: _split(op, facts) if isinstance(op, ops.Aggregate) else op)
 

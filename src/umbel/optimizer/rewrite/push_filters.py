@@ -21,7 +21,10 @@ def push_filters(root: ops.Operator, facts: Facts | None = None) -> ops.Operator
     that the operators in between take away, and without some of its conditions other rows. And no
     filter passes what may fail for rows that the filter takes away.
     """
-    order, readers = ops.topological(root), ops.consumers(root)
+    order = ops.topological(root)
+    if not any(isinstance(op, ops.Filter) for op in order):
+        return root
+    readers = ops.consumers(root)
     pushing = _Pushing((facts or Facts()).bounds)
     shared = {id(op) for op in order if len(readers[id(op)]) > 1}
     # Rebuilding gives new objects, so "shared" is carried over to what replaces an operator.
