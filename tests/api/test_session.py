@@ -111,7 +111,7 @@ def test_explain_has_its_forms(session):
 
 
 def test_platforms_are_those_installed(session):
-    assert {p.name for p in session.platforms()} == {"duckdb", "polars", "python"}
+    assert {p.name for p in session.platforms()} == {"datafusion", "duckdb", "polars", "python"}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_platforms_have_the_versions_of_their_engines(umbel: Run):
 def test_the_table_has_a_line_for_each_platform(umbel: Run):
     head, *rows = umbel("platforms").stdout.splitlines()
     assert head.split()[0] == "platform"
-    assert [row.split()[0] for row in rows] == ["duckdb", "polars", "python"]
+    assert [row.split()[0] for row in rows] == ["datafusion", "duckdb", "polars", "python"]
 
 
 def test_what_is_attached_is_a_platform_too(umbel: Run, folder: Path):

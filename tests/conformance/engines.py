@@ -21,7 +21,15 @@ from umbel.plan.operators import Operator, Scan, Values, topological
 from umbel.plan.sources import MemorySource
 from umbel.platforms.base import ARROW, Platform, Stage
 
-ENGINES = ("python", "polars", "duckdb", *(["postgres"] if postgres_server.available() else []))
+ENGINES = (
+    "python",
+    "polars",
+    "duckdb",
+    "datafusion",
+    *(["postgres"] if postgres_server.available() else []),
+)
+#: Engines that refuse much; their own tests list what.
+CHOOSY = {"postgres": "PostgreSQL", "datafusion": "DataFusion"}
 
 
 class Context:
@@ -78,8 +86,8 @@ def run(
     As under the executor, a failure that a file is to blame for becomes an error that says so.
     """
     reason = refusal(engine, plan)
-    if engine == "postgres" and reason is not None:
-        pytest.skip(f"PostgreSQL refuses: {reason}")  # its own tests list what it does
+    if engine in CHOOSY and reason is not None:
+        pytest.skip(f"{CHOOSY[engine]} refuses: {reason}")
     assert reason is None, f"{engine} refuses the plan: {reason}"
     stage = Stage(plan, dict.fromkeys(inputs or {}, ARROW), output)
     try:

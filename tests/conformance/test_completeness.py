@@ -149,6 +149,7 @@ RELATIONAL = {
 COMPILED = {
     "polars": RELATIONAL,
     "duckdb": RELATIONAL - {"Sample"},
+    "datafusion": RELATIONAL - {"Sample"},
 }
 if available():
     COMPILED["postgres"] = RELATIONAL - {"Sample"}
@@ -183,4 +184,4 @@ def test_python_objects_are_refused(engine):
 def test_a_cast_inside_any_operator_is_asked_for(engine):
     odd = Cast(Column("a"), pa.timestamp("ns", "UTC"))
     plan = Project(input=memory(a=pa.array([0], pa.timestamp("us", "UTC"))), columns=(("b", odd),))
-    assert (platform(engine).refuse(plan) is None) == (engine == "polars")
+    assert (platform(engine).refuse(plan) is None) == (engine in ("polars", "datafusion"))

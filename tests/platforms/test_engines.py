@@ -1,4 +1,4 @@
-"""What the executor relies on, on Polars and DuckDB alike: laziness, channels, cancelling."""
+"""What the executor relies on, on Polars, DuckDB and DataFusion alike: laziness, channels, cancelling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from umbel.plan.expressions import AggregateCall, Call, Column, Literal
 from umbel.plan.operators import Aggregate, Element, Filter, Join, Operator, Placeholder, Project
 from umbel.platforms.base import Stage
 
-ENGINES = ("polars", "duckdb")
+ENGINES = ("polars", "duckdb", "datafusion")
 SCHEMA = pa.schema([("a", pa.int64()), ("s", pa.string())])
 ROWS = [(1, "x"), (None, "é"), (3, None)]
 
@@ -50,7 +50,7 @@ def test_making_and_asking_a_platform_imports_no_engine(engine):
         text = Call("lower", (Cast(Column("a"), pa.string()),))
         assert made.refuse(Project(input=table, columns=(("b", text),))) is None
         assert made.version and made.costs.start > 0 and not made.started()
-        print([name for name in ("polars", "duckdb", "sqlglot") if name in sys.modules])
+        print([name for name in ("polars", "duckdb", "datafusion", "sqlglot") if name in sys.modules])
     """
     assert in_a_new_process(code) == "[]\n"
 
@@ -84,7 +84,11 @@ def test_every_compiled_operator_has_a_cost(engine):
         "Values", "Placeholder", "Project", "Filter", "Join", "Aggregate", "Window", "Sort",
         "Limit", "Distinct", "Union", "Intersect", "Except", "Explode", "Count", "Rows", "ToFrame",
     }  # fmt: skip
-    own = {"polars": {"Sample"}, "duckdb": {"Scan.relation", "Scan.query", "Write"}}
+    own = {
+        "polars": {"Sample"},
+        "duckdb": {"Scan.relation", "Scan.query", "Write"},
+        "datafusion": set(),
+    }
     assert costs.keys() == kinds | operators | own[engine]
 
 
@@ -100,12 +104,12 @@ def test_a_stage_measures_its_rows_and_runs_again(engine):
 def test_a_stage_shows_its_query(engine):
     plan = Filter(input=Placeholder(label="p", columns=SCHEMA), predicate=Literal(True, pa.bool_()))
     text = platform(engine).compile(Stage(plan, {"p": "arrow"})).text
-    assert ("SELECT" in text) if engine == "duckdb" else ("DF" in text)
+    assert ("DF" in text) if engine == "polars" else ("SELECT" in text)
 
 
 #: Rows whose pairs keep an engine busy for long. Polars computes on after a run was cancelled,
 #: until the operator at hand is done, and keeps later queries waiting: seconds only there.
-SLOW = {"polars": 5_000, "duckdb": 60_000}
+SLOW = {"polars": 5_000, "duckdb": 60_000, "datafusion": 20_000}
 
 
 def slow(count: int) -> Operator:

@@ -43,9 +43,9 @@ def describe_platforms(registry: Registry) -> list[dict[str, Any]]:
     `takes` and `gives` are the channels in which data comes and goes between stages. Of an engine
     that is attached as often as one likes, each instance is a platform of its own.
 
-    >>> first = describe_platforms(Registry.discover())[0]
-    >>> first["name"], first["state"]
-    ('duckdb', 'here')
+    >>> found = {row["name"]: row for row in describe_platforms(Registry.discover())}
+    >>> found["duckdb"]["state"]
+    'here'
     """
     here = [
         {

@@ -6,11 +6,12 @@ operator holds is asked: a plan without function calls makes no engine load its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
+from umbel.catalog.texts import refuse_text
 from umbel.plan.expressions import (
     AggregateCall,
     Call,
@@ -22,18 +23,26 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.operators import (
     Aggregate,
+    Distinct,
+    Except,
     Filter,
+    Intersect,
     Join,
     Operator,
     Project,
+    Sample,
     Scan,
     Sort,
     ToFrame,
+    Union,
     Window,
 )
-from umbel.plan.operators.base import Element
-from umbel.plan.sources import AttachedSource, Source
+from umbel.plan.operators.base import OBJECT_SCHEMA, Element
+from umbel.plan.sources import AttachedSource, CsvSource, MemorySource, Source
 from umbel.plan.typing import infer_type
+
+#: Says why a function cannot be run on argument nodes of some types; None if it can.
+Refusal: TypeAlias = Callable[[Sequence[Expression], Sequence[pa.DataType]], "str | None"]
 
 
 class Abilities(Protocol):
@@ -153,4 +162,84 @@ def refuse_frame(operator: ToFrame) -> str | None:
             return None
 
 
-__all__ = ["Abilities", "expressions_of", "refuse_expressions", "refuse_frame", "refuse_source"]
+def refuse_class(operator: Operator) -> str:
+    """Say why a class of operators that an SQL engine does not compile is not for it."""
+    if isinstance(operator, Sample):
+        return "the sample is defined by Python's random number generator"
+    if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):
+        return f"{operator.name} works on Python objects or runs Python functions"
+    return f"{operator.name} is not an operator of relations"
+
+
+def refuse_shape(operator: Operator, engine: str) -> str | None:
+    """Say why an operator cannot be written in SQL, expressions aside.
+
+    Args:
+        operator: one that SQL engines compile.
+        engine: the engine's name for people.
+    """
+    match operator:
+        case Scan(source=MemorySource(form="object")):
+            return f"{engine} holds no Python objects"
+        case ToFrame():
+            return refuse_frame(operator)
+        case Distinct() | Union() | Intersect() | Except() if not operator.schema.names:
+            return "SQL has no relations without columns"
+    return None
+
+
+def refuse_texts(operator: Operator) -> str | None:
+    """Say which column of a CSV file an engine cannot make of its texts."""
+    match operator:
+        case Scan(source=CsvSource() as source):
+            for field in operator.schema:
+                reason = None
+                if field.type != pa.string() and field.name not in source.partitions:
+                    reason = refuse_text(field.type)
+                if reason is not None:
+                    return f"column {field.name!r} of a CSV file: {reason}"
+    return None
+
+
+def refuse_constant(position: int, holds: Callable[[Any], bool], reason: str) -> Refusal:
+    """Make what refuses a constant argument that is null, or of which something does not hold.
+
+    >>> refuse = refuse_constant(0, lambda n: n > 0, "there must be at least one bucket")
+    >>> refuse([Literal(0, pa.int64())], [pa.int64()])
+    'there must be at least one bucket'
+    """
+
+    def refuse(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
+        node = nodes[position] if len(nodes) > position else None
+        if isinstance(node, Literal) and (node.value is None or not holds(node.value)):
+            return reason
+        return None
+
+    return refuse
+
+
+#: Constants that have no meaning; a plan that has them fails when it runs, on `python`.
+REFUSE_FRACTION = refuse_constant(1, lambda n: 0 <= n <= 1, "the fraction lies between 0 and 1")
+REFUSE_SEPARATOR = refuse_constant(1, lambda text: True, "the separator is null")
+REFUSE_NTH = refuse_constant(1, lambda n: n >= 1, "rows are counted from 1")
+REFUSE_BUCKETS = refuse_constant(0, lambda n: n >= 1, "there must be at least one bucket")
+REFUSE_OFFSET = refuse_constant(1, lambda n: True, "the offset is null")
+
+
+__all__ = [
+    "REFUSE_BUCKETS",
+    "REFUSE_FRACTION",
+    "REFUSE_NTH",
+    "REFUSE_OFFSET",
+    "REFUSE_SEPARATOR",
+    "Abilities",
+    "Refusal",
+    "expressions_of",
+    "refuse_class",
+    "refuse_constant",
+    "refuse_expressions",
+    "refuse_frame",
+    "refuse_shape",
+    "refuse_source",
+    "refuse_texts",
+]

@@ -40,7 +40,16 @@ from umbel.plan.operators import (
 )
 from umbel.plan.types import common_type, is_float
 from umbel.sql.block import Block, conjunction, named_columns
-from umbel.sql.expressions import Dialect, Scope, column, compile_expression, order
+from umbel.sql.expressions import (
+    Dialect,
+    Keying,
+    Scope,
+    Unnesting,
+    column,
+    compile_expression,
+    key_of,
+    order,
+)
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -60,13 +69,24 @@ class Sources(Protocol):
 
 def compile_plan(root: Operator, dialect: Dialect, sources: Sources) -> exp.Select:
     """Write a plan as one statement, whose rows are in order if the plan sorts at its end."""
-    compiler = _Compiler(dialect, sources, root)
-    query = compiler.block(root).select()
-    for name, part in compiler.shared:
+    shared, query = compile_parts(root, dialect, sources)
+    for name, part in shared:
         query = query.with_(
             exp.to_identifier(name, quoted=True), as_=part, materialized=True, copy=False
         )
     return query
+
+
+def compile_parts(
+    root: Operator, dialect: Dialect, sources: Sources
+) -> tuple[list[tuple[str, exp.Select]], exp.Select]:
+    """Write a plan as statements: those with several readers by name, and the one of the root.
+
+    For engines that would compute a common table expression again for each reader.
+    """
+    compiler = _Compiler(dialect, sources, root)
+    query = compiler.block(root).select()
+    return compiler.shared, query
 
 
 @dataclass(frozen=True)
@@ -280,7 +300,9 @@ class _Compiler:
 
     def _set_operation(self, operator: Union | Intersect | Except) -> Block:
         distinct = not isinstance(operator, Union) or operator.distinct
-        members = [self._member(member, operator.schema) for member in operator.inputs]
+        members = [
+            self._member(member, operator.schema, distinct=distinct) for member in operator.inputs
+        ]
         query: exp.Expr = members[0]
         for member in members[1:]:
             match operator:
@@ -300,7 +322,7 @@ class _Compiler:
             }
         return block
 
-    def _member(self, operator: Operator, schema: pa.Schema) -> exp.Select:
+    def _member(self, operator: Operator, schema: pa.Schema, *, distinct: bool) -> exp.Select:
         """Write one side of a set operation, in the types that all sides share."""
         block = self.block(operator)
         if block.limited or block.distinct:
@@ -310,6 +332,11 @@ class _Compiler:
             field.name: self._cast(block.columns[field.name], field.type, wanted.type)
             for field, wanted in zip(operator.schema, schema, strict=True)
         }
+        if distinct:
+            block.columns = {
+                field.name: key_of(self.dialect, block.columns[field.name], wanted.type)
+                for field, wanted in zip(operator.schema, schema, strict=True)
+            }
         return block.select()
 
     def _cast(self, node: exp.Expr, source: pa.DataType, target: pa.DataType) -> exp.Expr:
@@ -317,6 +344,8 @@ class _Compiler:
 
     def _normal_zero(self, node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
         """Turn -0.0 into 0.0, which it equals, so that a group of both shows one for sure."""
+        if isinstance(self.dialect, Keying):
+            return self.dialect.key(node, dtype)
         if not is_float(dtype):
             return node
         zero = self.dialect.literal(0.0, dtype)
@@ -353,7 +382,7 @@ class _Compiler:
         types = [scope.schema.field(name).type for name in pair]
         target = common_type(*types)
         left, right = (
-            self._cast(scope.column(name), source, target)
+            key_of(self.dialect, self._cast(scope.column(name), source, target), target)
             for name, source in zip(pair, types, strict=True)
         )
         return exp.EQ(this=left, expression=right)
@@ -362,6 +391,8 @@ class _Compiler:
         block = self.block(explode.input)
         if not block.per_row or not isinstance(block.columns[explode.column], exp.Column):
             block = self._nest(block)
+        if isinstance(self.dialect, Unnesting):
+            return self._explode_in_select(explode, block, self.dialect)
         alias, item = self._alias(), explode.column
         unnest = exp.Unnest(
             expressions=[block.columns[item]],
@@ -377,6 +408,15 @@ class _Compiler:
         block.columns = {**block.columns, item: column(item, alias)}
         block.schema, block.order = explode.schema, []
         return block
+
+    def _explode_in_select(self, explode: Explode, block: Block, dialect: Unnesting) -> Block:
+        dtype = explode.input.schema.field(explode.column).type
+        node = block.columns[explode.column]
+        block.columns = {
+            **block.columns, explode.column: dialect.items(node, dtype, outer=explode.outer)
+        }  # fmt: skip
+        block.schema, block.order = explode.schema, []
+        return self._nest(block)
 
 
 def _hide_order(block: Block) -> list[_HiddenKey]:

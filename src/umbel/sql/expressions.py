@@ -62,6 +62,27 @@ class Collating(Protocol):
         """Give a value that is to be sorted the order of the plan."""
 
 
+@runtime_checkable
+class Keying(Protocol):
+    """A dialect of an engine that by itself does not take all equal values for equal."""
+
+    def key(self, node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
+        """Give values that are equal one form."""
+
+
+@runtime_checkable
+class Unnesting(Protocol):
+    """A dialect of an engine that takes lists apart in SELECT, as it cannot join them."""
+
+    def items(self, node: exp.Expr, dtype: pa.DataType, *, outer: bool) -> exp.Expr:
+        """Give one row per item of a list; with `outer` also one for a list without any."""
+
+
+def key_of(dialect: Dialect, node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
+    """Give a value the form in which the engine compares it as the plan does."""
+    return dialect.key(node, dtype) if isinstance(dialect, Keying) else node
+
+
 def column(name: str, table: str | None = None) -> exp.Expr:
     """Name a column; names are always quoted.
 
@@ -106,7 +127,8 @@ def compile_expression(expression: Expression, scope: Scope, dialect: Dialect) -
             return _apply(function, arguments, scope, dialect, lambda node: node)
         case AggregateCall(function, arguments):
             wrap = _wrap_aggregate(expression, scope, dialect)
-            return _apply(function, arguments, scope, dialect, wrap)
+            distinct = expression.distinct
+            return _apply(function, arguments, scope, dialect, wrap, distinct=distinct)
         case WindowCall(function, arguments):
             wrap = _wrap_window(expression, scope, dialect)
             return _apply(function, arguments, scope, dialect, wrap, window=True)
@@ -121,6 +143,7 @@ def _apply(
     wrap: Callable[[exp.Expr], exp.Expr],
     *,
     window: bool = False,
+    distinct: bool = False,
 ) -> exp.Expr:
     row, form = CATALOGUE[function], dialect.forms[function]
     if isinstance(form, Absent):
@@ -135,6 +158,7 @@ def _apply(
         wrap=wrap,
         fallback=lambda: dialect.reference(call),
         window=window,
+        distinct=distinct,
     )
     return form.build(call)
 
@@ -210,7 +234,10 @@ def _wrap_window(
             frame = Frame("range", None, 0)
         return exp.Window(
             this=node,
-            partition_by=[compile_expression(p, scope, dialect) for p in call.partition_by],
+            partition_by=[
+                key_of(dialect, compile_expression(p, scope, dialect), infer_type(p, scope.schema))
+                for p in call.partition_by
+            ],
             order=exp.Order(expressions=keys) if keys else None,
             spec=None if frame is None else _frame(frame),
         )
@@ -269,6 +296,7 @@ __all__ = [
     "column",
     "compile_expression",
     "function",
+    "key_of",
     "order",
     "unify",
 ]

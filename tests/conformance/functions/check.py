@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.conformance.functions import on_postgres
+from tests.conformance.functions import recorded
 from umbel.plan.errors import RunError
 from umbel.plan.expressions import Call, Case, Cast, Column, Expression, Literal
 from umbel.plan.functions.forms import refuse_function
@@ -136,8 +136,8 @@ def _run_duckdb(expression: Expression, table: pa.Table, wanted: pa.Schema) -> p
     from umbel.platforms.duckdb.database import fetch, select_for_arrow
     from umbel.platforms.duckdb.dialect import DIALECT
     from umbel.platforms.duckdb.types import type_text
-    from umbel.platforms.duckdb.udfs import functions_used
     from umbel.sql.expressions import Scope, compile_expression
+    from umbel.sql.python_functions import functions_used
 
     cursor = _database().cursor()
     built = compile_expression(expression, Scope(table.schema), DIALECT)
@@ -193,23 +193,25 @@ def _record(
     field: pa.Field,
     tolerance: float,
 ) -> None:
-    """Keep a case for PostgreSQL, unless it refuses the expression."""
-    if on_postgres.refusal(expression, table.schema) is not None:
-        return
-    rows = on_postgres.storable(table, values)
-    good = [i for i in rows if not isinstance(values[i], Raises)]
-    bad = [i for i in rows if isinstance(values[i], Raises)]
-    on_postgres.record(
-        on_postgres.Case(
-            on_postgres.current_test(),
-            expression,
-            table.take(pa.array(good, pa.int64())),
-            pa.array([values[i] for i in good], type=field.type).to_pylist(),
-            table.take(pa.array(bad, pa.int64())),
-            field.type,
-            lambda got, want: same(got, want, tolerance),
+    """Keep a case for the engines that are asked later, unless they refuse the expression."""
+    for engine in recorded.ENGINES:
+        if recorded.refusal(engine, expression, table.schema) is not None:
+            continue
+        rows = recorded.storable(engine, table, values)
+        good = [i for i in rows if not isinstance(values[i], Raises)]
+        bad = [i for i in rows if isinstance(values[i], Raises)]
+        recorded.record(
+            recorded.Case(
+                engine,
+                recorded.current_test(),
+                expression,
+                table.take(pa.array(good, pa.int64())),
+                pa.array([values[i] for i in good], type=field.type).to_pylist(),
+                table.take(pa.array(bad, pa.int64())),
+                field.type,
+                lambda got, want: same(got, want, tolerance),
+            )
         )
-    )
 
 
 def check_if_claimed(

@@ -1,4 +1,4 @@
-"""After a module's tests PostgreSQL is asked what they recorded for it."""
+"""After a module's tests some engines are asked what they recorded for them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.functions import on_postgres
+from tests.conformance.functions import recorded
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _asked_of_postgres() -> Iterator[None]:
+def _asked_at_the_end() -> Iterator[None]:
     yield
-    on_postgres.ask_all()
+    recorded.ask_all()

@@ -33,6 +33,7 @@ class TypedCall(Generic[E]):
             apply these to the arguments pass the identity.
         fallback: builds the engine's expression that calls the row's Python reference per row.
         window: the call stands over a window.
+        distinct: `wrap` puts DISTINCT on its first argument.
     """
 
     row: Function
@@ -43,6 +44,7 @@ class TypedCall(Generic[E]):
     wrap: Callable[[E], E]
     fallback: Callable[[], E]
     window: bool = False
+    distinct: bool = False
 
     def constant(self, position: int) -> Any:
         """The Python value of an argument that the catalogue says is a literal."""

@@ -11,8 +11,8 @@ from umbel.plan.casting import kind, text_pattern
 from umbel.plan.casting import refuse_cast as refuse_plan_cast
 from umbel.plan.types import type_name
 from umbel.platforms.duckdb.types import convert, type_text
-from umbel.platforms.duckdb.udfs import call_cast
 from umbel.sql.expressions import function
+from umbel.sql.python_functions import call_cast
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

@@ -14,7 +14,8 @@ import duckdb
 import pyarrow as pa
 
 from umbel.platforms.conform import conform
-from umbel.platforms.duckdb.udfs import PythonFunction, register
+from umbel.platforms.duckdb.udfs import register
+from umbel.sql.python_functions import PythonFunction
 
 #: Nothing is fetched from the network, times are UTC, and no order is kept but that of ORDER BY.
 SETTINGS = {

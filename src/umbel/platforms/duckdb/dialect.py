@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from umbel.lazy import LazyModule
 from umbel.plan.functions.forms import Forms, TypedCall
-from umbel.platforms.duckdb import casts, types, udfs
+from umbel.platforms.duckdb import casts, types
 from umbel.platforms.duckdb.functions import forms
+from umbel.sql.python_functions import reference
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -41,7 +42,7 @@ class DuckDBDialect:
 
     def reference(self, call: TypedCall[exp.Expr]) -> exp.Expr:
         """Call the catalogue's Python reference of a function from inside DuckDB."""
-        return udfs.call_reference(call.row.name, call.types, call.dtype, call.arguments)
+        return reference(call)
 
 
 DIALECT = DuckDBDialect()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umbel.catalog.texts import refuse_text
 from umbel.plan.expressions import Expression, WindowCall
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
@@ -30,7 +29,6 @@ from umbel.plan.operators import (
     Placeholder,
     Project,
     Rows,
-    Sample,
     Scan,
     Sort,
     ToFrame,
@@ -38,12 +36,17 @@ from umbel.plan.operators import (
     Values,
     Window,
 )
-from umbel.plan.operators.base import OBJECT_SCHEMA
-from umbel.plan.sources import CsvSource, FileSource, MemorySource, Source
+from umbel.plan.sources import FileSource, MemorySource, Source
 from umbel.plan.types import is_list, is_object
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
-from umbel.platforms.refusal import refuse_expressions, refuse_frame, refuse_source
+from umbel.platforms.refusal import (
+    refuse_class,
+    refuse_expressions,
+    refuse_shape,
+    refuse_source,
+    refuse_texts,
+)
 
 if TYPE_CHECKING:
     from umbel.platforms.duckdb.database import Database, DuckDBTable
@@ -107,12 +110,13 @@ class DuckDBPlatform:
         expression holds a call or a cast. Answers are remembered by the operator's digest.
         """
         if not isinstance(operator, _COMPILED):
-            return _reason(operator)
+            return refuse_class(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (
                 refuse_source(operator, self.name, self.reads_sources)
                 or _refuse_names(operator)
-                or _refuse_shape(operator)
+                or refuse_shape(operator, "DuckDB")
+                or refuse_texts(operator)
                 or refuse_expressions(operator, _Abilities())
             )
         return self._refusals[operator.digest]
@@ -203,31 +207,3 @@ def _refuse_names(operator: Operator) -> str | None:
             if other != name:
                 return f"columns {other!r} and {name!r} differ only in case"
     return None
-
-
-def _refuse_shape(operator: Operator) -> str | None:
-    """Say why an operator cannot be written in SQL, expressions aside."""
-    match operator:
-        case Scan(source=MemorySource(form="object")):
-            return "DuckDB holds no Python objects"
-        case Scan(source=CsvSource() as source):
-            for field in operator.schema:
-                reason = None
-                if field.type != pa.string() and field.name not in source.partitions:
-                    reason = refuse_text(field.type)
-                if reason is not None:
-                    return f"column {field.name!r} of a CSV file: {reason}"
-        case ToFrame():
-            return refuse_frame(operator)
-        case Distinct() | Union() | Intersect() | Except() if not operator.schema.names:
-            return "SQL has no relations without columns"
-    return None
-
-
-def _reason(operator: Operator) -> str:
-    """Say why a whole class of operators is not for DuckDB."""
-    if isinstance(operator, Sample):
-        return "the sample is defined by Python's random number generator"
-    if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):
-        return f"{operator.name} works on Python objects or runs Python functions"
-    return f"{operator.name} is not an operator of relations"

@@ -26,8 +26,8 @@ from umbel.platforms.duckdb.dialect import DIALECT
 from umbel.platforms.duckdb.profile import find_targets, measured_rows
 from umbel.platforms.duckdb.scans import DuckDBSources, input_name
 from umbel.platforms.duckdb.store import CATALOG, Store
-from umbel.platforms.duckdb.udfs import PythonFunction, functions_used
 from umbel.sql.compiler import compile_plan
+from umbel.sql.python_functions import PythonFunction, functions_used
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,6 @@ from umbel.plan.operators import (
     Placeholder,
     Project,
     Rows,
-    Sample,
     Scan,
     Sort,
     ToFrame,
@@ -46,7 +45,6 @@ from umbel.plan.operators import (
     Write,
     topological,
 )
-from umbel.plan.operators.base import OBJECT_SCHEMA
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource, MemorySource, QuerySource, RelationSource, dotted
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
@@ -54,8 +52,9 @@ from umbel.platforms.costs import CostProfile
 from umbel.platforms.postgres.types import refuse_type
 from umbel.platforms.refusal import (
     expressions_of,
+    refuse_class,
     refuse_expressions,
-    refuse_frame,
+    refuse_shape,
     refuse_source,
 )
 
@@ -115,7 +114,7 @@ class PostgresPlatform:
     def refuse(self, operator: Operator) -> str | None:
         """Say why the server cannot run an operator; None if it can."""
         if not isinstance(operator, _COMPILED):
-            return _reason(operator)
+            return refuse_class(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (
                 refuse_source(operator, self.name, (MemorySource, RelationSource, QuerySource))
@@ -363,15 +362,9 @@ def _refuse_shape(operator: Operator) -> str | None:
                 if reason is not None:
                     return reason
     match operator:
-        case Scan(source=MemorySource(form="object")):
-            return "PostgreSQL holds no Python objects"
         case Join(how="full") if operator.residual is not None or not operator.on:
             return "PostgreSQL joins fully by equality only"
-        case ToFrame():
-            return refuse_frame(operator)
-        case Distinct() | Union() | Intersect() | Except() if not operator.schema.names:
-            return "SQL has no relations without columns"
-    return None
+    return refuse_shape(operator, "PostgreSQL")
 
 
 def _refuse_aggregate(call: AggregateCall) -> str | None:
@@ -379,12 +372,3 @@ def _refuse_aggregate(call: AggregateCall) -> str | None:
 
     order = bool(call.order_by)
     return refuse_modifiers(call.function, distinct=call.distinct, order=order)
-
-
-def _reason(operator: Operator) -> str:
-    """Say why a whole class of operators is not for PostgreSQL."""
-    if isinstance(operator, Sample):
-        return "the sample is defined by Python's random number generator"
-    if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):
-        return f"{operator.name} works on Python objects or runs Python functions"
-    return f"{operator.name} is not an operator of relations"

@@ -32,7 +32,6 @@ from umbel.plan.operators import (
     Placeholder,
     Project,
     Rows,
-    Sample,
     Scan,
     Sort,
     ToFrame,
@@ -41,7 +40,6 @@ from umbel.plan.operators import (
     Window,
     Write,
 )
-from umbel.plan.operators.base import OBJECT_SCHEMA
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource, MemorySource, QuerySource, RelationSource, dotted
 from umbel.plan.types import common_type, is_float, type_name, type_width
@@ -49,8 +47,9 @@ from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile
 from umbel.platforms.refusal import (
     expressions_of,
+    refuse_class,
     refuse_expressions,
-    refuse_frame,
+    refuse_shape,
     refuse_source,
 )
 from umbel.platforms.sqlite.casts import refuse_cast
@@ -126,6 +125,7 @@ class SQLitePlatform:
         return (
             refuse_source(operator, self.name, (MemorySource, RelationSource, QuerySource))
             or _refuse_names(operator)
+            or refuse_shape(operator, "SQLite")
             or _refuse_shape(operator)
             or refuse_expressions(operator, _Abilities())
             or self._refuse_floats(operator)
@@ -282,23 +282,15 @@ def _refuse_shape(operator: Operator) -> str | None:
                 if node.order_by and CATALOGUE[node.function].ordered:
                     return "SQLite's aggregates take no order"
     match operator:
-        case Scan(source=MemorySource(form="object")):
-            return "SQLite holds no Python objects"
         case Join(how="full" | "right") if sqlite3.sqlite_version_info < (3, 39):
             return f"SQLite {sqlite3.sqlite_version} has no full and right joins"
         case Join():
             return _refuse_keys(operator)
-        case ToFrame():
-            return refuse_frame(operator)
         case Union() | Intersect() | Except():
-            if not operator.schema.names:
-                return "SQL has no relations without columns"
             for member in operator.inputs:
                 for field, wanted in zip(member.schema, operator.schema, strict=True):
                     if reason := refuse_cast(field.type, wanted.type):
                         return reason
-        case Distinct() if not operator.schema.names:
-            return "SQL has no relations without columns"
     return None
 
 
@@ -314,10 +306,4 @@ def _refuse_keys(join: Join) -> str | None:
 
 def _reason(operator: Operator) -> str:
     """Say why a whole class of operators is not for SQLite."""
-    if isinstance(operator, Sample):
-        return "the sample is defined by Python's random number generator"
-    if isinstance(operator, Explode):
-        return "SQLite has no lists"
-    if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):
-        return f"{operator.name} works on Python objects or runs Python functions"
-    return f"{operator.name} is not an operator of relations"
+    return "SQLite has no lists" if isinstance(operator, Explode) else refuse_class(operator)

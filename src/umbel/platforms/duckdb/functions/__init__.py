@@ -15,8 +15,6 @@ def forms() -> dict[str, Form[Any] | Absent]:
         aggregates,
         arithmetic,
         comparison,
-        conditional,
-        guards,
         mathematics,
         nested,
         patterns,
@@ -28,13 +26,11 @@ def forms() -> dict[str, Form[Any] | Absent]:
     return merge_forms(
         arithmetic.FORMS,
         comparison.FORMS,
-        conditional.FORMS,
         mathematics.FORMS,
         strings.FORMS,
         patterns.FORMS,
         temporal.FORMS,
         nested.FORMS,
-        guards.FORMS,
         aggregates.FORMS,
         windows.FORMS,
     )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.expressions import Expression, Literal
+from umbel.plan.expressions import Expression
 from umbel.plan.functions.forms import Absent, Form, TypedCall
 from umbel.plan.types import FLOAT64, INT64, is_decimal
+from umbel.platforms.refusal import REFUSE_FRACTION, REFUSE_NTH, REFUSE_SEPARATOR
 from umbel.sql.expressions import function
 
 if TYPE_CHECKING:
@@ -119,13 +120,6 @@ def _nth(call: Call) -> exp.Expr:
     return function("list_extract", call.wrap(function("list", call.arguments[0])), n)
 
 
-def _refuse_nth(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1]
-    if isinstance(node, Literal) and (node.value is None or node.value < 1):
-        return "rows are counted from 1"
-    return None
-
-
 def _median(call: Call) -> exp.Expr:
     return call.wrap(function("median", *_doubles(call)))
 
@@ -136,14 +130,7 @@ def _quantile(name: str, *, floats: bool) -> Form[exp.Expr]:
         fraction = exp.cast(exp.Literal.number(repr(float(call.constant(1)))), "double")
         return call.wrap(function(name, value, fraction))
 
-    return Form(build, _refuse_fraction)
-
-
-def _refuse_fraction(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1]
-    if isinstance(node, Literal) and (node.value is None or not 0 <= node.value <= 1):
-        return "the fraction lies between 0 and 1"
-    return None
+    return Form(build, REFUSE_FRACTION)
 
 
 def _correlation(call: Call) -> exp.Expr:
@@ -165,11 +152,6 @@ def _correlation(call: Call) -> exp.Expr:
 
 def _join_strings(call: Call) -> exp.Expr:
     return call.wrap(function("string_agg", *call.arguments))
-
-
-def _refuse_separator(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1]
-    return "the separator is null" if isinstance(node, Literal) and node.value is None else None
 
 
 def _refuse_durations(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
@@ -198,7 +180,7 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "last": _edge("last", "LastValue"),
     "first_non_null": _non_null_edge("first", "FirstValue"),
     "last_non_null": _non_null_edge("last", "LastValue"),
-    "nth": Form(_nth, _refuse_nth),
+    "nth": Form(_nth, REFUSE_NTH),
     "median": _form(_median),
     "quantile": _quantile("quantile_cont", floats=True),
     "quantile_discrete": _quantile("quantile_disc", floats=False),
@@ -214,6 +196,6 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "bit_and": _simple("bit_and"),
     "bit_or": _simple("bit_or"),
     "bit_xor": _simple("bit_xor"),
-    "join_strings": Form(_join_strings, _refuse_separator),
+    "join_strings": Form(_join_strings, REFUSE_SEPARATOR),
     "list": Form(_simple("list").build, _refuse_durations),
 }

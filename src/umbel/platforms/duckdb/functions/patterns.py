@@ -16,8 +16,8 @@ from umbel.platforms.duckdb.functions.snippets import snippet
 from umbel.platforms.duckdb.functions.strings import FORMS as STRINGS
 from umbel.platforms.duckdb.functions.strings import Call, text
 from umbel.platforms.duckdb.types import literal
-from umbel.platforms.duckdb.udfs import call_reference
 from umbel.sql.expressions import function
+from umbel.sql.python_functions import call_reference
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.expressions import Expression, Literal
+from umbel.plan.expressions import Expression
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import FLOAT64, INT64, is_decimal, is_float, is_integer, is_list
 from umbel.platforms.postgres.casts import cast
@@ -20,6 +20,7 @@ from umbel.platforms.postgres.functions.calls import Call
 from umbel.platforms.postgres.functions.comparison import ordered
 from umbel.platforms.postgres.snippets import snippet
 from umbel.platforms.postgres.types import convert, literal, type_text
+from umbel.platforms.refusal import REFUSE_FRACTION, REFUSE_SEPARATOR, refuse_constant
 from umbel.sql.expressions import function
 
 if TYPE_CHECKING:
@@ -197,10 +198,12 @@ def _nth(call: Call) -> exp.Expr:
 
 
 def _refuse_nth(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1]
-    if isinstance(node, Literal) and (node.value is None or not 0 < node.value < 2**31):
-        return "rows are counted from 1, to 2**31 at most"
-    return _refuse_lists(nodes, types)
+    return _REFUSE_FAR(nodes, types) or _refuse_lists(nodes, types)
+
+
+_REFUSE_FAR = refuse_constant(
+    1, lambda n: 0 < n < 2**31, "rows are counted from 1, to 2**31 at most"
+)
 
 
 def _quantile(name: str, fraction: Callable[[Call], float], *, floats: bool) -> Form[exp.Expr]:
@@ -213,20 +216,13 @@ def _quantile(name: str, fraction: Callable[[Call], float], *, floats: bool) -> 
         within = exp.WithinGroup(this=function(name, literal(part, FLOAT64)), expression=order)
         return call.wrap(within)
 
-    return Form(build, _refuse_interpolation if floats else _refuse_fraction)
+    return Form(build, _refuse_interpolation if floats else REFUSE_FRACTION)
 
 
 def _refuse_interpolation(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
     if is_float(types[0]):
         return "PostgreSQL interpolates beside infinite values otherwise"
-    return _refuse_fraction(nodes, types)
-
-
-def _refuse_fraction(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1] if len(nodes) > 1 else None
-    if isinstance(node, Literal) and (node.value is None or not 0 <= node.value <= 1):
-        return "the fraction lies between 0 and 1"
-    return None
+    return REFUSE_FRACTION(nodes, types)
 
 
 def _correlation(call: Call) -> exp.Expr:
@@ -249,11 +245,6 @@ def _correlation(call: Call) -> exp.Expr:
 
 def _join_strings(call: Call) -> exp.Expr:
     return call.wrap(function("string_agg", *call.arguments))
-
-
-def _refuse_separator(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1]
-    return "the separator is null" if isinstance(node, Literal) and node.value is None else None
 
 
 FORMS: dict[str, Form[Any] | Absent] = {
@@ -290,6 +281,6 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "bit_and": _simple("bit_and"),
     "bit_or": _simple("bit_or"),
     "bit_xor": _simple("bit_xor"),
-    "join_strings": Form(_join_strings, _refuse_separator),
+    "join_strings": Form(_join_strings, REFUSE_SEPARATOR),
     "list": Form(_gathered, _refuse_lists),
 }

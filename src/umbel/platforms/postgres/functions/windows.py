@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.expressions import Expression, Literal
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import common_type
 from umbel.platforms.postgres.casts import cast
 from umbel.platforms.postgres.functions.calls import Call
 from umbel.platforms.postgres.types import convert
+from umbel.platforms.refusal import refuse_constant
 from umbel.sql.expressions import function
 from umbel.sql.nodes import number
 
@@ -22,6 +21,11 @@ if TYPE_CHECKING:
 else:
     exp = LazyModule("sqlglot.expressions")
 
+_REFUSE_BUCKETS = refuse_constant(0, lambda n: 0 < n < 2**31, "there must be at least one bucket")
+_REFUSE_OFFSET = refuse_constant(
+    1, lambda n: abs(n) < 2**31, "the offset is null, or more than 2**31"
+)
+
 
 def _simple(name: str) -> Form[exp.Expr]:
     return Form(lambda call: call.wrap(function(name)))
@@ -29,13 +33,6 @@ def _simple(name: str) -> Form[exp.Expr]:
 
 def _ntile(call: Call) -> exp.Expr:
     return convert(call.wrap(function("ntile", number(int(call.constant(0))))), "BIGINT")
-
-
-def _refuse_buckets(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[0]
-    if isinstance(node, Literal) and (node.value is None or not 0 < node.value < 2**31):
-        return "there must be at least one bucket"
-    return None
 
 
 def _shifted(name: str) -> Form[exp.Expr]:
@@ -50,14 +47,7 @@ def _shifted(name: str) -> Form[exp.Expr]:
         given, default = (cast(call.arguments[i], call.types[i], target) for i in (0, 2))
         return call.wrap(function(name, given, offset, default))
 
-    return Form(build, _refuse_offset)
-
-
-def _refuse_offset(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    node = nodes[1] if len(nodes) > 1 else None
-    if isinstance(node, Literal) and (node.value is None or abs(node.value) >= 2**31):
-        return "the offset is null, or more than 2**31"
-    return None
+    return Form(build, _REFUSE_OFFSET)
 
 
 FORMS: dict[str, Form[Any] | Absent] = {
@@ -66,7 +56,7 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "dense_rank": _simple("dense_rank"),
     "percent_rank": _simple("percent_rank"),
     "cume_dist": _simple("cume_dist"),
-    "ntile": Form(_ntile, _refuse_buckets),
+    "ntile": Form(_ntile, _REFUSE_BUCKETS),
     "lag": _shifted("lag"),
     "lead": _shifted("lead"),
 }

@@ -1,0 +1,305 @@
+"""What a module's tests ask of engines whose statements cost much, asked at its end in a few.
+
+A statement of PostgreSQL, with the copying of its rows, costs as much as a thousand small
+expressions, and one of DataFusion, with its session, as much as a hundred. So cases over the same
+rows go into one statement, and rows on which the reference fails are asked one by one, some of each
+test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tests.conformance.compare import assert_same_rows, rows_of
+from tests.conformance.engines import Context, platform
+from tests.postgres_server import available
+from umbel.plan.expressions import AggregateCall, Column, Expression, WindowCall
+from umbel.plan.operators import (
+    Aggregate,
+    Operator,
+    Project,
+    Scan,
+    Values,
+    Window,
+    topological,
+)
+from umbel.plan.sources import MemorySource
+from umbel.platforms.base import Stage
+
+#: Expressions of one statement, and rows of one test that must fail.
+_TOGETHER, _FAILING = 25, 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """An expression over rows, and what it gives there.
+
+    Attributes:
+        engine: which is asked.
+        test: where it comes from.
+        expression: what is evaluated.
+        table: the rows on which the reference has a value.
+        expected: the values.
+        failing: rows on which it fails.
+        dtype: the type of the values.
+        same: compares two values.
+    """
+
+    engine: str
+    test: str
+    expression: Expression
+    table: pa.Table
+    expected: list[Any]
+    failing: pa.Table
+    dtype: pa.DataType
+    same: Callable[[Any, Any], bool]
+
+    def __str__(self) -> str:
+        return f"{self.engine}, {self.test}"
+
+
+CASES: list[Case] = []
+ENGINES = ("datafusion", *(["postgres"] if available() else []))
+
+
+def refusal(engine: str, expression: Expression, schema: pa.Schema) -> str | None:
+    """Why an engine does not run an expression over columns; None if it does."""
+    scan = _scan(schema.empty_table())
+    return platform(engine).refuse(scan) or platform(engine).refuse(
+        Project(input=scan, columns=(("value", expression),))
+    )
+
+
+def storable(engine: str, table: pa.Table, values: Sequence[Any]) -> list[int]:
+    """Positions of the rows that an engine can hold: PostgreSQL's text has no NUL."""
+    if engine != "postgres":
+        return list(range(table.num_rows))
+    rows = enumerate(zip(table.to_pylist(), values, strict=True))
+    return [i for i, (row, value) in rows if not _has_nul([*row.values(), value])]
+
+
+def _has_nul(values: Iterable[Any]) -> bool:
+    return any(
+        "\0" in value if isinstance(value, str) else isinstance(value, list) and _has_nul(value)
+        for value in values
+    )
+
+
+def record(case: Case) -> None:
+    """Keep a case for the end of the module."""
+    CASES.append(case)
+
+
+def current_test() -> str:
+    """The test that is running."""
+    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+
+
+@dataclass(frozen=True)
+class GroupCase:
+    """A call over the groups of a table, or over windows of it, and what it gives there.
+
+    Attributes:
+        engine: which is asked.
+        test: where it comes from.
+        call: an aggregate call, or a window call.
+        table: the rows.
+        keys: the columns that groups have in common, or the one that tells rows apart.
+        expected: rows of the keys and the value.
+    """
+
+    engine: str
+    test: str
+    call: AggregateCall | WindowCall
+    table: pa.Table
+    keys: tuple[str, ...]
+    expected: list[tuple[Any, ...]]
+
+    def __str__(self) -> str:
+        return f"{self.engine}, {self.test}: {self.call}"
+
+
+GROUP_CASES: list[GroupCase] = []
+
+
+def record_call(
+    call: AggregateCall | WindowCall,
+    table: pa.Table,
+    keys: Sequence[str],
+    expected: list[tuple[Any, ...]],
+) -> None:
+    """Keep a call for the engines that do not refuse it."""
+    for engine in ENGINES:
+        if engine == "postgres" and "\\x00" in str(table.to_pylist()):
+            continue
+        case = GroupCase(engine, current_test(), call, table, tuple(keys), expected)
+        plan = _grouping([case])
+        if all(platform(engine).refuse(op) is None for op in topological(plan)):
+            GROUP_CASES.append(case)
+
+
+def _grouping(cases: list[GroupCase]) -> Operator:
+    """One operator with the calls of cases over one table."""
+    scan, keys = _scan(cases[0].table), cases[0].keys
+    calls = tuple((f"c{i}", case.call) for i, case in enumerate(cases))
+    columns = tuple((key, Column(key)) for key in keys)
+    if isinstance(cases[0].call, AggregateCall):
+        return Aggregate(input=scan, keys=columns, aggregates=calls)
+    window = Window(input=scan, columns=calls)
+    return Project(input=window, columns=(*columns, *((name, Column(name)) for name, _ in calls)))
+
+
+def _ask_groups() -> list[str]:
+    cases, GROUP_CASES[:] = list(GROUP_CASES), []
+    groups: defaultdict[tuple[Any, ...], list[GroupCase]] = defaultdict(list)
+    for case in cases:
+        groups[case.engine, type(case.call), case.keys, _digest(case.table)].append(case)
+    wrong: list[str] = []
+    for group in groups.values():
+        for start in range(0, len(group), _TOGETHER):
+            wrong += _ask_group(group[start : start + _TOGETHER])
+    return wrong
+
+
+def _ask_group(cases: list[GroupCase]) -> list[str]:
+    plan = _grouping(cases)
+    try:
+        answer = platform(cases[0].engine).compile(Stage(plan)).run({}, Context())
+    except Exception as error:  # noqa: BLE001 - one by one, to say which fails
+        if len(cases) > 1:
+            return [line for case in cases for line in _ask_group([case])]
+        return [f"{cases[0]} fails: {error}"[:400]]
+    assert answer.schema.types == plan.schema.types
+    wrong = []
+    for i, case in enumerate(cases):
+        try:
+            given = rows_of(answer.select([*case.keys, f"c{i}"]))
+            assert_same_rows(given, case.expected, context=str(case))
+        except AssertionError as error:
+            wrong.append(str(error)[:400])
+    return wrong
+
+
+def ask_all() -> None:
+    """Ask what was recorded; raises with all answers that are wrong."""
+    cases, CASES[:] = list(CASES), []
+    groups: defaultdict[tuple[str, bytes], list[Case]] = defaultdict(list)
+    for case in cases:
+        groups[case.engine, _digest(case.table)].append(case)
+    wrong = _ask_groups()
+    for group in groups.values():
+        for start in range(0, len(group), _TOGETHER):
+            wrong += _ask(group[start : start + _TOGETHER])
+    failing: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for case in cases:
+        if case.failing.num_rows and failing[case.engine, case.test] < _FAILING:
+            failing[case.engine, case.test] += 1
+            wrong += _must_fail(case)
+    assert not wrong, f"{len(wrong)} answers are wrong:\n" + "\n".join(wrong[:40])
+
+
+def _digest(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def _scan(table: pa.Table) -> Scan:
+    return Scan(source=MemorySource(schema=table.schema, token="given", data=table))
+
+
+def _run(engine: str, table: pa.Table, expressions: list[Expression]) -> pa.Table:
+    answer = platform(engine).compile(Stage(_projection(table, expressions))).run({}, Context())
+    return answer.sort_by("position").drop_columns(["position"])
+
+
+def _projection(table: pa.Table, expressions: list[Expression]) -> Project:
+    """Expressions over rows, with the rows' positions."""
+    numbered = table.append_column("position", pa.array(range(table.num_rows), pa.int64()))
+    columns = [(f"c{i}", expression) for i, expression in enumerate(expressions)]
+    return Project(input=_scan(numbered), columns=(("position", Column("position")), *columns))
+
+
+def _ask(cases: list[Case]) -> list[str]:
+    if cases[0].table.num_rows == 0:
+        return []
+    expressions = [case.expression for case in cases]
+    try:
+        answer = _run(cases[0].engine, cases[0].table, expressions)
+    except Exception as error:  # noqa: BLE001 - one by one, to say which fails
+        if len(cases) > 1:
+            return [line for case in cases for line in _ask([case])]
+        return [f"{cases[0]}: {cases[0].expression} fails: {error}"[:400]]
+    wrong = {"postgres": _types_in_postgres, "datafusion": _types_in_datafusion}[cases[0].engine](
+        cases
+    )
+    for case, column in zip(cases, answer.columns, strict=True):
+        if column.type != case.dtype:
+            wrong.append(f"{case}: {case.expression} is {column.type}, not {case.dtype}")
+            continue
+        for index, (got, want) in enumerate(zip(column.to_pylist(), case.expected, strict=True)):
+            if not case.same(got, want):
+                row = case.table.slice(index, 1).to_pylist()[0]
+                wrong.append(
+                    f"{case}: {case.expression} is {got!r} instead of {want!r} for {row}"[:400]
+                )
+                break
+    return wrong
+
+
+def _types_in_datafusion(cases: list[Case]) -> list[str]:
+    """What DataFusion gives has the value's own type, before anything casts it."""
+    from umbel.platforms.datafusion.stage import DataFusionStage
+
+    stage = DataFusionStage(Stage(_projection(cases[0].table, [case.expression for case in cases])))
+    found = stage.types(Context())
+    return [
+        f"{case}: {case.expression} is {found[i + 1]} in DataFusion, not {case.dtype}"
+        for i, case in enumerate(cases)
+        if found[i + 1] != case.dtype
+    ]
+
+
+def _types_in_postgres(cases: list[Case]) -> list[str]:
+    """Inside the server a value must have its own type too: further operators rely on it."""
+    from umbel.platforms.postgres.dialect import DIALECT
+    from umbel.platforms.postgres.sources import PostgresSources
+    from umbel.platforms.postgres.types import type_text
+    from umbel.sql.compiler import compile_plan
+
+    schema = cases[0].table.schema
+    nulls = pa.Table.from_arrays([pa.nulls(1, t) for t in schema.types], names=schema.names)
+    columns = tuple((f"c{i}", case.expression) for i, case in enumerate(cases))
+    query = compile_plan(
+        Project(input=Values(table=nulls), columns=columns),
+        DIALECT,
+        PostgresSources(lambda source: None),  # type: ignore[arg-type,return-value]
+    )
+    asked = ", ".join(
+        f"pg_typeof(c{i}), pg_typeof(CAST(NULL AS {type_text(case.dtype)}))"
+        for i, case in enumerate(cases)
+    )
+    text = f"SELECT {asked} FROM (SELECT 1) AS o LEFT JOIN ({query.sql('postgres')}) AS q ON FALSE"
+    postgres: Any = platform("postgres")
+    [found] = postgres.server.ask(text)
+    return [
+        f"{case}: {case.expression} is {found[2 * i]} in the server, not {found[2 * i + 1]}"
+        for i, case in enumerate(cases)
+        if found[2 * i] != found[2 * i + 1]
+    ]
+
+
+def _must_fail(case: Case) -> list[str]:
+    row = case.failing.slice(0, 1)
+    try:
+        got = _run(case.engine, row, [case.expression])
+    except Exception:  # noqa: BLE001 - it should
+        return []
+    return [f"{case}: {case.expression} is {got.to_pylist()} for {row.to_pylist()[0]}"]
