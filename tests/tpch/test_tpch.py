@@ -42,7 +42,7 @@ def session(files: dict[str, Path]) -> ub.Session:
 
 
 @pytest.mark.parametrize("number", QUERIES)
-@pytest.mark.parametrize("engine", ["polars", "duckdb", "chosen"])
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "datafusion", "chosen"])
 def test_a_query_gives_the_answer_of_duckdb(
     session: ub.Session, oracle: duckdb.DuckDBPyConnection, number: int, engine: str
 ) -> None:
@@ -68,7 +68,9 @@ def test_a_query_gives_the_same_answer_with_its_tables_split_over_engines(
 ) -> None:
     text = query_text(number)
     chance = random.Random(number)
-    frame = pinned(session.sql(text), lambda _: chance.choice(["polars", "duckdb"]), scans=True)
+    frame = pinned(
+        session.sql(text), lambda _: chance.choice(["polars", "duckdb", "datafusion"]), scans=True
+    )
     assert_same_answer(frame.collect(), oracle.execute(text), ordered=True)
 
 

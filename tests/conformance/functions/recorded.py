@@ -147,7 +147,7 @@ def record_call(
 def _grouping(cases: list[GroupCase]) -> Operator:
     """One operator with the calls of cases over one table."""
     scan, keys = _scan(cases[0].table), cases[0].keys
-    calls = tuple((f"c{i}", case.call) for i, case in enumerate(cases))
+    calls: tuple[Any, ...] = tuple((f"c{i}", case.call) for i, case in enumerate(cases))
     columns = tuple((key, Column(key)) for key in keys)
     if isinstance(cases[0].call, AggregateCall):
         return Aggregate(input=scan, keys=columns, aggregates=calls)

@@ -45,7 +45,12 @@ _NO_STATISTICS = {
     "datafusion.execution.parquet.pruning": "false",
     "datafusion.execution.parquet.bloom_filter_on_read": "false",
 }
-_SORT_MERGE = {"datafusion.optimizer.prefer_hash_join": "false"}
+#: Joins that spill; one thread's sorts need less memory than those of several.
+_SORT_MERGE = {
+    "datafusion.optimizer.prefer_hash_join": "false",
+    "datafusion.execution.target_partitions": "1",
+    "datafusion.execution.batch_size": "2048",
+}
 #: Seconds between looks at whether the run was cancelled.
 _WAIT = 0.05
 #: Seconds that a statement has to stop once it was. What goes on then is left behind.
@@ -53,6 +58,8 @@ _PATIENCE = 0.8
 #: Of the memory of a stage, what tables may take that are kept for its statement.
 _KEPT = 0.25
 _BATCH_ROWS = 65_536
+#: Bytes that DataFusion keeps back for merging by itself, and how many sorts must have room for it.
+_MERGING, _SORTS = 10 << 20, 64
 
 
 class Session:
@@ -69,6 +76,9 @@ class Session:
         settings = {**_SETTINGS}
         settings |= {} if statistics else _NO_STATISTICS
         settings |= _SORT_MERGE if spilling_joins else {}
+        # Each sort keeps some memory back for the merging of what it spilled.
+        kept_back = min(_MERGING, run.memory_limit // _SORTS)
+        settings["datafusion.execution.sort_spill_reservation_bytes"] = str(kept_back)
         runtime = datafusion.RuntimeEnvBuilder().with_disk_manager_specified(run.scratch)
         runtime = runtime.with_fair_spill_pool(run.memory_limit)
         self.context = datafusion.SessionContext(datafusion.SessionConfig(settings), runtime)

@@ -54,7 +54,12 @@ class DataFusionStage:
         """Run the statement; give an Arrow table."""
         context.check_cancelled()
         sessions: list[Session] = []
-        context.on_cancel(lambda: [session.cancel() for session in sessions])
+
+        def cancel() -> None:
+            for session in sessions:
+                session.cancel()
+
+        context.on_cancel(cancel)
         try:
             result = self._run(inputs, context, sessions, spilling_joins=False)
         except Exception as error:

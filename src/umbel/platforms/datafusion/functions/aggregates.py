@@ -188,6 +188,11 @@ def _by(*, descending: bool) -> Form[exp.Expr]:
     return Form(build)
 
 
+def _count(call: Call) -> exp.Expr:
+    node = call.arguments[0]
+    return call.wrap(function("count", key(node, call.types[0]) if call.distinct else node))
+
+
 def _distinct_count(call: Call) -> exp.Expr:
     value = key(call.arguments[0], call.types[0])
     return call.wrap(function("count", exp.Distinct(expressions=[value])))
@@ -254,7 +259,7 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "max": _extreme("max", "bool_or"),
     "min_by": _by(descending=False),
     "max_by": _by(descending=True),
-    "count": _simple("count"),
+    "count": Form(_count),
     "len": Form(lambda call: call.wrap(exp.Count(this=exp.Star()))),
     "n_unique": Form(_distinct_count),
     "any_value": _edge_of_present("first_value"),

@@ -116,8 +116,12 @@ def _substring(call: Call) -> exp.Expr:
 
 
 def _slice(call: Call) -> exp.Expr:
-    bounds = [node.value if isinstance(node, Literal) else None for node in call.nodes[1:]]
-    if any(bound is None or not 0 <= bound < FAR for bound in bounds):
+    bounds = [
+        int(node.value)
+        for node in call.nodes[1:]
+        if isinstance(node, Literal) and node.value is not None and 0 <= node.value < FAR
+    ]
+    if len(bounds) < len(call.nodes) - 1:
         return call.fallback()
     first, *rest = bounds
     start = literal(first + 1, pa.int64())
