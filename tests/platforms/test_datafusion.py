@@ -33,6 +33,7 @@ from umbel.plan.operators import (
     Join,
     Limit,
     Operator,
+    Placeholder,
     Project,
     Scan,
     Sort,
@@ -142,6 +143,29 @@ def test_what_several_operators_read_is_computed_once():
     twice = Union(members=(some, some))
     result = run("datafusion", Aggregate(input=twice, keys=names("a"), aggregates=count()))
     assert sorted(result.column("n").to_pylist()) == [2] * 7
+
+
+def test_rows_that_another_stage_sorted_stay_in_order():
+    columns = pa.schema([("a", pa.int64())])
+    rows = Placeholder(label="p", columns=columns)
+    chunks = [pa.array(range(start, start + 8000), pa.int64()) for start in range(0, 80_000, 8000)]
+    data = pa.table({"a": pa.chunked_array(chunks)})
+    even = Call("equal", (Call("remainder", (Column("a"), Literal(2, pa.int64()))),
+                          Literal(0, pa.int64())))  # fmt: skip
+    plan = Limit(input=Filter(input=rows, predicate=even), count=20_000, offset=3)
+    stage = platform("datafusion").compile(Stage(plan, {"p": "arrow"}))
+    assert stage.run({"p": data}, Context()).column("a").to_pylist() == list(range(6, 40_006, 2))
+
+
+def test_keys_that_call_python_functions_are_sorted_by():
+    rows = memory(a=[3, 1, 2, 2], s=["c", "a", "b", "é"])
+    negative = SortKey(Call("negate", (Column("a"),)))
+    text = SortKey(Call("upper", (Column("s"),)), descending=True)
+    check("datafusion", Sort(input=rows, keys=(negative, text)),
+          [(3, "c"), (2, "é"), (2, "b"), (1, "a")], ordered=True)  # fmt: skip
+    rank = WindowCall("row_number", order_by=(negative, text))
+    ranked = Window(input=rows, columns=(("r", rank),))
+    check("datafusion", ranked, [(3, "c", 1), (2, "é", 2), (2, "b", 3), (1, "a", 4)])
 
 
 def test_a_constant_that_fails_waits_for_its_branch():

@@ -8,13 +8,14 @@ their FROM item, so that no output name can hide an input's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.expressions import Column, columns_of
+from umbel.plan.expressions import Column, Expression, columns_of
 from umbel.plan.operators import (
     Aggregate,
     Count,
@@ -44,6 +45,7 @@ from umbel.sql.expressions import (
     Dialect,
     Keying,
     Scope,
+    SortingColumns,
     Unnesting,
     column,
     compile_expression,
@@ -259,7 +261,12 @@ class _Compiler:
 
     def _window(self, window: Window) -> Block:
         block = self.block(window.input)
-        if not block.per_row or not block.inlines(*(call for _, call in window.columns)):
+        calls = [call for _, call in window.columns]
+        keys = [
+            *(k.expression for c in calls for k in c.order_by),
+            *(k for c in calls for k in c.partition_by),
+        ]
+        if not block.per_row or not block.inlines(*calls) or not self._sortable(block, keys):
             block = self._nest(block)
         scope = block.scope
         columns = {name: compile_expression(e, scope, self.dialect) for name, e in window.columns}
@@ -267,11 +274,18 @@ class _Compiler:
         block.schema, block.windowed, block.order = window.schema, True, []
         return block
 
+    def _sortable(self, block: Block, keys: Sequence[Expression]) -> bool:
+        """Whether an engine that sorts by columns only finds columns there."""
+        return not isinstance(self.dialect, SortingColumns) or all(
+            isinstance(block.columns[name], exp.Column) for name in columns_of(*keys)
+        )
+
     def _sort(self, sort: Sort) -> Block:
         block = self.block(sort.input)
         # An aggregate named again in ORDER BY is not computed again.
         fits = block.keys is not None or block.inlines(*(key.expression for key in sort.keys))
-        if block.distinct or block.limited or not fits:
+        keys = [key.expression for key in sort.keys]
+        if block.distinct or block.limited or not (fits and self._sortable(block, keys)):
             block = self._nest(block)
         terms = order(sort.keys, block.scope, self.dialect)
         # A constant orders nothing, and ORDER BY would take it for a column's number.

@@ -78,6 +78,13 @@ class Unnesting(Protocol):
         """Give one row per item of a list; with `outer` also one for a list without any."""
 
 
+@runtime_checkable
+class SortingColumns(Protocol):
+    """A dialect of an engine that sorts by columns only, as it loses track of expressions."""
+
+    sorts_columns: bool
+
+
 def key_of(dialect: Dialect, node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
     """Give a value the form in which the engine compares it as the plan does."""
     return dialect.key(node, dtype) if isinstance(dialect, Keying) else node

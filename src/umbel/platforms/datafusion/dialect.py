@@ -19,11 +19,14 @@ else:
 
 
 class DataFusionDialect:
-    """Implements `umbel.sql.expressions.Dialect`, `Collating`, `Keying` and `Unnesting`.
+    """Implements `Dialect`, `Collating`, `Keying` and `Unnesting`.
 
     >>> DIALECT.literal(1, pa.int32()).sql("postgres")
     "ARROW_CAST('1', 'Int32')"
     """
+
+    #: It does not know a Python function in an ORDER BY again, nor that its rows are so ordered.
+    sorts_columns = True
 
     @property
     def forms(self) -> Forms[exp.Expr]:

@@ -45,10 +45,11 @@ _NO_STATISTICS = {
     "datafusion.execution.parquet.pruning": "false",
     "datafusion.execution.parquet.bloom_filter_on_read": "false",
 }
+_ONE_THREAD = {"datafusion.execution.target_partitions": "1"}
 #: Joins that spill; one thread's sorts need less memory than those of several.
 _SORT_MERGE = {
     "datafusion.optimizer.prefer_hash_join": "false",
-    "datafusion.execution.target_partitions": "1",
+    **_ONE_THREAD,
     "datafusion.execution.batch_size": "2048",
 }
 #: Seconds between looks at whether the run was cancelled.
@@ -71,11 +72,18 @@ class Session:
     """
 
     def __init__(
-        self, run: RunContext, *, statistics: bool = True, spilling_joins: bool = False
+        self,
+        run: RunContext,
+        *,
+        statistics: bool = True,
+        spilling_joins: bool = False,
+        in_order: bool = False,
     ) -> None:
         settings = {**_SETTINGS}
         settings |= {} if statistics else _NO_STATISTICS
         settings |= _SORT_MERGE if spilling_joins else {}
+        settings |= _ONE_THREAD if in_order else {}
+        self._threads = 1 if in_order else pa.cpu_count()
         # Each sort keeps some memory back for the merging of what it spilled.
         kept_back = min(_MERGING, run.memory_limit // _SORTS)
         settings["datafusion.execution.sort_spill_reservation_bytes"] = str(kept_back)
@@ -110,7 +118,7 @@ class Session:
         batches = [batch for batch in batches if batch.num_rows] or [
             pa.RecordBatch.from_pylist([], schema)
         ]
-        threads = max(1, min(len(batches), pa.cpu_count()))
+        threads = max(1, min(len(batches), self._threads))
         partitions = [batches[place::threads] for place in range(threads)]
         self.context.register_record_batches(name, partitions)
 

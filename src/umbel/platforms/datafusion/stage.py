@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
+from umbel.plan.operators import Filter, Limit, Operator, Placeholder, Project, Rows, ToFrame
 from umbel.platforms.base import RunContext, Stage
 from umbel.platforms.conform import conform
 from umbel.platforms.datafusion.dialect import DIALECT
+from umbel.platforms.datafusion.keys import name_keys
 from umbel.platforms.datafusion.operators import SYNTAX
 from umbel.platforms.datafusion.scans import DataFusionSources, input_name
 from umbel.platforms.datafusion.session import Session
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from sqlglot import expressions as exp
 else:
     exp = LazyModule("sqlglot.expressions")
+
+
+#: Operators that give their input's rows in its order.
+_IN_ORDER = (Project, Filter, Limit, Rows, ToFrame)
 
 
 class DataFusionStage:
@@ -32,14 +38,15 @@ class DataFusionStage:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._sources = DataFusionSources(DIALECT)
-        shared, query = compile_parts(stage.root, DIALECT, self._sources)
+        self._root = name_keys(stage.root)
+        shared, query = compile_parts(self._root, DIALECT, self._sources)
         self._kept = [*self._sources.conversions.items(), *shared]
         self._query = query
 
     @property
     def text(self) -> str:
         """The statement."""
-        query = compile_plan(self._stage.root, DIALECT, DataFusionSources(DIALECT))
+        query = compile_plan(self._root, DIALECT, DataFusionSources(DIALECT))
         return query.sql(SYNTAX, pretty=True)
 
     def types(self, context: RunContext) -> list[pa.DataType]:
@@ -79,7 +86,12 @@ class DataFusionStage:
         spilling_joins: bool,
     ) -> pa.Table:
         statistics = self._sources.trusts_statistics
-        session = Session(context, statistics=statistics, spilling_joins=spilling_joins)
+        session = Session(
+            context,
+            statistics=statistics,
+            spilling_joins=spilling_joins,
+            in_order=_keeps_order(self._root),
+        )
         sessions.append(session)
         session.define([query for _, query in self._kept] + [self._query])
 
@@ -95,6 +107,13 @@ class DataFusionStage:
 
         table: pa.Table = session.finish(work)
         return table
+
+
+def _keeps_order(operator: Operator) -> bool:
+    """Whether rows come in the order in which another stage, which may have sorted, gave them."""
+    while isinstance(operator, _IN_ORDER):
+        (operator,) = operator.inputs
+    return isinstance(operator, Placeholder)
 
 
 def _is_memory(error: Exception) -> bool:
