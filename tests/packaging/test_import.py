@@ -35,4 +35,4 @@ assert session.from_items([1, 2]).map(lambda x: x + 1).collect() == [2, 3]
 print(*{name.partition('.')[0] for name in sys.modules})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) & {"duckdb", "polars", "sqlglot"} == set()
+    assert set(done.stdout.split()) & {"datafusion", "duckdb", "polars", "sqlglot"} == set()
