@@ -28,7 +28,7 @@ def test_the_machine_is_measured_and_sessions_read_it(umbel: Run, costs: Path) -
     assert done.returncode == 0, done.stderr
     found = load_calibration(costs)
     assert found.machine == this_machine()
-    assert set(found.platforms) == {"datafusion", "duckdb", "polars", "python"}
+    assert set(found.platforms) == {"duckdb", "polars", "python"}
     for name, measured in found.platforms.items():
         profile = measured.profile
         assert any(profile.operators["Aggregate"](rows, 8 * rows) for rows in (1e3, 1e6)), name
