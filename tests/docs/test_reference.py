@@ -34,7 +34,7 @@ def test_every_function_and_operator_is_listed():
 
 def test_every_engine_has_a_column():
     found = Registry.discover()
-    with_tables = {platform.name for platform in found} | {"postgres"}
+    with_tables = {platform.name for platform in found} | {"postgres", "spark"}
     assert with_tables == {*ENGINES, "python"}
     assert len(THEMES) == len(set(THEMES))
 

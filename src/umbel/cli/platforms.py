@@ -15,7 +15,7 @@ from umbel.cli.results import print_laid
 from umbel.plan.operators import Scan
 from umbel.plan.shapes import SOURCES
 from umbel.plan.sources import FileSource
-from umbel.platforms.base import Platform
+from umbel.platforms.base import Engine, Platform
 from umbel.platforms.registry import Registry
 
 
@@ -38,10 +38,11 @@ def show_platforms(*, as_json: bool, config: Path | None = None) -> None:
 
 
 def describe_platforms(registry: Registry) -> list[dict[str, Any]]:
-    """Describe the platforms that are here, then the engines that are missing.
+    """Describe the platforms that are here, then the engines that can be attached, or are missing.
 
     `takes` and `gives` are the channels in which data comes and goes between stages. Of an engine
-    that is attached as often as one likes, each instance is a platform of its own.
+    that is attached as often as one likes, each instance is a platform of its own; `install` says
+    how to attach or install what is not here. Nothing is started or connected to find out.
 
     >>> found = {row["name"]: row for row in describe_platforms(Registry.discover())}
     >>> found["duckdb"]["state"]
@@ -61,21 +62,33 @@ def describe_platforms(registry: Registry) -> list[dict[str, Any]]:
         }
         for platform in registry
     ]
-    missing = [
-        {
-            "name": name,
-            "engine": name,
-            "version": "",
-            "state": "missing",
-            "install": reason,
-            "started": False,
-            "files": [],
-            "takes": [],
-            "gives": [],
-        }
-        for name, reason in sorted(registry.missing.items())
+    attachable = [
+        _absent(name, "to attach", _how_to_attach(name, engine))
+        for name, engine in sorted(registry.engines.items())
+        if engine.make is None and name not in registry.missing and name not in registry
     ]
-    return here + missing
+    missing = [_absent(name, "missing", why) for name, why in sorted(registry.missing.items())]
+    return here + attachable + missing
+
+
+def _absent(name: str, state: str, what_to_do: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "engine": name,
+        "version": "",
+        "state": state,
+        "install": what_to_do,
+        "started": False,
+        "files": [],
+        "takes": [],
+        "gives": [],
+    }
+
+
+def _how_to_attach(name: str, engine: Engine) -> str:
+    schemes = " or ".join(f"{scheme}://" for scheme in engine.schemes)
+    limits = engine.limits()
+    return f"attach it by its URL ({schemes})" + (f"; {limits}" if limits else "")
 
 
 def _formats(platform: Platform) -> Iterator[str]:

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from umbel.executor.context import StageContext
 from umbel.optimizer import ExecutionPlan
-from umbel.optimizer.execution_plan import PlannedStage
-from umbel.plan.operators import Operator, Placeholder, Scan, topological
+from umbel.optimizer.execution_plan import COLLECTED, PlannedStage
+from umbel.plan.operators import Broadcast, Operator, Placeholder, Scan, topological
 from umbel.plan.rows import infer_rows, may_stop_early
 
 #: Handing over in less than so many seconds is not shown.
@@ -310,10 +310,17 @@ def compiled_operators(planned: PlannedStage) -> list[Operator]:
     """
     root = planned.stage.root
     return [
-        operator
-        for operator in topological(root)
-        if operator is root or not isinstance(operator, Placeholder)
+        operator for operator in topological(root) if operator is root or not _stands_in(operator)
     ]
+
+
+def _stands_in(operator: Operator) -> bool:
+    """Whether an operator only stands for what another stage gives."""
+    match operator:
+        case Broadcast(input=Placeholder(label=label)):
+            return label.endswith(COLLECTED)
+        case _:
+            return isinstance(operator, Placeholder)
 
 
 __all__ = [

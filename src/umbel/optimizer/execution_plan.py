@@ -14,6 +14,10 @@ from umbel.platforms.base import Conversion, Platform, Stage
 Location = tuple[int, str]
 
 
+#: Ends the label of a placeholder whose data its reader knows by a keyword, as a side input.
+COLLECTED = "_collected"
+
+
 @dataclass(frozen=True)
 class PlannedOperator:
     """One operator of a stage, with what is reckoned of it."""

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from umbel.optimizer.completion import to_complete
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.estimates import Estimate
-from umbel.optimizer.execution_plan import ExecutionPlan, Location, PlannedOperator, PlannedStage
+from umbel.optimizer.execution_plan import (
+    COLLECTED,
+    ExecutionPlan,
+    Location,
+    PlannedOperator,
+    PlannedStage,
+)
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.placement import Placement, Problem, Reader, handover
 from umbel.plan.errors import PlacementError
-from umbel.plan.operators import Operator, Placeholder, consumers, topological
+from umbel.plan.operators import Broadcast, Operator, Placeholder, consumers, topological
 from umbel.platforms.base import Conversion, Stage
 
 
@@ -79,13 +85,15 @@ def cut(
                     inputs.append(new[id(child)])
                     continue
                 label = f"stage_{index_of[id(child)]}"
+                if isinstance(child, Broadcast):
+                    label += COLLECTED
                 sources[label] = location[id(child), index]
-                inputs.append(
-                    new.setdefault(
-                        id(child),
-                        Placeholder(label=label, columns=child.schema, form=child.element),
-                    )
+                stand_in: Operator = Placeholder(
+                    label=label, columns=child.schema, form=child.element
                 )
+                if isinstance(child, Broadcast):  # its reader knows it by its keyword
+                    stand_in = child.with_inputs((stand_in,))
+                inputs.append(new.setdefault(id(child), stand_in))
             new[id(operator)] = operator.with_inputs(tuple(inputs))
         channel, tree = trees[id(top)]
         stages.append(

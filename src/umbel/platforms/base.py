@@ -228,6 +228,7 @@ class Engine:
         check: raises `MissingEngineError` if the engine is not installed.
         signature: a place in a file and the bytes there by which the engine's files, whose URLs
             have the first scheme, are known; None if it has no files.
+        limits: says what of an installed engine cannot be used here, and why; None if all can.
     """
 
     make: Callable[[str], Platform] | None = None
@@ -235,6 +236,7 @@ class Engine:
     attach: Callable[[str, Address], Platform] | None = None
     check: Callable[[], None] = lambda: None
     signature: tuple[int, bytes] | None = None
+    limits: Callable[[], str | None] = lambda: None
 
 
 class MissingEngineError(Exception):

@@ -229,6 +229,12 @@ class Registry:
             return self._platforms[name]
         if name in self.missing:
             raise PlacementError(f"platform {name!r} is not here", hint=self.missing[name])
+        if name in self.engines and self.engines[name].schemes:
+            scheme = self.engines[name].schemes[0]
+            raise PlacementError(
+                f"platform {name!r} is not attached",
+                hint=f"session.catalog.attach({name!r}, '{scheme}://…')",
+            )
         raise UnknownNameError("platform", name, [*self._platforms, *self.missing])
 
     def only(self, *names: str) -> Registry:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.conformance.functions import recorded
+from tests.conformance.functions import on_spark, recorded
 from umbel.plan.errors import RunError
 from umbel.plan.expressions import Call, Case, Cast, Column, Expression, Literal
 from umbel.plan.functions.forms import refuse_function
@@ -73,6 +73,9 @@ def refusal(engine: str, expression: Expression, schema: pa.Schema) -> str | Non
     if engine == "polars":
         from umbel.platforms.polars.casts import refuse_cast
         from umbel.platforms.polars.functions import forms
+    elif engine == "spark":
+        from umbel.platforms.spark.casts import refuse_cast
+        from umbel.platforms.spark.functions import forms
     else:
         from umbel.platforms.duckdb.casts import refuse_cast
         from umbel.platforms.duckdb.functions import forms
@@ -194,24 +197,27 @@ def _record(
     tolerance: float,
 ) -> None:
     """Keep a case for the engines that are asked later, unless they refuse the expression."""
-    for engine in recorded.ENGINES:
-        if recorded.refusal(engine, expression, table.schema) is not None:
-            continue
+
+    def case(engine: str) -> recorded.Case:
         rows = recorded.storable(engine, table, values)
         good = [i for i in rows if not isinstance(values[i], Raises)]
         bad = [i for i in rows if isinstance(values[i], Raises)]
-        recorded.record(
-            recorded.Case(
-                engine,
-                recorded.current_test(),
-                expression,
-                table.take(pa.array(good, pa.int64())),
-                pa.array([values[i] for i in good], type=field.type).to_pylist(),
-                table.take(pa.array(bad, pa.int64())),
-                field.type,
-                lambda got, want: same(got, want, tolerance),
-            )
+        return recorded.Case(
+            engine,
+            recorded.current_test(),
+            expression,
+            table.take(pa.array(good, pa.int64())),
+            pa.array([values[i] for i in good], type=field.type).to_pylist(),
+            table.take(pa.array(bad, pa.int64())),
+            field.type,
+            lambda got, want: same(got, want, tolerance),
         )
+
+    for engine in recorded.ENGINES:
+        if recorded.refusal(engine, expression, table.schema) is None:
+            recorded.record(case(engine))
+    if on_spark.wanted(expression, table.schema):
+        on_spark.record(case("spark"))
 
 
 def check_if_claimed(

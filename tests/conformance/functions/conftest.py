@@ -6,10 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.functions import recorded
+from tests.conformance.functions import on_spark, recorded
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _asked_at_the_end() -> Iterator[None]:
     yield
     recorded.ask_all()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _asked_of_spark() -> Iterator[None]:
+    yield
+    on_spark.ask_all()

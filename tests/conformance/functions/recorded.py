@@ -159,7 +159,7 @@ def _ask_groups() -> list[str]:
     cases, GROUP_CASES[:] = list(GROUP_CASES), []
     groups: defaultdict[tuple[Any, ...], list[GroupCase]] = defaultdict(list)
     for case in cases:
-        groups[case.engine, type(case.call), case.keys, _digest(case.table)].append(case)
+        groups[case.engine, type(case.call), case.keys, digest(case.table)].append(case)
     wrong: list[str] = []
     for group in groups.values():
         for start in range(0, len(group), _TOGETHER):
@@ -191,7 +191,7 @@ def ask_all() -> None:
     cases, CASES[:] = list(CASES), []
     groups: defaultdict[tuple[str, bytes], list[Case]] = defaultdict(list)
     for case in cases:
-        groups[case.engine, _digest(case.table)].append(case)
+        groups[case.engine, digest(case.table)].append(case)
     wrong = _ask_groups()
     for group in groups.values():
         for start in range(0, len(group), _TOGETHER):
@@ -204,7 +204,8 @@ def ask_all() -> None:
     assert not wrong, f"{len(wrong)} answers are wrong:\n" + "\n".join(wrong[:40])
 
 
-def _digest(table: pa.Table) -> bytes:
+def digest(table: pa.Table) -> bytes:
+    """What tells tables apart."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
