@@ -109,7 +109,7 @@ def main() -> None:
     table = Table(box=box.SIMPLE, title=f"TPC-H, scale {options.scale:g}, milliseconds")
     for title in ("query", "umbel", "duckdb", "polars", "datafusion", "runs on", "×", "× - 20 ms"):
         table.add_column(title, justify="right")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for by_fedpy in (False, True):
         for number in QUERIES:
             if options.queries and number not in options.queries:
@@ -122,7 +122,7 @@ def main() -> None:
             best = fastest(times, [name for name in ways if name != "umbel"])
             run = contenders.session.last_run
             assert run is not None
-            row = {
+            row: dict[str, Any] = {
                 "query": f"Q{number}{' FedPy' if by_fedpy else ''}",
                 "seconds": {name: statistics.median(taken) for name, taken in times.items()},
                 "platforms": run.plan.platforms,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pyarrow as pa
+
 from umbel.optimizer.cost import Cost
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan
-from umbel.plan.expressions import Call, Cast, Expression, WindowCall, walk
+from umbel.plan.expressions import Call, Cast, Expression, WindowCall, columns_of, walk
 from umbel.plan.operators import Loop, Operator, Scan
 from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import Platform
 from umbel.platforms.costs import Work
 from umbel.platforms.registry import Registry
+
+_ARITHMETIC = frozenset({"add", "subtract", "multiply"})
 
 
 class OperatorCosts:
@@ -67,13 +71,31 @@ def work_of(operator: Operator, estimates: Mapping[int, Estimate]) -> Work:
         if isinstance(operator.source, FileSource | MemorySource):
             # All rows are looked at, whatever a filter then leaves of them.
             rows, size = output.whole, output.whole * output.width
-    nodes = [node for e in expressions_of(operator) for node in walk(e)]
-    functions = tuple(
-        getattr(node, "function", "cast")
-        for node in nodes
-        if isinstance(node, Call | Cast | WindowCall)
-    )
+    functions = tuple(f for e in expressions_of(operator) for f in _functions(e, operator))
     return Work(name, rows, size, output.expected, output.size, functions)
+
+
+def _functions(expression: Expression, operator: Operator) -> list[str]:
+    """Name the functions that an expression calls for each row, casts included.
+
+    Arithmetic on decimals takes engines several times as long as on other numbers, so it has a
+    name of its own.
+    """
+    found = [
+        getattr(node, "function", "cast")
+        for node in walk(expression)
+        if isinstance(node, Call | Cast | WindowCall)
+    ]
+    if _ARITHMETIC.isdisjoint(found):
+        return found
+    schemas = [child.schema for child in operator.inputs] or [operator.schema]
+    decimal = any(
+        pa.types.is_decimal(schema.field(name).type)
+        for name in columns_of(expression)
+        for schema in schemas
+        if name in schema.names
+    )
+    return [f"{f} decimal" if decimal and f in _ARITHMETIC else f for f in found]
 
 
 def expressions_of(operator: Operator) -> list[Expression]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from umbel.optimizer.aggregation import GAIN, MOST_TRIED, partial_aggregates
 from umbel.optimizer.candidates import Candidates
 from umbel.optimizer.cost import Budget
+from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan, Refusal
 from umbel.optimizer.facts import Facts
@@ -31,6 +32,10 @@ from umbel.plan.operators import (
 from umbel.plan.types import is_object
 from umbel.platforms.base import ARROW, PYTHON, Platform
 from umbel.platforms.registry import Registry
+
+#: Several engines are taken only if they are reckoned to take less than this part of the time that
+#: fewer take.
+SURE = 0.9
 
 
 def optimize(
@@ -252,6 +257,37 @@ class Planner:
         return tuple(plans)
 
     def _placed(self, problem: Problem) -> tuple[Problem, Placement, list[Refusal]]:
+        """Place a plan, on no more platforms than are reckoned to be worth their while.
+
+        Estimates are not better than some percent, and an engine that has more of a plan sees
+        more to optimize; so what several engines are reckoned to gain little by, fewer do.
+        """
+        found = best = self._placed_freely(problem)
+        while self._budget is None:
+            used = {platform.name for platform in best[1].platforms.values()} - {DRIVER}
+            fewer = [self._placed_within(used - {name}, problem) for name in sorted(used)]
+            close = [
+                placed
+                for placed in fewer
+                if placed is not None and placed[1].cost.seconds * SURE <= found[1].cost.seconds
+            ]
+            if not close:
+                return best[0], best[1], found[2]
+            best = min(close, key=lambda placed: placed[1].cost.seconds)
+        return found
+
+    def _placed_within(
+        self, names: set[str], problem: Problem
+    ) -> tuple[Problem, Placement, list[Refusal]] | None:
+        """Place a plan on some platforms, and those that it is pinned to; None if that fails."""
+        if not names:
+            return None
+        try:
+            return self._placed_on([p for p in self._platforms if p.name in names], problem)
+        except PlacementError:
+            return None
+
+    def _placed_freely(self, problem: Problem) -> tuple[Problem, Placement, list[Refusal]]:
         """Place a plan on the platforms that are worth asking what they can run.
 
         Engines whose start alone takes longer than a plan without them are not. Nothing is lost:

@@ -164,7 +164,8 @@ class CostProfile:
     def terms(self, work: Work) -> Iterator[tuple[Figure, float]]:
         """Yield what each figure is multiplied with to give `seconds`."""
         yield from linear_terms("operators", work.operator, work.rows, work.size)
-        yield from linear_terms("output", work.operator, work.given_rows, work.given_size)
+        if work.operator in self.output:
+            yield from linear_terms("output", work.operator, work.given_rows, work.given_size)
         for function in work.functions:
             own = function in self.functions
             yield (("functions", function, "") if own else ("expression", "", "")), work.rows

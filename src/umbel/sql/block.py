@@ -96,7 +96,9 @@ class Block:
 
     def select(self) -> exp.Select:
         """Write the block as a SELECT; the block must not be used afterwards."""
-        columns = [node.as_(name, quoted=True) for name, node in self.columns.items()]
+        columns = [
+            exp.alias_(node, name, quoted=True, copy=False) for name, node in self.columns.items()
+        ]
         query = exp.Select(expressions=columns or [exp.Null().as_(NOTHING, quoted=True)])
         query.set("from_", exp.From(this=self.source))
         if self.joins:

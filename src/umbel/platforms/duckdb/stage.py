@@ -64,7 +64,8 @@ class DuckDBStage:
         columns = None if self._store is None else self._store.columns
         sources = DuckDBSources(DIALECT, self._describe, streams_only, columns=columns)
         query = compile_plan(self._stage.root, DIALECT, sources)
-        return _Statement(query.sql("duckdb", pretty=True), sources, functions_used(query))
+        functions = functions_used(query)  # before it is written, which may change the tree
+        return _Statement(query.sql("duckdb", pretty=True, copy=False), sources, functions)
 
     def _describe(self, relation: str) -> dict[str, str]:
         cursor = self._database.cursor()
