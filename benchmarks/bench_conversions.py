@@ -90,7 +90,11 @@ def readings(path: Path) -> dict[str, Road]:
         ),
         "parquet -> arrow by polars": (
             ours("polars"),
-            lambda: pl.scan_parquet(path).collect(engine="streaming").to_arrow(),
+            lambda: (
+                pl.scan_parquet(path)
+                .collect(engine="streaming")
+                .to_arrow(compat_level=pl.CompatLevel.oldest())
+            ),
         ),
     }
 
