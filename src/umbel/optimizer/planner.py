@@ -264,12 +264,14 @@ class Planner:
         """
         found = best = self._placed_freely(problem)
         while self._budget is None:
-            used = {platform.name for platform in best[1].platforms.values()} - {DRIVER}
+            used = _used(best[1])
             fewer = [self._placed_within(used - {name}, problem) for name in sorted(used)]
             close = [
                 placed
                 for placed in fewer
-                if placed is not None and placed[1].cost.seconds * SURE <= found[1].cost.seconds
+                if placed is not None
+                and _used(placed[1]) < used  # what is pinned stays where it is
+                and placed[1].cost.seconds * SURE <= found[1].cost.seconds
             ]
             if not close:
                 return best[0], best[1], found[2]
@@ -325,6 +327,11 @@ class Planner:
         }
         whole = replace(problem, candidates=candidates)
         return whole, place(whole, self._budget, bound=bound), refusals
+
+
+def _used(placement: Placement) -> set[str]:
+    """The names of the platforms that take part, umbel itself aside."""
+    return {platform.name for platform in placement.platforms.values()} - {DRIVER}
 
 
 def body_channel(loop: Loop) -> str:
