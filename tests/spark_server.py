@@ -61,7 +61,11 @@ def start() -> str:
                 "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
                 "spark.sql.shuffle.partitions": "2",
             }
-            server = Server("local[2]", settings, memory=1 << 30, until_closed=alive)
+            tempfile.tempdir = str(folder)  # so that what Spark leaves goes with the run
+            try:
+                server = Server("local[2]", settings, memory=1 << 30, until_closed=alive)
+            finally:
+                tempfile.tempdir = None
             server.let_go()
             told.write_text(f"{server.url}\n{server.token}")
         url, token = told.read_text().split("\n")
