@@ -120,6 +120,21 @@ class TestPins:
             optimize(write, registry(fast=engine()))
 
 
+@pytest.mark.parametrize(("seconds", "taken"), [(0.95, {"one"}), (0.1, {"one", "two"})])
+def test_a_second_engine_must_gain_a_tenth(seconds: float, taken: set[str]) -> None:
+    limited = Limit(input=Distinct(input=values(1)), count=1)
+    one = engine(Values=0.1, Distinct=1.0, Limit=1.0)
+    two = engine(Values=5.0, Distinct=5.0, Limit=seconds)
+    plan = optimize(limited, registry(one=one, two=two))
+    assert {stage.platform.name for stage in plan.stages} == taken
+
+
+def test_pinned_engines_take_part_however_little_they_gain() -> None:
+    limited = Limit(input=Distinct(input=values(1), pin="one"), count=1, pin="two")
+    plan = optimize(Distinct(input=limited), registry(one=engine(), two=engine(), three=engine()))
+    assert {stage.platform.name for stage in plan.stages} >= {"one", "two"}
+
+
 def test_nobody_can_run_it() -> None:
     with pytest.raises(PlacementError, match="no platform can run Distinct") as caught:
         optimize(Distinct(input=values(1)), registry(fast=engine(refuses="Distinct")))
