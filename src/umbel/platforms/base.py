@@ -16,7 +16,17 @@ import pyarrow as pa
 from umbel.catalog.address import Address
 from umbel.catalog.namespace import Namespace
 from umbel.catalog.statistics import Interval, TableStatistics
-from umbel.plan.operators import Element, Operator
+from umbel.plan.operators import (
+    Element,
+    Filter,
+    Limit,
+    Operator,
+    Placeholder,
+    Project,
+    Rows,
+    ToFrame,
+    topological,
+)
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource
 from umbel.platforms.costs import CostProfile, Linear
@@ -70,6 +80,33 @@ class Stage:
     root: Operator
     inputs: Mapping[str, str] = field(default_factory=dict)
     output: str = ARROW
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the order counts in which another stage, which may have sorted, gave its rows.
+
+        It does where they come out in it, and where a limit takes the first of them.
+        """
+        limits = (op for op in topological(self.root) if isinstance(op, Limit))
+        return any(isinstance(order_of(op), Placeholder) for op in (self.root, *limits))
+
+
+#: Operators that give their input's rows in its order.
+_IN_ORDER = (Project, Filter, Limit, Rows, ToFrame)
+
+
+def order_of(operator: Operator) -> Operator:
+    """Find what gives an operator's rows their order, if anything does: a sort, or another stage.
+
+    >>> import pyarrow as pa
+    >>> from umbel.plan.operators import Limit, Placeholder
+    >>> rows = Placeholder("rows", pa.schema([("a", pa.int64())]))
+    >>> order_of(Limit(input=rows, count=1)) is rows
+    True
+    """
+    while isinstance(operator, _IN_ORDER):
+        (operator,) = operator.inputs
+    return operator
 
 
 class CompiledStage(Protocol):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.operators import Filter, Limit, Operator, Placeholder, Project, Rows, ToFrame
 from umbel.platforms.base import RunContext, Stage
 from umbel.platforms.conform import conform
 from umbel.platforms.datafusion.dialect import DIALECT
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from sqlglot import expressions as exp
 else:
     exp = LazyModule("sqlglot.expressions")
-
-
-#: Operators that give their input's rows in its order.
-_IN_ORDER = (Project, Filter, Limit, Rows, ToFrame)
 
 
 class DataFusionStage:
@@ -90,7 +85,7 @@ class DataFusionStage:
             context,
             statistics=statistics,
             spilling_joins=spilling_joins,
-            in_order=_keeps_order(self._root),
+            in_order=self._stage.keeps_order,
         )
         sessions.append(session)
         session.define([query for _, query in self._kept] + [self._query])
@@ -107,13 +102,6 @@ class DataFusionStage:
 
         table: pa.Table = session.finish(work)
         return table
-
-
-def _keeps_order(operator: Operator) -> bool:
-    """Whether rows come in the order in which another stage, which may have sorted, gave them."""
-    while isinstance(operator, _IN_ORDER):
-        (operator,) = operator.inputs
-    return isinstance(operator, Placeholder)
 
 
 def _is_memory(error: Exception) -> bool:

@@ -17,7 +17,8 @@ from umbel.platforms.conform import conform
 from umbel.platforms.duckdb.udfs import register
 from umbel.sql.python_functions import PythonFunction
 
-#: Nothing is fetched from the network, times are UTC, and no order is kept but that of ORDER BY.
+#: Nothing is fetched from the network, times are UTC, and no order is kept but that of ORDER BY
+#: (unless a cursor is to keep another).
 SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -49,17 +50,21 @@ class Database:
         self._lock = threading.Lock()
         self._limit = 0
 
-    def cursor(self, memory_limit: int = 0) -> Any:
+    def cursor(self, memory_limit: int = 0, *, in_order: bool = False) -> Any:
         """Open a cursor: its own transaction and temporary views over the shared database.
 
         Args:
             memory_limit: bytes for the whole database, whose latest value counts; 0 keeps it.
+            in_order: keep the order of rows that come in some, which takes more memory.
         """
         with self._lock:
             if memory_limit and memory_limit != self._limit:
                 self._root.execute(f"SET memory_limit = '{memory_limit}B'")
                 self._limit = memory_limit
-            return self._root.cursor()
+            cursor = self._root.cursor()
+        if in_order:
+            cursor.execute("SET SESSION preserve_insertion_order = true")
+        return cursor
 
     def new_name(self, kind: str) -> str:
         """Give a name that no table of the database has."""

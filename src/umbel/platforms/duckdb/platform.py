@@ -142,7 +142,7 @@ class DuckDBPlatform:
 
     def _keep(self, data: pa.Table, schema: pa.Schema, element: Element) -> DuckDBTable:
         database = self.database()
-        cursor = database.cursor()
+        cursor = database.cursor(in_order=True)
         name = database.new_name("arrow")
         cursor.register(name, data)
         return database.keep(cursor, f'SELECT * FROM "{name}"')  # noqa: S608
@@ -151,7 +151,7 @@ class DuckDBPlatform:
         from umbel.platforms.duckdb.database import fetch, select_for_arrow
 
         query = select_for_arrow(f'SELECT * FROM "{data.name}"', schema)  # noqa: S608
-        return fetch(data.database.cursor(), query, schema)
+        return fetch(data.database.cursor(in_order=True), query, schema)
 
 
 class _Abilities:

@@ -11,9 +11,10 @@ import duckdb
 import pyarrow as pa
 
 from umbel.plan.errors import SourceError
+from umbel.plan.operators import Sort
 from umbel.plan.sources import AttachedSource, QuerySource
 from umbel.plan.types import type_name
-from umbel.platforms.base import ARROW, RunContext, Stage
+from umbel.platforms.base import ARROW, RunContext, Stage, order_of
 from umbel.platforms.duckdb.database import (
     MEMORY,
     Database,
@@ -54,6 +55,9 @@ class DuckDBStage:
         self._store = store
         self._statement = self._translate(streams_only=False)
         self._targets = find_targets(stage.root)
+        # Rows that are kept as a table come out as they went in, not by the ORDER BY before.
+        sorts = stage.output != ARROW and isinstance(order_of(stage.root), Sort)
+        self._in_order = sorts or stage.keeps_order
 
     @property
     def text(self) -> str:
@@ -139,7 +143,7 @@ class DuckDBStage:
         cursors: list[Any],
         rows: Rows | None,
     ) -> Any:
-        cursor = self._database.cursor(context.memory_limit)
+        cursor = self._database.cursor(context.memory_limit, in_order=self._in_order)
         cursors.append(cursor)
         sources, root = statement.sources, self._stage.root
         sources.failures.clear()
