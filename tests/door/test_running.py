@@ -196,8 +196,8 @@ def test_only_so_many_run_and_others_wait_their_turn() -> None:
 
 @pytest.mark.parametrize("where", ["duckdb", "postgres"])
 def test_a_big_result_streams(where: str, tmp_path: Path) -> None:
-    """The server of 150 MB of rows grows by much less."""
-    rows = 1_500_000
+    """The server of 300 MB of rows grows by much less."""
+    rows = 3_000_000
     text = "repeat('x', 92) || i::text as s"
     if where == "duckdb":
         with duckdb.connect(str(tmp_path / "big.duckdb")) as database:
@@ -220,7 +220,7 @@ def test_a_big_result_streams(where: str, tmp_path: Path) -> None:
                 count += batch.num_rows
                 peak = max(peak, process_rss().rss)
         assert count == rows
-        assert peak - before < 100e6, f"{(peak - before) / 1e6:.0f} MB"
+        assert peak - before < 150e6, f"{(peak - before) / 1e6:.0f} MB"
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def split(call: AggregateCall, schema: pa.Schema, fresh: Callable[[], str]) -> S
     >>> print(*(f"{name} = {call}" for name, call in found.partials), sep=", ")
     s = sum(x), n = count(x)
     >>> str(found.result)
-    'divide(cast(s as float64), cast(n as float64))'
+    'divide(cast(s as float64), cast(coalesce(n, 0) as float64))'
     """
     if call.distinct or call.order_by:
         return None

@@ -39,7 +39,7 @@ URL = "https://coordinator.example:8443"
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.create(tmp_path_factory.mktemp("authority"), "north")
+    return Authority.create(tmp_path_factory.mktemp("authority"), "north", now=NOW)
 
 
 def invited(authority: Authority, site: str = "hospital-a") -> tuple[Invitation, JoinToken]:

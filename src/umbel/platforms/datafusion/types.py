@@ -110,7 +110,7 @@ def literal(value: Any, dtype: pa.DataType) -> exp.Expr:
     >>> literal(1, pa.int64()).sql("postgres")
     '1'
     >>> literal(1, pa.int8()).sql("postgres")
-    "ARROW_CAST(1, 'Int8')"
+    "ARROW_CAST('1', 'Int8')"
     """
     if pa.types.is_null(dtype):
         return exp.Null()

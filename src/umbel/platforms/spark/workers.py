@@ -8,6 +8,7 @@ in rows of one `bucket`; `side` tells the two inputs of a join apart.
 from __future__ import annotations
 
 import datetime
+import os
 import pickle
 import sys
 import tempfile
@@ -133,10 +134,15 @@ def run_job(pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Re
 
     job: Job = cloudpickle.loads(pickled)
     try:
-        with tempfile.TemporaryDirectory(prefix="umbel-worker-") as folder:
+        with tempfile.TemporaryDirectory(prefix="umbel-worker-", dir=_scratch()) as folder:
             yield from _run(job, batches, WorkerContext(Path(folder)))
     except UmbelError as error:
         raise RuntimeError(marked(error)) from None
+
+
+def _scratch() -> str | None:
+    """Spark's own folder for such, which goes with it however it ends."""
+    return os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
 
 
 def _run(

@@ -186,6 +186,8 @@ def _negate(call: Call) -> exp.Expr:
     if pa.types.is_null(dtype):
         return node
     if pa.types.is_duration(dtype):
+        if dtype.unit != "us":
+            return call.fallback()  # what is within its range may be beyond that of microseconds
         zero = literal(0, INT64)
         return convert(checked("subtract", zero, ticks(node, dtype), simple=is_simple(call)), dtype)
     if is_integer(call.dtype):

@@ -66,7 +66,8 @@ def _sign(call: Call) -> exp.Expr:
         )
     wide = cast(node, dtype, FLOAT64)
     return snippet(
-        "CASE WHEN n OR x = z THEN x ELSE signum(x) END",
+        "CASE WHEN n OR x = z THEN x ELSE s END",
+        s=function("signum", wide.copy()),
         n=function("isnan", wide.copy()),
         x=wide,
         z=double(0.0),

@@ -31,7 +31,8 @@ def _native(call: Call) -> bool:
 
     It makes LIKE of patterns that are mostly plain text, and forgets that a backslash escapes there.
     """
-    return "\\\\" not in parse_regex(call.constant(1)).rust
+    pattern = parse_regex(call.constant(1)).rust
+    return "\\\\" not in pattern and "\\x5c" not in pattern
 
 
 def _search(name: str) -> Form[exp.Expr]:
