@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 import threading
 import time
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +46,8 @@ from umbel.plan.operators import (
 )
 from umbel.plan.sources import CsvSource, ParquetSource
 from umbel.platforms.base import Stage
+from umbel.platforms.datafusion import stage
+from umbel.platforms.datafusion.session import Session
 
 NAN = math.nan
 
@@ -153,8 +159,8 @@ def test_rows_that_another_stage_sorted_stay_in_order():
     even = Call("equal", (Call("remainder", (Column("a"), Literal(2, pa.int64()))),
                           Literal(0, pa.int64())))  # fmt: skip
     plan = Limit(input=Filter(input=rows, predicate=even), count=20_000, offset=3)
-    stage = platform("datafusion").compile(Stage(plan, {"p": "arrow"}))
-    assert stage.run({"p": data}, Context()).column("a").to_pylist() == list(range(6, 40_006, 2))
+    compiled = platform("datafusion").compile(Stage(plan, {"p": "arrow"}))
+    assert compiled.run({"p": data}, Context()).column("a").to_pylist() == list(range(6, 40_006, 2))
 
 
 def test_keys_that_call_python_functions_are_sorted_by():
@@ -215,6 +221,25 @@ def test_an_error_of_a_python_function_is_raised_as_it_was():
     rows = memory(n=[65, -1])
     with pytest.raises(EvaluationError, match="no character has the code point -1"):
         run("datafusion", Project(input=rows, columns=(("c", Call("chr", (Column("n"),))),)))
+
+
+@pytest.mark.parametrize("number", [65, -1])
+def test_nothing_of_a_run_is_kept(number: int, monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def session(*args: Any, **options: Any) -> Session:
+        found = Session(*args, **options)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(stage, "Session", session)
+    character = (("c", Call("chr", (Column("n"),))),)
+    plan = Project(input=memory(n=[number]), columns=character)
+    with contextlib.suppress(EvaluationError):
+        run("datafusion", plan)
+    gc.collect()
+    assert len(made) == 1
+    assert made[0]() is None
 
 
 def test_what_is_refused_says_why():

@@ -23,7 +23,14 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
-    sys.exit(run_command(sys.argv[1:]))
+    try:
+        code = run_command(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        # An engine that heard of Ctrl-C too may pass it on late, while Python ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:

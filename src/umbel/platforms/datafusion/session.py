@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ class Session:
 
     def define(self, statements: Iterable[exp.Expr]) -> None:
         """Make the Python functions of statements known, and the one that fails."""
-        self._define(FAILURE, self._fail, [pa.string()], pa.int64(), constant=True)
+        self._define(FAILURE, _fail(self.failures), [pa.string()], pa.int64(), constant=True)
         used: dict[PythonFunction, bool] = {}
         for statement in statements:
             for node, described in calls_of(statement):
@@ -172,13 +173,11 @@ class Session:
         volatility = "volatile" if constant else "immutable"
         self.context.register_udf(datafusion.udf(function, types, dtype, volatility, name))
 
-    def _fail(self, message: Any) -> pa.Array:
-        error = EvaluationError(message[0].as_py() if len(message) else "a value is missing")
-        self.failures.append(error)
-        raise error
-
     def _runner(self, described: PythonFunction) -> Callable[..., pa.Array]:
         """Build the function of Arrow columns that DataFusion calls."""
+        # DataFusion holds the function, and we hold DataFusion's session: a function that held us
+        # would keep all of it for ever, as Python's collector does not see through DataFusion.
+        known, failures = weakref.ref(self), self.failures
         evaluate = evaluator(described)
         kernel = _KERNELS.get((described.function, described.types))
 
@@ -193,10 +192,10 @@ class Session:
 
         def run(*columns: Any) -> pa.Array:
             try:
-                self.check()
+                _check(known)
                 return compute(*columns)
             except Exception as error:
-                self.failures.append(error)
+                failures.append(error)
                 raise
 
         return run
@@ -249,6 +248,25 @@ class Session:
             if self.failures and error is not self.failures[0]:
                 raise self.failures[0] from error
             raise
+
+
+def _check(known: weakref.ref[Session]) -> None:
+    """Raise if a session's run was cancelled, or is over."""
+    session = known()
+    if session is None:
+        raise CancelledError("the run is over")
+    session.check()
+
+
+def _fail(failures: list[Exception]) -> Callable[[Any], pa.Array]:
+    """Make the function that fails with the message that it is given."""
+
+    def fail(message: Any) -> pa.Array:
+        error = EvaluationError(message[0].as_py() if len(message) else "a value is missing")
+        failures.append(error)
+        raise error
+
+    return fail
 
 
 @contextmanager

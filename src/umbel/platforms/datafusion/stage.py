@@ -100,7 +100,11 @@ class DataFusionStage:
                 session.keep(name, rows.schema, rows.to_batches())
             return conform(session.rows(self._query.sql(SYNTAX)), self._stage.root.schema)
 
-        table: pa.Table = session.finish(work)
+        try:
+            table: pa.Table = session.finish(work)
+        finally:
+            # An error holds the frames that hold the session, which holds the functions that failed.
+            session.failures.clear()
         return table
 
 
