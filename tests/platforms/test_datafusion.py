@@ -208,13 +208,21 @@ def test_python_functions_stop_when_the_run_is_cancelled():
     titled = Project(input=texts, columns=(("t", Call("title", (Column("s"),))),))
     plan = Aggregate(input=titled, aggregates=(("m", AggregateCall("max", (Column("t"),))),))
     context = Context()
-    timer = threading.Timer(0.2, lambda: context.interrupt and context.interrupt())
-    timer.start()
-    started = time.monotonic()
+    cancelled: list[float] = []
+
+    def cancel() -> None:
+        while context.interrupt is None:  # it has not begun yet
+            time.sleep(0.01)
+        time.sleep(0.2)
+        cancelled.append(time.monotonic())
+        context.interrupt()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
     with pytest.raises(CancelledError):
         platform("datafusion").compile(Stage(plan)).run({}, context)
-    assert time.monotonic() - started < 2
-    timer.join()
+    canceller.join()
+    assert time.monotonic() - cancelled[0] < 2
 
 
 def test_an_error_of_a_python_function_is_raised_as_it_was():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,19 +57,21 @@ class DataFusionStage:
         """Run the statement; give an Arrow table."""
         context.check_cancelled()
         sessions: list[Session] = []
+        cancelled = threading.Event()
 
         def cancel() -> None:
+            cancelled.set()  # a session may be in the making
             for session in sessions:
                 session.cancel()
 
         context.on_cancel(cancel)
         try:
-            result = self._run(inputs, context, sessions, spilling_joins=False)
+            result = self._run(inputs, context, sessions, cancelled, spilling_joins=False)
         except Exception as error:
             if not _is_memory(error):
                 raise
             # Its hash joins keep a side in memory; those by sorting spill.
-            result = self._run(inputs, context, sessions, spilling_joins=True)
+            result = self._run(inputs, context, sessions, cancelled, spilling_joins=True)
         context.measure(self._stage.root, result.num_rows)
         return result
 
@@ -77,6 +80,7 @@ class DataFusionStage:
         inputs: Mapping[str, Any],
         context: RunContext,
         sessions: list[Session],
+        cancelled: threading.Event,
         *,
         spilling_joins: bool,
     ) -> pa.Table:
@@ -88,6 +92,8 @@ class DataFusionStage:
             in_order=self._stage.keeps_order,
         )
         sessions.append(session)
+        if cancelled.is_set():
+            session.cancel()
         session.define([query for _, query in self._kept] + [self._query])
 
         def work() -> pa.Table:
