@@ -21,9 +21,9 @@ from umbel.plan.typing import infer_type
 #: Expressions in a statement; Spark compiles each statement to one Java class.
 _TOGETHER = 60
 #: So many expressions of a function over columns of the same types are asked, of a process.
-_OF_A_KIND = 2
-#: So many rows that must fail, of a function; each is a job.
-_FAILING = 2
+_OF_A_KIND = 1
+#: So many rows that must fail, of a function and of a process; each is a job.
+_FAILING = 1
 
 Kind = tuple[str, str]
 
