@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from umbel.calibration.fit import Observation, errors, fit, machine_factor
 from umbel.calibration.measure import Bench, Extent, seconds_to_start
+from umbel.executor.context import Cancellation
+from umbel.executor.interrupts import Interrupts
+from umbel.executor.workers import Workers
 from umbel.plan.errors import PlacementError
 from umbel.platforms.base import Platform
 from umbel.platforms.calibrated import Calibrated, Calibration, this_machine
@@ -73,19 +77,39 @@ def calibrate(
         registry: the platforms that there are.
         names: those to measure; none means all that were not attached.
         extent: how much is measured.
-        tick: told what is done next, and how many steps there are in all.
+        tick: told what is done next, and how many steps there are in all; on another thread.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C; nothing is left behind.
     """
     extent = extent or Extent()
     platforms = to_calibrate(registry, names)
     steps = 0
+    outcomes: list[Outcome] = []
+    cancellation = Cancellation()
+    interrupts = Interrupts()
+    workers = Workers(cancellation, interrupts.keep)
 
     def told(what: str) -> None:
+        workers.wake()  # an engine may have been imported just now, see `Interrupts`
         tick(what, steps)
 
-    with Bench(extent, registry, told) as bench:
+    def measure(bench: Bench) -> None:
+        nonlocal steps
+        bench.prepare()
         steps = len(extent.sizes) + len(platforms) * bench.steps
         share = extent.seconds / len(platforms)
-        return [_outcome(registry, bench, platform, extent, share) for platform in platforms]
+        outcomes.extend(_outcome(registry, bench, at, extent, share) for at in platforms)
+
+    # Not on this thread: an engine that the main thread runs takes Ctrl-C for itself.
+    with interrupts, Bench(extent, registry, told, cancellation) as bench:
+        workers.start(0, partial(measure, bench))
+        try:
+            workers.wait()
+        except BaseException:
+            workers.stop()
+            raise
+    return outcomes
 
 
 def _outcome(

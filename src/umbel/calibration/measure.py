@@ -85,28 +85,43 @@ class Bench:
         extent: the sizes.
         registry: the platforms and conversions that there are.
         tick: told that another step is done.
+        cancellation: stops it.
     """
 
     def __init__(
-        self, extent: Extent, registry: Registry, tick: Callable[[str], None] = lambda what: None
+        self,
+        extent: Extent,
+        registry: Registry,
+        tick: Callable[[str], None],
+        cancellation: Cancellation,
     ) -> None:
         self._extent = extent
         self._graph = ChannelGraph(registry.conversions)
-        self._tick = tick
+        self._told = tick
+        self._cancellation = cancellation
         self._scratch = Scratch()
-        self._folder = tempfile.TemporaryDirectory(prefix="umbel-calibrate-")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="umbel-calibrate-", ignore_cleanup_errors=True
+        )
         self._plans: dict[int, list[Micro]] = {}
         self._launch = 0.0
         self._session = Session(platforms=registry, progress=False)
 
     def __enter__(self) -> Bench:
+        return self
+
+    def prepare(self) -> None:
+        """Make the data and the plans."""
         for size in self._extent.sizes:
             data = Data.of(size)
             paths = data.write(Path(self._folder.name))
             self._plans[size] = micro_plans(data, paths, self._session)
             self._tick(f"data of {size:,} rows")
         self._launch = self._seconds_to_launch()
-        return self
+
+    def _tick(self, what: str) -> None:
+        self._cancellation.check()
+        self._told(what)
 
     def _seconds_to_launch(self) -> float:
         """What the executor takes for a stage, beyond what the stage itself does."""
@@ -231,13 +246,9 @@ class Bench:
         return channel, convert(self._graph, data, source, channel, placeholder)
 
     def _execute(self, platform: Platform, stage: Stage, inputs: Mapping[str, Any]) -> Any:
-        cancellation = Cancellation()
-        context = StageContext(cancellation, self._scratch, default_memory_limit())
+        context = StageContext(self._cancellation, self._scratch, default_memory_limit())
         try:
             return platform.compile(stage).run(inputs, context)
-        except KeyboardInterrupt:
-            cancellation.cancel()
-            raise
         finally:
             context.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,11 +45,13 @@ print(session.from_items([2]).map(square).on("own").collect())
 
 def sparks(under: int) -> list[psutil.Process]:
     """The Java processes below a process."""
-    try:
-        children = psutil.Process(under).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return [child for child in children if child.name() == "java"]
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(under).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+                if child.name() == "java":
+                    found.append(child)
+    return found
 
 
 def gone(processes: list[psutil.Process]) -> bool:
