@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.casting import kind, text_pattern
+from umbel.plan.casting import integer_bounds, kind, text_pattern
 from umbel.plan.casting import refuse_cast as refuse_plan_cast
 from umbel.plan.types import type_name
 from umbel.platforms.datafusion.operators import snippet
@@ -57,8 +57,11 @@ def cast(
 
 
 def _may_fail(source: pa.DataType, target: pa.DataType) -> bool:
-    numbers = ("boolean", "integer")
-    return not (kind(source) in numbers and target in (pa.int64(), pa.float64()))
+    """Whether some value of a type has no form in another; false only where that is certain."""
+    if kind(source) == "integer" and kind(target) == "decimal":
+        digits = max(len(str(abs(bound))) for bound in integer_bounds(source))
+        return bool(target.precision - target.scale < digits)
+    return not (kind(source) in ("boolean", "integer") and target in (pa.int64(), pa.float64()))
 
 
 def _native(
