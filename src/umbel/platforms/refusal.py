@@ -23,18 +23,24 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.operators import (
     Aggregate,
+    Count,
     Distinct,
     Except,
+    Explode,
     Filter,
     Intersect,
     Join,
+    Limit,
     Operator,
+    Placeholder,
     Project,
+    Rows,
     Sample,
     Scan,
     Sort,
     ToFrame,
     Union,
+    Values,
     Window,
 )
 from umbel.plan.operators.base import OBJECT_SCHEMA, Element
@@ -43,6 +49,13 @@ from umbel.plan.typing import infer_type
 
 #: Says why a function cannot be run on argument nodes of some types; None if it can.
 Refusal: TypeAlias = Callable[[Sequence[Expression], Sequence[pa.DataType]], "str | None"]
+
+
+#: The operators that one statement of an SQL engine, or one lazy query, can hold.
+RELATIONAL: tuple[type[Operator], ...] = (
+    Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
+    Union, Intersect, Except, Explode, Count, Rows, ToFrame,
+)  # fmt: skip
 
 
 class Abilities(Protocol):
@@ -171,6 +184,29 @@ def refuse_class(operator: Operator) -> str:
     return f"{operator.name} is not an operator of relations"
 
 
+def refuse_names(operator: Operator, fold: Callable[[str], str]) -> str | None:
+    """Say which two columns an engine takes for one, or which has no name.
+
+    Args:
+        operator: one that the engine compiles.
+        fold: gives what the engine compares of a name.
+    """
+    schemas = [operator.schema, *(child.schema for child in operator.inputs)]
+    if isinstance(operator, Join):
+        schemas.append(operator.pair_schema)
+    if isinstance(operator, Scan):
+        schemas.append(operator.source.schema)
+    for schema in schemas:
+        seen: dict[str, str] = {}
+        for name in schema.names:
+            if not name:
+                return "SQL has no columns without a name"
+            other = seen.setdefault(fold(name), name)
+            if other != name:
+                return f"columns {other!r} and {name!r} differ only in case"
+    return None
+
+
 def refuse_shape(operator: Operator, engine: str) -> str | None:
     """Say why an operator cannot be written in SQL, expressions aside.
 
@@ -232,6 +268,7 @@ __all__ = [
     "REFUSE_NTH",
     "REFUSE_OFFSET",
     "REFUSE_SEPARATOR",
+    "RELATIONAL",
     "Abilities",
     "Refusal",
     "expressions_of",
@@ -239,6 +276,7 @@ __all__ = [
     "refuse_constant",
     "refuse_expressions",
     "refuse_frame",
+    "refuse_names",
     "refuse_shape",
     "refuse_source",
     "refuse_texts",

@@ -15,24 +15,12 @@ from umbel.plan.functions import CATALOGUE, Kind
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
     Aggregate,
-    Count,
     Distinct,
     Except,
-    Explode,
-    Filter,
     Intersect,
     Join,
-    Limit,
     Operator,
-    Placeholder,
-    Project,
-    Rows,
-    Scan,
-    Sort,
-    ToFrame,
     Union,
-    Values,
-    Window,
 )
 from umbel.plan.sources import FileSource, MemorySource
 from umbel.plan.types import is_float, is_list
@@ -41,6 +29,7 @@ from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile
 from umbel.platforms.datafusion.types import refuse_type
 from umbel.platforms.refusal import (
+    RELATIONAL,
     expressions_of,
     refuse_class,
     refuse_expressions,
@@ -48,11 +37,6 @@ from umbel.platforms.refusal import (
     refuse_source,
     refuse_texts,
 )
-
-_COMPILED = (
-    Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
-    Union, Intersect, Except, Explode, Count, Rows, ToFrame,
-)  # fmt: skip
 
 
 class DataFusionPlatform:
@@ -82,7 +66,7 @@ class DataFusionPlatform:
 
         Answers are remembered by the operator's digest.
         """
-        if not isinstance(operator, _COMPILED):
+        if not isinstance(operator, RELATIONAL):
             return refuse_class(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (

@@ -15,34 +15,18 @@ import pyarrow as pa
 from umbel.plan.expressions import Expression, WindowCall
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
-    Aggregate,
-    Count,
-    Distinct,
     Element,
-    Except,
-    Explode,
-    Filter,
-    Intersect,
-    Join,
-    Limit,
     Operator,
-    Placeholder,
-    Project,
-    Rows,
-    Scan,
-    Sort,
-    ToFrame,
-    Union,
-    Values,
-    Window,
 )
 from umbel.plan.sources import FileSource, MemorySource, Source
 from umbel.plan.types import is_list, is_object
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.refusal import (
+    RELATIONAL,
     refuse_class,
     refuse_expressions,
+    refuse_names,
     refuse_shape,
     refuse_source,
     refuse_texts,
@@ -50,11 +34,6 @@ from umbel.platforms.refusal import (
 
 if TYPE_CHECKING:
     from umbel.platforms.duckdb.database import Database, DuckDBTable
-
-_COMPILED = (
-    Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
-    Union, Intersect, Except, Explode, Count, Rows, ToFrame,
-)  # fmt: skip
 
 
 class DuckDBPlatform:
@@ -109,12 +88,12 @@ class DuckDBPlatform:
         The tables of functions and casts, which import DuckDB's dialect, are asked only if an
         expression holds a call or a cast. Answers are remembered by the operator's digest.
         """
-        if not isinstance(operator, _COMPILED):
+        if not isinstance(operator, RELATIONAL):
             return refuse_class(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (
                 refuse_source(operator, self.name, self.reads_sources)
-                or _refuse_names(operator)
+                or refuse_names(operator, str.casefold)  # DuckDB folds quoted names too
                 or refuse_shape(operator, "DuckDB")
                 or refuse_texts(operator)
                 or refuse_expressions(operator, _Abilities())
@@ -189,21 +168,3 @@ class _Abilities:
 
     def refuse_window(self, call: WindowCall, schema: pa.Schema) -> str | None:
         return None
-
-
-def _refuse_names(operator: Operator) -> str | None:
-    """Say which two columns DuckDB takes for one: it folds case even in quoted names."""
-    schemas = [operator.schema, *(child.schema for child in operator.inputs)]
-    if isinstance(operator, Join):
-        schemas.append(operator.pair_schema)
-    if isinstance(operator, Scan):
-        schemas.append(operator.source.schema)
-    for schema in schemas:
-        seen: dict[str, str] = {}
-        for name in schema.names:
-            if not name:
-                return "SQL has no columns without a name"
-            other = seen.setdefault(name.casefold(), name)
-            if other != name:
-                return f"columns {other!r} and {name!r} differ only in case"
-    return None

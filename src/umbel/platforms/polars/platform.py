@@ -11,48 +11,34 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umbel.catalog.texts import refuse_text
 from umbel.plan.expressions import Expression, WindowCall
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
-    Aggregate,
-    Count,
-    Distinct,
     Element,
-    Except,
-    Explode,
-    Filter,
-    Intersect,
-    Join,
-    Limit,
     Operator,
-    Placeholder,
-    Project,
-    Rows,
     Sample,
     Scan,
-    Sort,
     ToFrame,
-    Union,
-    Values,
-    Window,
 )
-from umbel.plan.operators.base import OBJECT_SCHEMA
-from umbel.plan.sources import CsvSource, FileSource, MemorySource
+from umbel.plan.sources import FileSource, MemorySource
 from umbel.plan.types import is_object
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
-from umbel.platforms.refusal import refuse_expressions, refuse_frame, refuse_source
+from umbel.platforms.refusal import (
+    RELATIONAL,
+    refuse_class,
+    refuse_expressions,
+    refuse_frame,
+    refuse_source,
+    refuse_texts,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
 POLARS = "polars"
 
-_COMPILED = (
-    Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
-    Union, Intersect, Except, Sample, Explode, Count, Rows, ToFrame,
-)  # fmt: skip
+_COMPILED = (*RELATIONAL, Sample)
 
 
 class PolarsPlatform:
@@ -99,11 +85,12 @@ class PolarsPlatform:
         holds a call or a cast. Answers are remembered by the operator's digest.
         """
         if not isinstance(operator, _COMPILED):
-            return _reason(operator)
+            return refuse_class(operator)
         if operator.digest not in self._refusals:
             self._refusals[operator.digest] = (
                 refuse_source(operator, self.name, (FileSource, MemorySource))
                 or _refuse_shape(operator)
+                or refuse_texts(operator)
                 or refuse_expressions(operator, _Abilities())
             )
         return self._refusals[operator.digest]
@@ -165,20 +152,6 @@ def _refuse_shape(operator: Operator) -> str | None:
     match operator:
         case Scan(source=MemorySource(form="object")):
             return "Polars columns hold no Python objects"
-        case Scan(source=CsvSource() as source):
-            for field in operator.schema:
-                reason = None
-                if field.type != pa.string() and field.name not in source.partitions:
-                    reason = refuse_text(field.type)
-                if reason is not None:
-                    return f"column {field.name!r} of a CSV file: {reason}"
         case ToFrame():
             return refuse_frame(operator)
     return None
-
-
-def _reason(operator: Operator) -> str:
-    """Say why a whole class of operators is not for Polars."""
-    if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):
-        return f"{operator.name} works on Python objects or runs Python functions"
-    return f"{operator.name} is not an operator of relations"

@@ -23,25 +23,10 @@ from umbel.plan.errors import PlanError, SourceError, UmbelError
 from umbel.plan.expressions import AggregateCall, Expression, Literal, WindowCall, walk
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
-    Aggregate,
-    Count,
-    Distinct,
-    Except,
-    Explode,
-    Filter,
-    Intersect,
     Join,
-    Limit,
     Operator,
-    Placeholder,
-    Project,
-    Rows,
     Scan,
-    Sort,
-    ToFrame,
-    Union,
     Values,
-    Window,
     Write,
     topological,
 )
@@ -51,6 +36,7 @@ from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile
 from umbel.platforms.postgres.types import refuse_type
 from umbel.platforms.refusal import (
+    RELATIONAL,
     expressions_of,
     refuse_class,
     refuse_expressions,
@@ -58,10 +44,7 @@ from umbel.platforms.refusal import (
     refuse_source,
 )
 
-_COMPILED = (
-    Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
-    Union, Intersect, Except, Explode, Count, Rows, ToFrame, Write,
-)  # fmt: skip
+_COMPILED = (*RELATIONAL, Write)
 #: Bytes of a name that PostgreSQL keeps.
 _NAME_BYTES = 63
 #: Seconds for which statistics are taken as they were.

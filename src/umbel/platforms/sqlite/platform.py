@@ -19,25 +19,13 @@ from umbel.plan.expressions import AggregateCall, Expression, Literal, WindowCal
 from umbel.plan.functions import CATALOGUE
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.operators import (
-    Aggregate,
-    Count,
-    Distinct,
     Except,
     Explode,
-    Filter,
     Intersect,
     Join,
-    Limit,
     Operator,
-    Placeholder,
-    Project,
-    Rows,
     Scan,
-    Sort,
-    ToFrame,
     Union,
-    Values,
-    Window,
     Write,
 )
 from umbel.plan.sinks import RelationSink
@@ -46,9 +34,11 @@ from umbel.plan.types import common_type, is_float, type_name, type_width
 from umbel.platforms.base import ARROW, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile
 from umbel.platforms.refusal import (
+    RELATIONAL,
     expressions_of,
     refuse_class,
     refuse_expressions,
+    refuse_names,
     refuse_shape,
     refuse_source,
 )
@@ -57,10 +47,7 @@ from umbel.platforms.sqlite.file import File, Stamp
 from umbel.platforms.sqlite.types import DECLARED, refuse_literal, refuse_type
 from umbel.platforms.targets import check_target, target_name
 
-_COMPILED = (
-    Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
-    Union, Intersect, Except, Count, Rows, ToFrame, Write,
-)  # fmt: skip
+_COMPILED = (*(kind for kind in RELATIONAL if kind is not Explode), Write)
 
 
 class SQLitePlatform:
@@ -124,7 +111,7 @@ class SQLitePlatform:
             return None if own else f"{sink.describe()} is not written here"
         return (
             refuse_source(operator, self.name, (MemorySource, RelationSource, QuerySource))
-            or _refuse_names(operator)
+            or refuse_names(operator, str.lower)  # of letters that are not ASCII too, to be safe
             or refuse_shape(operator, "SQLite")
             or _refuse_shape(operator)
             or refuse_expressions(operator, _Abilities())
@@ -254,24 +241,11 @@ class _Abilities:
         return None
 
 
-def _refuse_names(operator: Operator) -> str | None:
-    """Say which two columns SQLite takes for one: it folds the case of ASCII."""
-    schemas = [operator.schema, *(child.schema for child in operator.inputs)]
-    if isinstance(operator, Join):
-        schemas.append(operator.pair_schema)
-    for schema in schemas:
-        seen: dict[str, str] = {}
-        for name in schema.names:
-            if not name or "\0" in name:
-                return "SQL has no columns without a name"
-            other = seen.setdefault(name.lower(), name)
-            if other != name:
-                return f"columns {other!r} and {name!r} differ only in case"
-    return None
-
-
 def _refuse_shape(operator: Operator) -> str | None:
     """Say why an operator cannot be written for SQLite."""
+    for schema in (operator.schema, *(child.schema for child in operator.inputs)):
+        if any("\0" in name for name in schema.names):
+            return "SQLite keeps no name with a NUL character"
     for root, _ in expressions_of(operator):
         for node in walk(root):
             if isinstance(node, Literal) and (reason := refuse_literal(node.value)):
