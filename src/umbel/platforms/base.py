@@ -100,7 +100,7 @@ def order_of(operator: Operator) -> Operator:
 
     >>> import pyarrow as pa
     >>> from umbel.plan.operators import Limit, Placeholder
-    >>> rows = Placeholder(label="rows", schema=pa.schema([("a", pa.int64())]))
+    >>> rows = Placeholder(label="rows", columns=pa.schema([("a", pa.int64())]))
     >>> order_of(Limit(input=rows, count=1)) is rows
     True
     """
