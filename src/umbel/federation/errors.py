@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from umbel.plan.errors import UmbelError
+from umbel.plan.errors import PlacementError, RunError, UmbelError
 
 
 class FederationError(UmbelError):
@@ -15,3 +15,27 @@ class IdentityError(FederationError):
     """A credential that is missing, forged, expired, revoked or meant for somebody else."""
 
     exit_code = 11
+
+
+class PolicyError(PlacementError):
+    """A site's rules do not let out what was asked for; says which rule, and what they allow."""
+
+    exit_code = 12
+
+
+class SiteError(RunError):
+    """Work that a site took on and could not do; says the site, and nothing of its data.
+
+    Attributes:
+        site: the site's name.
+        retryable: whether the same work may succeed later.
+    """
+
+    exit_code = 13
+
+    def __init__(
+        self, message: str, *, hint: str = "", site: str = "", retryable: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.site = site
+        self.retryable = retryable

@@ -78,7 +78,7 @@ def plan_from_json(
       write it again with this version of umbel, or read it with the one that wrote it
     """
     limits = limits or Limits()
-    document = _parse(text, limits)
+    document = parse_json(text, limits)
     if not isinstance(document, dict) or "umbel" not in document:
         raise refusal("$", "not a plan: an object with the key 'umbel' is needed")
     version = document.pop("umbel")
@@ -96,8 +96,16 @@ def plan_from_json(
         raise refusal("$", "the plan is nested too deeply for the stack left here") from error
 
 
-def _parse(text: str | bytes, limits: Limits) -> Any:
-    """Parse JSON strictly: no duplicate keys, no NaN, nesting checked before it is parsed."""
+def parse_json(text: str | bytes, limits: Limits) -> Any:
+    """Parse JSON strictly: no duplicate keys, no NaN, nesting checked before it is parsed.
+
+    Raises:
+        PlanFormatError: it is not JSON, or larger than the limits allow.
+
+    >>> parse_json('{"a": 1, "a": 2}', Limits())
+    Traceback (most recent call last):
+    umbel.plan.errors.PlanFormatError: $: the key 'a' stands twice in one object
+    """
     if len(text) > limits.text:
         raise refusal("$", f"the document has more than {limits.text} characters")
     if isinstance(text, bytes):
@@ -131,4 +139,4 @@ def _parse(text: str | bytes, limits: Limits) -> Any:
         raise refusal("$", f"not JSON: {error}") from None
 
 
-__all__ = ["VERSION", "Limits", "plan_from_json", "plan_to_json"]
+__all__ = ["VERSION", "Limits", "parse_json", "plan_from_json", "plan_to_json"]

@@ -139,7 +139,7 @@ def _canonical(value: Any) -> str:
     if isinstance(value, pa.Schema):
         return ";".join(f"{f.name}:{f.type}:{f.nullable}" for f in value)
     if isinstance(value, pa.Table):
-        return _table_digest(value)
+        return table_digest(value)
     if isinstance(value, tuple):
         return "(" + ",".join(map(_canonical, value)) + ")"
     # Most nodes of expressions are these two; a dataclass's own repr is slow.
@@ -150,7 +150,8 @@ def _canonical(value: Any) -> str:
     return repr(value)
 
 
-def _table_digest(table: pa.Table) -> str:
+def table_digest(table: pa.Table) -> str:
+    """Identify the content of a table, however it is cut into pieces: 64 hexadecimal digits."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())

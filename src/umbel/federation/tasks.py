@@ -1,0 +1,503 @@
+"""Tasks: what a coordinator asks of a site, what the site answers, and the two seams between them.
+
+A task is one stage of a run: a plan over tables that the site publishes and over Arrow tables that
+come in. It travels as JSON, read back strictly: by closed lists of names, within limits, with its
+identity recomputed. Nothing in it is code. A site's answer is rows, delivered beside it, and an
+`Outcome`; or a `Failure`, whose text is made here and holds nothing of the site's data.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from umbel.executor.context import Cancellation
+from umbel.federation.errors import FederationError, PolicyError, SiteError
+from umbel.federation.identity.names import check_name
+from umbel.plan.codec import parse_json, plan_from_json, plan_to_json
+from umbel.plan.errors import (
+    CancelledError,
+    EvaluationError,
+    PlacementError,
+    PlanError,
+    PlanFormatError,
+    UmbelError,
+)
+from umbel.plan.limits import Limits as PlanLimits
+from umbel.plan.operators import Operator, Placeholder, topological
+from umbel.plan.operators.base import table_digest
+from umbel.platforms.base import RunContext
+
+#: The version of the format of tasks, outcomes and failures.
+VERSION = 1
+
+#: What a site takes as a plan: far more than people write, far less than would keep it busy.
+PLAN_LIMITS = PlanLimits(
+    text=16 * 2**20, nodes=2_000, depth=200, expressions=50_000, table=4 * 2**20
+)
+#: Characters of a message about a task that is not its plan.
+_LONGEST_TEXT = 100_000
+_LONGEST_MESSAGE = 2_000
+_MOST_INPUTS = 1_000
+
+#: A message as it travels.
+_Text: TypeAlias = str | bytes
+#: Names that go into file names and tickets.
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asks, as the coordinator knows them.
+
+    Attributes:
+        name: of the user.
+        roles: what the user may do.
+        purpose: what the answer is for, in the user's word; empty if not said.
+    """
+
+    name: str
+    roles: tuple[str, ...] = ()
+    purpose: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one task may take at most.
+
+    Attributes:
+        seconds: elapsed time at the site; None for no bound but the site's own.
+        rows: of its output.
+        bytes: of its output, in memory.
+    """
+
+    seconds: float | None = None
+    rows: int = 1_000_000_000
+    bytes: int = 2**36
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A table that comes in with a task.
+
+    Attributes:
+        label: the placeholder in the plan for which it stands.
+        digest: identifies its content, for the task's identity.
+    """
+
+    label: str
+    digest: str
+
+    @classmethod
+    def of(cls, label: str, table: pa.Table) -> Input:
+        """Describe a table."""
+        return cls(label, table_digest(table))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of a run, to be run by a site.
+
+    Attributes:
+        run: the run's name.
+        stage: the stage's number in it.
+        site: who is to run it.
+        plan: what to run.
+        inputs: the tables that come in, one for each label of a placeholder.
+        requester: on whose behalf.
+        limits: what it may take.
+
+    >>> from umbel.plan.operators import Values
+    >>> task = Task("r-1", 0, "north", Values(table=pa.table({"a": [1]})), (), Requester("ann"))
+    >>> Task.from_json(task.to_json()) == task
+    True
+    """
+
+    run: str
+    stage: int
+    site: str
+    plan: Operator
+    inputs: tuple[Input, ...]
+    requester: Requester
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        check_name(self.site)
+        _check(_WORD.fullmatch(self.run), "run", self.run)
+        _check(0 <= self.stage < 1_000_000, "stage", str(self.stage))
+        for given in self.inputs:
+            _check(_WORD.fullmatch(given.label), "label of an input", given.label)
+            _check(_DIGEST.fullmatch(given.digest), "digest of an input", given.digest)
+        labels = [given.label for given in self.inputs]
+        wanted = {op.label for op in topological(self.plan) if isinstance(op, Placeholder)}
+        if len(set(labels)) != len(labels) or set(labels) != wanted:
+            raise FederationError(
+                "the inputs of a task are not those of its plan",
+                hint=f"given: {sorted(labels)}; in the plan: {sorted(wanted)}",
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its inputs."""
+        return tuple(given.label for given in self.inputs)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the rows that it gives."""
+        return self.plan.schema
+
+    @property
+    def id(self) -> str:
+        """Identifies the work: the same work, over the same inputs, has the same."""
+        parts = [self.run, str(self.stage), self.site, self.plan.digest]
+        parts += [f"{given.label}={given.digest}" for given in self.inputs]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Write it.
+
+        Raises:
+            PlanFormatError: the plan is too large.
+        """
+        return json.dumps(
+            {
+                "umbel_task": VERSION,
+                "id": self.id,
+                "run": self.run,
+                "stage": self.stage,
+                "site": self.site,
+                "plan": plan_to_json(self.plan, limits=PLAN_LIMITS),
+                "inputs": [{"label": i.label, "digest": i.digest} for i in self.inputs],
+                "requester": {
+                    "name": self.requester.name,
+                    "roles": list(self.requester.roles),
+                    "purpose": self.requester.purpose,
+                },
+                "limits": {
+                    "seconds": self.limits.seconds,
+                    "rows": self.limits.rows,
+                    "bytes": self.limits.bytes,
+                },
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: _Text) -> Task:
+        """Read one that `to_json` wrote.
+
+        Raises:
+            FederationError: it is none, is too large, or is not what its id says.
+        """
+        read = _read(_TaskModel, text, _LONGEST_TEXT + 2 * PLAN_LIMITS.text)
+        try:
+            plan = plan_from_json(read.plan, limits=PLAN_LIMITS)
+        except PlanFormatError as error:
+            raise FederationError(f"the plan of a task: {error.message}", hint=error.hint) from None
+        except PlanError as error:
+            raise FederationError(
+                f"the plan of a task means nothing: {error.message}", hint=error.hint
+            ) from None
+        task = cls(
+            read.run,
+            read.stage,
+            read.site,
+            plan,
+            tuple(Input(given.label, given.digest) for given in read.inputs),
+            Requester(read.requester.name, tuple(read.requester.roles), read.requester.purpose),
+            Limits(read.limits.seconds, read.limits.rows, read.limits.bytes),
+        )
+        if task.id != read.id:
+            raise FederationError("a task is not the one that its id names")
+        return task
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a site says of work that it did; the rows travel beside it.
+
+    Attributes:
+        rows: how many it delivered.
+        bytes: of them, in memory.
+        seconds: elapsed time at the site.
+        text: what the site's engines ran, for people to read.
+        withheld: whether some cells were left out because too few individuals are behind them.
+    """
+
+    rows: int
+    bytes: int
+    seconds: float
+    text: str = ""
+    withheld: bool = False
+
+    def to_json(self) -> str:
+        """Write it."""
+        return json.dumps(
+            {
+                "umbel_outcome": VERSION,
+                "rows": self.rows,
+                "bytes": self.bytes,
+                "seconds": self.seconds,
+                "text": self.text[:_LONGEST_TEXT],
+                "withheld": self.withheld,
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: _Text) -> Outcome:
+        """Read one that `to_json` wrote.
+
+        Raises:
+            FederationError: it is none.
+        """
+        # A character may take six when it is written: \\u0000.
+        read = _read(_OutcomeModel, text, 6 * _LONGEST_TEXT + 1_000)
+        return cls(read.rows, read.bytes, read.seconds, read.text, read.withheld)
+
+
+class FailureCode(enum.Enum):
+    """What kind of failure it is, and so what can be done about it."""
+
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+    POLICY_DENIED = "policy_denied"
+    RESOURCE = "resource"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a site did not do some work.
+
+    Attributes:
+        code: the kind.
+        message: what is wrong; holds nothing of the site's data.
+        hint: what to do about it.
+    """
+
+    code: FailureCode
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Say of an error at a site what may be told outside.
+
+        Only what umbel says of a plan goes out as it is. Messages of engines quote values, so of
+        these only the kind is told; the site's own log has the rest.
+
+        >>> Failure.of(ValueError("could not convert string to float: 'Ann Smith'")).message
+        'the work failed (ValueError)'
+        """
+        match error:
+            case PolicyError():
+                return cls(FailureCode.POLICY_DENIED, error.message, error.hint)
+            case CancelledError():
+                return cls(FailureCode.CANCELLED, "the work was cancelled")
+            case PlanError() | PlacementError() | FederationError():
+                return cls(FailureCode.PERMANENT, error.message, error.hint)
+            case EvaluationError():
+                return cls(
+                    FailureCode.PERMANENT,
+                    "an expression has no value for some row, which is not shown",
+                    "a cast, a division or a sum: use try_cast, or a wider type",
+                )
+            case MemoryError() | pa.ArrowMemoryError():
+                return cls(FailureCode.RESOURCE, "the site ran out of memory")
+            case OSError(errno=28):
+                return cls(FailureCode.RESOURCE, "the site's disk is full")
+            case ConnectionError() | TimeoutError() | InterruptedError():
+                return cls(FailureCode.RETRYABLE, f"the work failed ({type(error).__name__})")
+        return cls(
+            FailureCode.PERMANENT,
+            f"the work failed ({type(error).__name__})",
+            "the site's log says more",
+        )
+
+    def error(self, site: str) -> UmbelError:
+        """Give the error that the coordinator raises for it."""
+        if self.code is FailureCode.CANCELLED:
+            return CancelledError(f"site {site!r}: {self.message}")
+        if self.code is FailureCode.POLICY_DENIED:
+            return PolicyError(f"site {site!r} does not allow this: {self.message}", hint=self.hint)
+        return SiteError(
+            f"site {site!r}: {self.message}",
+            hint=self.hint,
+            site=site,
+            retryable=self.code is FailureCode.RETRYABLE,
+        )
+
+    def to_json(self) -> str:
+        """Write it."""
+        return json.dumps(
+            {
+                "umbel_failure": VERSION,
+                "code": self.code.value,
+                "message": self.message[:_LONGEST_MESSAGE],
+                "hint": self.hint[:_LONGEST_MESSAGE],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: _Text) -> Failure:
+        """Read one that `to_json` wrote.
+
+        Raises:
+            FederationError: it is none.
+        """
+        read = _read(_FailureModel, text, 12 * _LONGEST_MESSAGE + 1_000)
+        return cls(FailureCode(read.code), read.message, read.hint)
+
+
+class Dispatcher(Protocol):
+    """The coordinator's side: takes a task to its site and brings the rows back."""
+
+    def run(
+        self,
+        task: Task,
+        inputs: Mapping[str, pa.Table],
+        context: RunContext,
+        deliver: Callable[[pa.Table], None],
+    ) -> Outcome:
+        """Have a task run; return when its site has committed.
+
+        Args:
+            task: the work.
+            inputs: a table for each of the task's labels.
+            context: the run's services: cancelling, scratch space.
+            deliver: takes the rows, in the task's schema, once they are verified. It may wait.
+
+        Raises:
+            SiteError: the site could not do it, or is away.
+            PolicyError: the site's rules do not allow it.
+            CancelledError: the run was cancelled.
+        """
+
+
+class Execute(Protocol):
+    """The site's side: runs a task on the site's own engines, under the site's own rules."""
+
+    def __call__(
+        self,
+        task: Task,
+        inputs: Mapping[str, pa.Table],
+        cancellation: Cancellation,
+        deliver: Callable[[pa.Table], None],
+    ) -> Outcome:
+        """Run a task.
+
+        Args:
+            task: the work.
+            inputs: a table for each of the task's labels, checked by whoever received them.
+            cancellation: stops it.
+            deliver: takes the rows that may leave, in the task's schema. It may wait.
+
+        Raises:
+            Exception: whatever went wrong; `Failure.of` says what of it may be told outside.
+        """
+
+
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _RequesterModel(BaseModel):
+    model_config = _STRICT
+    name: str = Field(max_length=200)
+    roles: list[str] = Field(max_length=20)
+    purpose: str = Field(max_length=500)
+
+
+class _LimitsModel(BaseModel):
+    model_config = _STRICT
+    seconds: float | None = Field(gt=0, le=10**7)
+    rows: int = Field(ge=0, lt=2**63)
+    bytes: int = Field(ge=0, lt=2**63)
+
+
+class _InputModel(BaseModel):
+    model_config = _STRICT
+    label: str = Field(max_length=128)
+    digest: str = Field(max_length=64)
+
+
+class _TaskModel(BaseModel):
+    model_config = _STRICT
+    umbel_task: Literal[1]
+    id: str = Field(max_length=64)
+    run: str = Field(max_length=128)
+    stage: int
+    site: str = Field(max_length=63)
+    plan: str
+    inputs: list[_InputModel] = Field(max_length=_MOST_INPUTS)
+    requester: _RequesterModel
+    limits: _LimitsModel
+
+
+class _OutcomeModel(BaseModel):
+    model_config = _STRICT
+    umbel_outcome: Literal[1]
+    rows: int = Field(ge=0, lt=2**63)
+    bytes: int = Field(ge=0, lt=2**63)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    text: str = Field(max_length=_LONGEST_TEXT)
+    withheld: bool
+
+
+class _FailureModel(BaseModel):
+    model_config = _STRICT
+    umbel_failure: Literal[1]
+    code: Literal["retryable", "permanent", "policy_denied", "resource", "cancelled"]
+    message: str = Field(max_length=_LONGEST_MESSAGE)
+    hint: str = Field(max_length=_LONGEST_MESSAGE)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _read(model: type[_Model], text: _Text, most: int) -> _Model:
+    """Read a message strictly.
+
+    Raises:
+        FederationError: it is not of the form; says where, and quotes nothing of it.
+    """
+    what = model.__name__.strip("_").removesuffix("Model").lower()
+    try:
+        document: Any = parse_json(text, PlanLimits(text=most))
+        return model.model_validate(document)
+    except PlanFormatError as error:
+        raise FederationError(f"not the message of {what}: {error.message}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the message"
+        raise FederationError(
+            f"not the message of {what}: {where}: {first['msg']}",
+            hint=f"this side speaks version {VERSION}",
+        ) from None
+
+
+def _check(holds: object, what: str, value: str) -> None:
+    if not holds:
+        raise FederationError(f"{value[:80]!r} is no {what}")
+
+
+__all__ = [
+    "Dispatcher",
+    "Execute",
+    "Failure",
+    "FailureCode",
+    "Input",
+    "Limits",
+    "Outcome",
+    "Requester",
+    "Task",
+]
