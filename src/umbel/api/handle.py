@@ -44,7 +44,7 @@ class Handle:
             PlacementError: its engine is not installed. (That it cannot run the operator is found
                 when the plan is explained or run.)
         """
-        name = self.session.platforms()[platform].name
+        name = self.session.platform_name(platform)
         built: dict[int, Operator] = {id(operator): operator for operator in self._inputs}
 
         def pinned(operator: Operator) -> Operator:
@@ -69,17 +69,8 @@ class Handle:
         Args:
             budget: bounds on the estimates; None for those of the session.
         """
-        from umbel.optimizer import explain
-
         self._check_bound()
-        session = self.session
-        facts = session.facts(self.plan)
-        return explain(
-            self.plan,
-            session.platforms(),
-            budget=budget or session.budget,
-            measured=facts.rows,
-        )
+        return self.session.explain(self.plan, budget)
 
     def execute(self, *, budget: Budget | None = None) -> Result:
         """Run the plan; give the data and the record of the run.

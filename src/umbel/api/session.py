@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from umbel.door.server import Door
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
-    from umbel.optimizer import Budget
+    from umbel.optimizer import Budget, Explanation
     from umbel.platforms.costs import Price
     from umbel.platforms.registry import Registry
 
@@ -163,6 +163,28 @@ class Session:
         self.last_run = result.run
         self._measured().remember(result.run, facts)
         return result
+
+    def explain(self, plan: Operator, budget: Budget | None = None) -> Explanation:
+        """Say how a plan would run, what it is estimated to cost, and what lost against it.
+
+        Args:
+            plan: what to explain; none of it runs.
+            budget: bounds on the estimates; None for those of the session.
+        """
+        from umbel.optimizer import explain
+
+        measured = self.facts(plan).rows
+        budget = budget or self.budget
+        return explain(plan, self.platforms(), budget=budget, measured=measured)
+
+    def platform_name(self, name: str) -> str:
+        """Give a platform's name back if a frame can be pinned to it, as `on` does.
+
+        Raises:
+            UnknownNameError: there is no such platform.
+            PlacementError: its engine is not installed.
+        """
+        return self.platforms()[name].name
 
     def facts(self, plan: Operator) -> Facts:
         """Rows that earlier runs of this session counted, if the plan's sources are unchanged."""
