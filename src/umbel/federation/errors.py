@@ -39,3 +39,15 @@ class SiteError(RunError):
         super().__init__(message, hint=hint)
         self.site = site
         self.retryable = retryable
+
+
+class AccessError(FederationError):
+    """Somebody who is known, but may not do what they ask for."""
+
+    exit_code = 14
+
+
+class CoordinatorError(FederationError):
+    """A coordinator that cannot be reached, is of another version, or breaks off."""
+
+    exit_code = 15
