@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.optimizer.fakes import ARROW, FakePlatform, conversion, profile
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.movement import ChannelGraph
-from umbel.optimizer.placement import Problem, Reader, handover, place
+from umbel.optimizer.placement import place
+from umbel.optimizer.problem import Problem, Reader, handover
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Distinct, Operator, Union, Values, consumers, topological
 from umbel.platforms.costs import Linear, Price
@@ -149,20 +150,51 @@ def test_a_budget_picks_on_the_front() -> None:
     assert "the cheapest at 3 s for $3" in caught.value.hint
 
 
-def test_dropping_what_cannot_become_the_best_loses_nothing() -> None:
+def three_diamonds() -> tuple[Operator, list[FakePlatform], dict[tuple[int, str], float]]:
     root = Union(members=tuple(diamond() for _ in range(3)))
     platforms = platforms_with([1, 2, 3], [1, 2, 1])
     table = {
         (i, p.name): float((i * 5 + j * 3) % 7) for i in range(100) for j, p in enumerate(platforms)
     }
-    whole = place(problem(root, platforms, table), bound=float("inf"))
-    bounded = place(problem(root, platforms, table))
-    known = place(problem(root, platforms, table), bound=whole.cost.seconds)
-    assert bounded.cost == known.cost == whole.cost
-    for found in (bounded, known):
-        assert {k: p.name for k, p in found.platforms.items()} == {
-            k: p.name for k, p in whole.platforms.items()
+    return root, platforms, table
+
+
+def test_dropping_what_cannot_become_the_best_loses_nothing() -> None:
+    root, platforms, table = three_diamonds()
+    found = place(problem(root, platforms, table))
+    far = replace(found, cost=Cost(float("inf")))  # nothing is dropped for the sake of this one
+    for known in (found, far):
+        again = place(problem(root, platforms, table), known=known)
+        assert again.cost == found.cost
+        assert {k: p.name for k, p in again.platforms.items()} == {
+            k: p.name for k, p in found.platforms.items()
         }
+
+
+def test_several_engines_must_gain_what_is_asked_of_them() -> None:
+    root, platforms, table = three_diamonds()
+    free = place(problem(root, platforms, table))
+    assert len(free.engines) > 1
+    alone = min(
+        (place(problem(root, [platform], table)) for platform in platforms),
+        key=lambda placement: placement.cost.seconds,
+    )
+    gain = free.cost.seconds / alone.cost.seconds
+    assert place(problem(root, platforms, table), sure=gain * 1.01).cost == free.cost
+    assert place(problem(root, platforms, table), sure=gain * 0.99).cost == alone.cost
+
+
+def test_branches_that_have_not_met_are_placed_each_for_itself() -> None:
+    """With all branches open at once this would be 3 to the power of 24 partial plans."""
+    root = Union(members=tuple(Distinct(input=values(number)) for number in range(24)))
+    platforms = platforms_with([0, 0, 0], [1, 1, 1])
+    table = {
+        (i, p.name): float((i * 5 + j * 3) % 7) for i in range(100) for j, p in enumerate(platforms)
+    }
+    task = problem(root, platforms, table)
+    found = place(task)
+    assert not found.pruned
+    assert total(root, task, dict(found.platforms)) == pytest.approx(found.cost.seconds)  # type: ignore[arg-type]
 
 
 def test_a_platform_that_cannot_win_is_looked_at_once_for_each_operator() -> None:

@@ -11,7 +11,7 @@ import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -90,6 +90,9 @@ class ColumnStatistics:
     high: Any = None
     nulls: float | None = None
     distinct: float | None = None
+
+
+_UNKNOWN = ColumnStatistics()
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,16 @@ class Footer:
     size: int
     columns: Mapping[str, ColumnStatistics]
 
+    @cached_property
+    def alone(self) -> Mapping[str, ColumnStatistics]:
+        """What is known of columns if there is no other file."""
+        found = {}
+        for name, column in self.columns.items():
+            low, high = (column.low, column.high) if column.nulls != 1.0 else (None, None)
+            distinct = _distinct(low, high, self.rows)
+            found[name] = ColumnStatistics(low, high, column.nulls, distinct)
+        return found
+
 
 def parquet_footer(entry: FileEntry) -> Footer:
     """Sum up the footer of a Parquet file."""
@@ -287,9 +300,12 @@ def _of_footers(source: FileSource, read: Callable[[FileEntry], Footer]) -> Tabl
 def _merged(
     source: FileSource, footers: Sequence[Footer], rows: int
 ) -> dict[str, ColumnStatistics]:
+    if len(footers) == 1 and rows and not source.partitions:
+        alone = footers[0].alone
+        return {name: alone.get(name, _UNKNOWN) for name in source.schema.names}
     merged: dict[str, ColumnStatistics] = {}
     for name in source.schema.names:
-        parts = [(f.columns.get(name, ColumnStatistics()), f.rows) for f in footers if f.rows]
+        parts = [(f.columns.get(name, _UNKNOWN), f.rows) for f in footers if f.rows]
         if name in source.partitions or not parts:
             continue
         nulls = [part.nulls * count for part, count in parts if part.nulls is not None]

@@ -13,7 +13,7 @@ from umbel.plan.expressions import Call, Cast, Expression, WindowCall, columns_o
 from umbel.plan.operators import Loop, Operator, Scan
 from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import Platform
-from umbel.platforms.costs import Work
+from umbel.platforms.costs import CostProfile, Price, Work
 from umbel.platforms.registry import Registry
 
 _ARITHMETIC = frozenset({"add", "subtract", "multiply"})
@@ -33,6 +33,7 @@ class OperatorCosts:
         self._platforms = platforms
         self._known: dict[tuple[int, str], Cost] = {}
         self._works: dict[int, Work] = {}
+        self._terms: dict[str, tuple[CostProfile, Price]] = {}
 
     def __call__(self, operator: Operator, platform: Platform) -> Cost:
         key = (id(operator), platform.name)
@@ -43,11 +44,15 @@ class OperatorCosts:
     def _cost(self, operator: Operator, platform: Platform) -> Cost:
         if id(operator) not in self._works:
             self._works[id(operator)] = work_of(operator, self._estimates)
-        seconds = self._platforms.costs(platform).seconds(self._works[id(operator)])
+        if platform.name not in self._terms:
+            terms = self._platforms.costs(platform), self._platforms.price(platform)
+            self._terms[platform.name] = terms
+        profile, price = self._terms[platform.name]
+        seconds = profile.seconds(self._works[id(operator)])
         # A source is paid for as it is read, whatever a filter then leaves of it.
         output = self._estimates[id(operator)]
         scanned = output.whole * output.width if isinstance(operator, Scan) else 0.0
-        cost = Cost(seconds, self._platforms.price(platform)(seconds, scanned))
+        cost = Cost(seconds, price(seconds, scanned))
         if isinstance(operator, Loop):
             for body in self._bodies[id(operator)]:
                 cost += body.cost  # of all rounds

@@ -3,9 +3,11 @@
 Operators are taken inputs first. A partial plan is described by what still matters: the placement
 of operators with consumers to come, where their consumers so far are, and the engines started. Of
 partial plans with equal descriptions only those on the Pareto front of cost can be part of a best
-plan, so the others are dropped and nothing is lost. Nor is anything lost by dropping what cannot
-become as fast as a plan that is known: the best one that stays on one platform. So a platform that
-cannot win costs little more than one look for each operator.
+plan, so the others are dropped and nothing is lost. Branches that have not met yet are enumerated
+each for itself, and meet at the operator that reads them: so the work grows with what is open in
+one branch, not with the number of branches. Nor is anything lost by dropping what cannot become as
+fast as a plan that is known: the best one that stays on one platform. So a platform that cannot win
+costs little more than one look for each operator.
 
 Source: Kruse et al., "RHEEMix in the data jungle", VLDB Journal 29, 2020, section 5 (the
 enumeration); Land and Doig, "An automatic method of solving discrete programming problems",
@@ -14,71 +16,27 @@ Econometrica 28, 1960 (the bound).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import NamedTuple, TypeVar
 
 from umbel.optimizer.cost import Budget, Cost
-from umbel.optimizer.movement import (
-    ChannelGraph,
-    ConversionTree,
-    NoConversionError,
-    minimum_conversion_tree,
-)
+from umbel.optimizer.driver import DRIVER
+from umbel.optimizer.problem import Problem, Reader, handover
 from umbel.plan.errors import PlacementError
-from umbel.plan.operators import Operator, consumers, topological
+from umbel.plan.operators import Operator, topological
 from umbel.platforms.base import Platform
-from umbel.platforms.costs import CostProfile, Linear, Price
+from umbel.platforms.costs import Price
 
 #: Partial plans kept per step. Beyond it the cheapest survive, and pruning may lose the best plan;
 #: no plan that people write comes near it.
 WIDEST = 20_000
 
+_FAR = float("inf")
+
 #: Sums of the same costs in another order may differ by this factor.
 _ROUNDING = 1 + 1e-9
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What has to be placed, and what it would cost.
-
-    Attributes:
-        root: the plan.
-        candidates: for each operator (by identity) the platforms that can run it.
-        operator_cost: of one operator on one platform, over its estimated rows.
-        conversion_cost: of moving an operator's output, given the seconds per row and byte.
-        channels_for: the channels of a platform's list that can hold an operator's output.
-        graph: the channels and conversions at hand.
-        wanted: the channels of which the plan's result must come in one.
-        up: names of the platforms whose engines need no starting.
-        rounds: how often the plan runs; everything but starting engines is paid each time.
-        price: what a platform costs while it works, hands data over included.
-        profile: the seconds that a platform's work takes.
-    """
-
-    root: Operator
-    candidates: Mapping[int, Sequence[Platform]]
-    operator_cost: Callable[[Operator, Platform], Cost]
-    conversion_cost: Callable[[Operator, Linear], float]
-    channels_for: Callable[[Operator, Sequence[str]], Sequence[str]]
-    graph: ChannelGraph
-    wanted: Sequence[str]
-    up: frozenset[str] = frozenset()
-    rounds: float = 1
-    price: Callable[[Platform], Price] = lambda platform: platform.costs.price
-    profile: Callable[[Platform], CostProfile] = lambda platform: platform.costs
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Who reads an output: the channels it can take, and what taking them costs."""
-
-    channels: Sequence[str]
-    costs: Mapping[str, Linear] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, platform: Platform, profile: CostProfile) -> Reader:
-        """A stage on a platform."""
-        return cls(platform.reads, profile.read)
 
 
 @dataclass(frozen=True)
@@ -89,76 +47,162 @@ class Placement:
     cost: Cost
     pruned: bool = False
 
+    @property
+    def engines(self) -> set[str]:
+        """The names of the platforms that take part, umbel itself aside."""
+        return {platform.name for platform in self.platforms.values()} - {DRIVER}
 
-#: An output still to be read: the operator's identity, its platform, and those of its readers so far.
+
+#: An output still to be read: the operator's position, its platform, and those of its readers so far.
 _Open = tuple[int, str, frozenset[str]]
 
 
-@dataclass(frozen=True, slots=True)
 class _Partial:
-    """A plan for the operators taken so far, as a linked list of decisions."""
+    """A plan for the operators of one branch, as a tree of decisions.
 
-    cost: Cost
+    Attributes:
+        seconds: what it takes; engines' starts, which branches share, are not in it.
+        used: names of the engines that it has to start.
+        open: the outputs that are still to be read.
+        decision: the platform that was chosen last, and the position of its operator.
+        added: what that cost.
+        parents: the plans for the branches that met there.
+    """
+
+    __slots__ = ("_cost", "added", "decision", "open", "parents", "seconds", "used")
+
+    def __init__(
+        self,
+        seconds: float,
+        used: frozenset[str],
+        open_: tuple[_Open, ...],
+        decision: tuple[int, Platform],
+        added: tuple[Cost, ...],
+        parents: tuple[_Partial, ...],
+    ) -> None:
+        self.seconds = seconds
+        self.used = used
+        self.open = open_
+        self.decision = decision
+        self.added = added
+        self.parents = parents
+        self._cost: Cost | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """The whole cost, starts left out; most searches go by the seconds and never ask."""
+        if self._cost is None:
+            self._cost = Cost()
+            for step in self.steps():
+                for part in step.added:
+                    self._cost += part
+        return self._cost
+
+    def steps(self) -> Iterator[_Partial]:
+        """This and all that it is made of."""
+        open_ = [self]
+        while open_:
+            step = open_.pop()
+            yield step
+            open_.extend(step.parents)
+
+
+class _Arrived(NamedTuple):
+    """Branches whose outputs have been handed to an operator.
+
+    Attributes:
+        seconds, added: what they take, the hand-over included; what the hand-over cost.
+        used, open: as in partial plans.
+        fused: the operator is in the stage of an input.
+        parents: the partial plans.
+    """
+
+    seconds: float
+    added: tuple[Cost, ...]
     used: frozenset[str]
     open: tuple[_Open, ...]
-    decision: tuple[int, Platform] | None
-    parent: _Partial | None
+    fused: bool
+    parents: tuple[_Partial, ...]
+
+    @property
+    def cost(self) -> Cost:
+        """The whole cost, starts left out."""
+        return sum((*(parent.cost for parent in self.parents), *self.added), Cost())
+
+    def beside(self, other: _Arrived) -> _Arrived:
+        """Both together."""
+        return _Arrived(
+            self.seconds + other.seconds,
+            self.added + other.added,
+            self.used | other.used,
+            self.open + other.open,
+            self.fused or other.fused,
+            self.parents + other.parents,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+_Costed = TypeVar("_Costed", _Partial, _Arrived)
+
+
+class _Choice(NamedTuple):
     """One platform for one operator, and what that costs whatever was decided before.
 
     Attributes:
         platform: runs the operator.
-        start: of its engine, paid with its first operator; None if it is up.
-        fused: the operator's own work, in the stage of an input.
-        alone: the same in a stage of its own.
+        used: its name, if its engine has to be started.
+        cost: the operator's own work.
+        stage: what a stage of its own costs besides.
     """
 
     platform: Platform
-    start: Cost | None
-    fused: Cost
-    alone: Cost
+    used: frozenset[str]
+    cost: Cost
+    stage: Cost
 
 
 def place(
-    problem: Problem, budget: Budget | None = None, *, bound: float | None = None
+    problem: Problem,
+    budget: Budget | None = None,
+    *,
+    known: Placement | None = None,
+    sure: float = 1.0,
 ) -> Placement:
     """Find the placement that takes the least time within the budget; deterministic.
 
     Args:
         problem: what has to be placed.
         budget: bounds on the cost.
-        bound: seconds that some plan within the budget is known to take; None looks for one.
+        known: a placement within the budget that was found among fewer platforms.
+        sure: without a budget several engines are taken only if they take less than this part of
+            the time that the best single one takes.
 
     Raises:
         PlacementError: the budget is below what the cheapest or the fastest plan costs.
     """
     search = _Search(problem, keep_front=budget is not None)
-    finished = search.plans(search.on_one_platform(budget) if bound is None else bound)
-    allowed = [p for p in finished if budget is None or budget.allows(p.cost)]
+    alone = search.on_one_platform(_FAR if known is None else known.cost.seconds, budget)
+    best = known if alone is None else search.placed(alone)
+    bound = _FAR if best is None else best.cost.seconds
+    if best is not None and budget is None and len(best.engines) == 1:
+        bound *= sure
+    try:
+        finished = search.plans(bound)
+    except PlacementError:
+        if best is None:
+            raise
+        return best
+    allowed = [p for p in finished if budget is None or budget.allows(search.whole(p))]
     if not allowed:
-        fastest = min(finished, key=lambda p: p.cost.seconds).cost
-        cheapest = min(finished, key=lambda p: p.cost.dollars).cost
+        costs = [search.whole(partial) for partial in finished]
+        fastest = min(costs, key=lambda cost: cost.seconds)
+        cheapest = min(costs, key=lambda cost: cost.dollars)
         raise PlacementError(
             f"no plan fits the budget of {budget}",
             hint=f"the fastest is estimated at {fastest.seconds:.3g} s for "
             f"${fastest.dollars:.3g}; the cheapest at {cheapest.seconds:.3g} s for "
             f"${cheapest.dollars:.3g}",
         )
-    best = min(allowed, key=lambda p: (p.cost.seconds, p.cost.dollars, sorted(p.used)))
-    return Placement(_decisions(best), best.cost, search.pruned)
-
-
-def _decisions(partial: _Partial) -> dict[int, Platform]:
-    found: dict[int, Platform] = {}
-    step: _Partial | None = partial
-    while step is not None:
-        if step.decision is not None:
-            found[step.decision[0]] = step.decision[1]
-        step = step.parent
-    return found
+    return search.placed(min(allowed, key=search.rank))
 
 
 class _Search:
@@ -173,195 +217,275 @@ class _Search:
         self._problem = problem
         self._keep_front = keep_front
         self._order = topological(problem.root)
-        self._operators = {id(operator): operator for operator in self._order}
+        position = {id(operator): at for at, operator in enumerate(self._order)}
+        self._reads = [
+            tuple(dict.fromkeys(position[id(child)] for child in operator.inputs))
+            for operator in self._order
+        ]
         #: The last reader of each output, with which it is handed over.
-        self._last = {
-            identity: id(above[-1]) for identity, above in consumers(problem.root).items() if above
-        }
+        self._last = {child: at for at, reads in enumerate(self._reads) for child in reads}
         self._platforms = {p.name: p for ps in problem.candidates.values() for p in ps}
-        self._choices = {
-            identity: [
-                choice
-                for platform in able
-                if (choice := self._choice(self._operators[identity], platform)) is not None
-            ]
-            for identity, able in problem.candidates.items()
+        self._prices = {name: problem.price(p) for name, p in self._platforms.items()}
+        profiles = {name: problem.profile(p) for name, p in self._platforms.items()}
+        self._readers = {n: Reader.of(p, profiles[n]) for n, p in self._platforms.items()}
+        self._starts = {
+            name: _priced(profile.start, self._prices[name])
+            for name, profile in profiles.items()
+            # Engines that are up cost nothing to use once more, so they do not tell plans apart.
+            if name not in problem.up
         }
+        self._stages = {
+            name: _priced(profile.stage * problem.rounds, self._prices[name])
+            for name, profile in profiles.items()
+        }
+        self._used = {name: frozenset({name} & self._starts.keys()) for name in self._platforms}
+        self._started: dict[frozenset[str], float] = {}
+        self._choices = [
+            [
+                choice
+                for platform in problem.candidates[id(operator)]
+                if (choice := self._choice(operator, platform)) is not None
+            ]
+            for operator in self._order
+        ]
         self._ways: dict[_Open, Cost | None] = {}
 
-    def on_one_platform(self, budget: Budget | None) -> float:
-        """Seconds of the best plan that stays on one platform as far as that runs its operators."""
-        best = float("inf")
+    def on_one_platform(self, bound: float, budget: Budget | None) -> _Partial | None:
+        """The best plan that stays on one platform as far as that runs its operators.
+
+        None if none of them is within the bound, in seconds, and the budget.
+        """
+        best = None
         for name in sorted(self._platforms):
-            choices = {
-                identity: [c for c in able if c.platform.name == name] or able[:1]
-                for identity, able in self._choices.items()
-            }
+            choices = [
+                [c for c in able if c.platform.name == name] or able[:1] for able in self._choices
+            ]
             try:
-                found = self._enumerate(choices, best)
+                found = self._enumerate(choices, bound)
             except PlacementError:
-                continue  # its data cannot be handed on
-            for partial in found:
-                if budget is None or budget.allows(partial.cost):
-                    best = min(best, partial.cost.seconds)
+                continue  # it takes too long, or its data cannot be handed on
+            allowed = [p for p in found if budget is None or budget.allows(self.whole(p))]
+            if best is not None:
+                allowed.append(best)
+            if allowed:
+                best = min(allowed, key=self.rank)
+                bound = self.whole(best).seconds
         return best
 
     def plans(self, bound: float) -> list[_Partial]:
         """All plans that may be the best, if the best takes no more than some seconds."""
         return self._enumerate(self._choices, bound)
 
+    def whole(self, partial: _Partial) -> Cost:
+        """What a plan costs, with the starts of its engines."""
+        cost = partial.cost
+        for name in sorted(partial.used):
+            cost += self._starts[name]
+        return cost
+
+    def rank(self, partial: _Partial) -> tuple[float, float, list[str]]:
+        """Orders plans from the best: by time, by price, and then by name."""
+        cost = self.whole(partial)
+        return cost.seconds, cost.dollars, sorted(partial.used)
+
+    def placed(self, partial: _Partial) -> Placement:
+        """The placement that a plan for all operators stands for."""
+        chosen = (step.decision for step in partial.steps())
+        platforms = {id(self._order[at]): platform for at, platform in chosen}
+        return Placement(platforms, self.whole(partial), self.pruned)
+
+    def _starting(self, used: frozenset[str]) -> float:
+        if used not in self._started:
+            self._started[used] = sum(self._starts[name].seconds for name in sorted(used))
+        return self._started[used]
+
     def _choice(self, operator: Operator, platform: Platform) -> _Choice | None:
         """Reckon what one platform costs for one operator; None if its result cannot be given."""
-        rounds, price, profile = (
-            self._problem.rounds,
-            self._problem.price(platform),
-            self._problem.profile(platform),
-        )
-        fused = self._problem.operator_cost(operator, platform).times(rounds)
+        name, rounds = platform.name, self._problem.rounds
+        cost = self._problem.operator_cost(operator, platform).times(rounds)
         if operator is self._problem.root:
             way = handover(self._problem, operator, platform, [Reader(self._problem.wanted)])
             if way is None:
                 return None
-            fused += _priced(way.seconds * rounds, price)
-        alone = fused + _priced(profile.stage * rounds, price)
-        # Engines that are up cost nothing to use once more, so they do not tell plans apart.
-        start = None if platform.name in self._problem.up else _priced(profile.start, price)
-        return _Choice(platform, start, fused, alone)
+            cost += _priced(way.seconds * rounds, self._prices[name])
+        return _Choice(platform, self._used[name], cost, self._stages[name])
 
-    def _enumerate(self, choices: Mapping[int, Sequence[_Choice]], bound: float) -> list[_Partial]:
+    def _enumerate(self, choices: Sequence[Sequence[_Choice]], bound: float) -> list[_Partial]:
         """Take the operators in order, and drop what cannot become a best plan within the bound."""
-        least = [min((c.fused.seconds for c in choices[id(op)]), default=0.0) for op in self._order]
+        least = [min((c.cost.seconds for c in able), default=0.0) for able in choices]
         to_come = sum(least)
-        partials = [_Partial(Cost(), frozenset(), (), None, None)]
-        for operator, own in zip(self._order, least, strict=True):
+        branches: dict[int, list[_Partial]] = {}  # by the position of their last operator
+        branch_of: dict[int, int] = {}  # of each open output
+        floors: dict[int, float] = {}  # what a branch takes at least
+        for at, own in enumerate(least):
             to_come -= own
-            most = (bound - to_come) * _ROUNDING
-            reads = {id(child) for child in operator.inputs}
-            grown: dict[object, list[_Partial]] = {}
-            for partial in partials:
-                for choice in choices[id(operator)]:
-                    step = self._extend(partial, operator, reads, choice, most)
-                    if step is not None:
-                        front = grown.setdefault((step.used, step.open), [])
-                        _keep(front, step, keep_front=self._keep_front)
-            partials = [partial for front in grown.values() for partial in front]
-            if not partials:
+            met = tuple(dict.fromkeys(branch_of[child] for child in self._reads[at]))
+            meeting = [branches.pop(branch) for branch in met]
+            for branch in met:
+                del floors[branch]
+            most = (bound - to_come - sum(floors.values())) * _ROUNDING
+            grown = [
+                step for choice in choices[at] for step in self._taken(at, choice, meeting, most)
+            ]
+            kept = self._kept(grown)
+            if not kept:
+                operator = self._order[at]
                 raise PlacementError(
                     f"no placement can hand data to {operator.name} ({operator.describe()})",
                     hint="some of its inputs cannot be converted to what its platforms read",
                 )
-            if len(partials) > WIDEST:
-                partials = sorted(partials, key=lambda p: p.cost.seconds)[:WIDEST]
-                self.pruned = True
-        return partials
+            branches[at] = kept
+            floors[at] = min(partial.seconds for partial in kept)
+            for output in kept[0].open:
+                branch_of[output[0]] = at
+        return branches[len(self._order) - 1]
 
-    def _extend(
-        self,
-        partial: _Partial,
-        operator: Operator,
-        reads: set[int],
-        choice: _Choice,
-        most: float,
-    ) -> _Partial | None:
-        """Put `operator` on a platform; None if that takes too long, or cannot get its inputs."""
-        name, cost, used = choice.platform.name, partial.cost, partial.used
-        if choice.start is not None and name not in used:
-            cost += choice.start
-            used |= {name}
-        if cost.seconds + choice.fused.seconds > most:
-            return None
-        still_open = []
-        fused = False
-        for output in partial.open:
-            identity, producer, readers_at = output
-            if identity not in reads:
-                still_open.append(output)
+    def _taken(
+        self, at: int, choice: _Choice, meeting: Sequence[Sequence[_Partial]], most: float
+    ) -> Iterator[_Partial]:
+        """Put an operator on a platform, in all ways that may take no more than some seconds."""
+        left = most - choice.cost.seconds
+        if self._starting(choice.used) > left:
+            return
+        arrived = [_Arrived(0.0, (), choice.used, (), False, ())]
+        for partials in meeting:
+            arriving = self._best(self._arriving(at, choice, partials, left))
+            arrived = self._best(
+                one.beside(other)
+                for one in self._widest(arrived, len(arriving))
+                for other in self._widest(arriving, len(arrived))
+                if one.seconds + other.seconds <= left
+            )
+        is_root = at == len(self._order) - 1
+        own = () if is_root else ((at, choice.platform.name, frozenset[str]()),)
+        decision = (at, choice.platform)
+        for one in arrived:
+            seconds = one.seconds + choice.cost.seconds
+            added = (*one.added, choice.cost)
+            if not one.fused:
+                seconds += choice.stage.seconds
+                added = (*added, choice.stage)
+            if seconds + self._starting(one.used) <= most:
+                open_ = tuple(sorted(one.open + own, key=_position)) if one.open else own
+                yield _Partial(seconds, one.used, open_, decision, added, one.parents)
+
+    def _arriving(
+        self, at: int, choice: _Choice, partials: Sequence[_Partial], most: float
+    ) -> Iterator[_Arrived]:
+        """Hand the outputs of one branch to an operator that reads them on a platform."""
+        name = choice.platform.name
+        for partial in partials:
+            if partial.seconds + self._starting(partial.used | choice.used) > most:
                 continue
-            readers_at |= {name}
-            if self._last[identity] != id(operator):
-                still_open.append((identity, producer, readers_at))
-            elif readers_at == {producer}:
-                fused = True
+            seconds, fused = partial.seconds, False
+            still_open: list[_Open] = []
+            added: tuple[Cost, ...] = ()
+            for output in partial.open:
+                position, producer, readers_at = output
+                if position not in self._reads[at]:
+                    still_open.append(output)
+                    continue
+                if name not in readers_at:
+                    readers_at = readers_at | {name}
+                if self._last[position] != at:
+                    still_open.append((position, producer, readers_at))
+                elif producer == name and len(readers_at) == 1:
+                    fused = True
+                else:
+                    way = self._way((position, producer, readers_at))
+                    if way is None:
+                        break
+                    seconds += way.seconds
+                    added += (way,)
             else:
-                way = self._way((identity, producer, readers_at))
-                if way is None:
-                    return None
-                cost += way
-        cost += choice.fused if fused else choice.alone
-        if cost.seconds > most:
-            return None
-        if operator is not self._problem.root:
-            still_open.append((id(operator), name, frozenset()))
-        decision = (id(operator), choice.platform)
-        return _Partial(cost, used, tuple(still_open), decision, partial)
+                yield _Arrived(seconds, added, partial.used, tuple(still_open), fused, (partial,))
+
+    def _best(self, arrived: Iterable[_Arrived]) -> list[_Arrived]:
+        """Of those that are alike but for their cost, the ones that may be part of a best plan."""
+        best: dict[object, list[_Arrived]] = {}
+        for one in arrived:
+            front = best.setdefault((one.used, one.open, one.fused), [])
+            if self._keep_front:
+                _keep(front, one)
+            elif not front:
+                front.append(one)
+            elif one.seconds < front[0].seconds:
+                front[0] = one
+        return [one for front in best.values() for one in front]
+
+    def _widest(self, arrived: list[_Arrived], others: int) -> list[_Arrived]:
+        """The fastest of some, if they could meet the others in too many ways."""
+        if len(arrived) * others <= WIDEST:
+            return arrived
+        self.pruned = True
+        return sorted(arrived, key=lambda one: one.seconds)[: isqrt(WIDEST)]
+
+    def _kept(self, grown: Sequence[_Partial]) -> list[_Partial]:
+        """Drop partial plans that cannot be part of a best one."""
+        by_open: dict[object, list[_Partial]] = {}
+        if self._keep_front:
+            for step in grown:
+                _keep(by_open.setdefault((step.used, step.open), []), step)
+        else:
+            for step in grown:
+                by_open.setdefault(step.open, []).append(step)
+            for steps in by_open.values():
+                if len(steps) > 1:
+                    steps[:] = self._fastest(steps)
+        kept = [step for front in by_open.values() for step in front]
+        if len(kept) > WIDEST:
+            self.pruned = True
+            kept = sorted(kept, key=lambda step: step.seconds)[:WIDEST]
+        return kept
+
+    def _fastest(self, steps: list[_Partial]) -> list[_Partial]:
+        """Of steps that differ in the engines started, those that may be part of a fastest plan.
+
+        What another step saves by not starting engines that this one has started it may save no
+        more: so it is worse if it takes longer even when both have started all of them.
+        """
+        if not self._starts:
+            return [min(steps, key=lambda step: step.seconds)]
+        kept: list[_Partial] = []
+        for step in sorted(
+            steps, key=lambda s: (s.seconds + self._starting(s.used), sorted(s.used))
+        ):
+            whole = (step.seconds + self._starting(step.used)) * _ROUNDING
+            if all(
+                other.seconds + self._starting(other.used | step.used) > whole for other in kept
+            ):
+                kept.append(step)
+        return kept
 
     def _way(self, output: _Open) -> Cost | None:
         """What it costs to hand an output to all its readers; None if that cannot be done."""
         if output not in self._ways:
-            identity, producer, readers_at = output
+            position, producer, readers_at = output
             way = handover(
                 self._problem,
-                self._operators[identity],
+                self._order[position],
                 self._platforms[producer],
-                [
-                    Reader.of(self._platforms[n], self._problem.profile(self._platforms[n]))
-                    for n in sorted(readers_at)
-                    if n != producer
-                ],
+                [self._readers[name] for name in sorted(readers_at) if name != producer],
             )
-            price = self._problem.price(self._platforms[producer])
-            rounds = self._problem.rounds
-            self._ways[output] = None if way is None else _priced(way.seconds * rounds, price)
+            if way is None:
+                self._ways[output] = None
+            else:
+                seconds = way.seconds * self._problem.rounds
+                self._ways[output] = _priced(seconds, self._prices[producer])
         return self._ways[output]
+
+
+def _keep(front: list[_Costed], one: _Costed) -> None:
+    """Put a plan on the Pareto front of cost, if it is not dominated."""
+    cost = one.cost
+    if not any(other.cost.dominates(cost) for other in front):
+        front[:] = [other for other in front if not cost.dominates(other.cost)]
+        front.append(one)
+
+
+def _position(output: _Open) -> int:
+    return output[0]
 
 
 def _priced(seconds: float, price: Price) -> Cost:
     return Cost(seconds, price(seconds))
-
-
-def _keep(front: list[_Partial], step: _Partial, *, keep_front: bool) -> None:
-    if keep_front:
-        if any(other.cost.dominates(step.cost) for other in front):
-            return
-        front[:] = [other for other in front if not step.cost.dominates(other.cost)]
-        front.append(step)
-    elif not front:
-        front.append(step)
-    elif step.cost.seconds < front[0].cost.seconds:
-        front[0] = step
-
-
-def handover(
-    problem: Problem, operator: Operator, producer: Platform, readers_at: Sequence[Reader]
-) -> ConversionTree | None:
-    """Find the cheapest way from a producer to its readers, if there is any.
-
-    The seconds of the tree include what giving and taking the channels costs the platforms.
-    """
-    if not readers_at:
-        return ConversionTree("", (), (), 0.0)
-    readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
-    writing = problem.profile(producer).write
-    best: ConversionTree | None = None
-    for channel in problem.channels_for(operator, producer.writes):
-        try:
-            found = minimum_conversion_tree(
-                problem.graph,
-                channel,
-                readable,
-                cost=lambda conversion: problem.conversion_cost(operator, conversion.cost),
-            )
-        except NoConversionError:
-            continue
-        seconds = found.seconds + _crossing(problem, operator, writing, channel)
-        for reader, end in zip(readers_at, found.ends, strict=True):
-            seconds += _crossing(problem, operator, reader.costs, end)
-        if best is None or seconds < best.seconds:
-            best = replace(found, seconds=seconds)
-    return best
-
-
-def _crossing(
-    problem: Problem, operator: Operator, costs: Mapping[str, Linear], channel: str
-) -> float:
-    return problem.conversion_cost(operator, costs[channel]) if channel in costs else 0.0

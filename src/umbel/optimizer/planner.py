@@ -8,13 +8,13 @@ from dataclasses import replace
 from umbel.optimizer.aggregation import GAIN, MOST_TRIED, partial_aggregates
 from umbel.optimizer.candidates import Candidates
 from umbel.optimizer.cost import Budget
-from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan, Refusal
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.movement import ChannelGraph
 from umbel.optimizer.operator_costs import OperatorCosts
-from umbel.optimizer.placement import Placement, Problem, place
+from umbel.optimizer.placement import Placement, place
+from umbel.optimizer.problem import Problem
 from umbel.optimizer.reduction import Reduction, reduce_sides, reductions
 from umbel.optimizer.rewrite import Observer, rewrite
 from umbel.optimizer.stages import cut
@@ -264,13 +264,13 @@ class Planner:
         """
         found = best = self._placed_freely(problem)
         while self._budget is None:
-            used = _used(best[1])
+            used = best[1].engines
             fewer = [self._placed_within(used - {name}, problem) for name in sorted(used)]
             close = [
                 placed
                 for placed in fewer
                 if placed is not None
-                and _used(placed[1]) < used  # what is pinned stays where it is
+                and placed[1].engines < used  # what is pinned stays where it is
                 and placed[1].cost.seconds * SURE <= found[1].cost.seconds
             ]
             if not close:
@@ -314,24 +314,19 @@ class Planner:
                 found = None  # some operator needs one of the others
         if found is None:
             return self._placed_on(everyone, problem)
-        known = found[1].cost.seconds
-        worth = [p for p in everyone if p in at_hand or starts[p.name] < known]
-        return found if len(worth) == len(at_hand) else self._placed_on(worth, problem, known)
+        seconds = found[1].cost.seconds
+        worth = [p for p in everyone if p in at_hand or starts[p.name] < seconds]
+        return found if len(worth) == len(at_hand) else self._placed_on(worth, problem, found[1])
 
     def _placed_on(
-        self, platforms: Sequence[Platform], problem: Problem, bound: float | None = None
+        self, platforms: Sequence[Platform], problem: Problem, known: Placement | None = None
     ) -> tuple[Problem, Placement, list[Refusal]]:
         refusals: list[Refusal] = []
         candidates = {
             id(op): self._candidates.of(op, platforms, refusals) for op in topological(problem.root)
         }
         whole = replace(problem, candidates=candidates)
-        return whole, place(whole, self._budget, bound=bound), refusals
-
-
-def _used(placement: Placement) -> set[str]:
-    """The names of the platforms that take part, umbel itself aside."""
-    return {platform.name for platform in placement.platforms.values()} - {DRIVER}
+        return whole, place(whole, self._budget, known=known, sure=SURE), refusals
 
 
 def body_channel(loop: Loop) -> str:

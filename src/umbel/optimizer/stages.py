@@ -15,7 +15,8 @@ from umbel.optimizer.execution_plan import (
     PlannedStage,
 )
 from umbel.optimizer.facts import Facts
-from umbel.optimizer.placement import Placement, Problem, Reader, handover
+from umbel.optimizer.placement import Placement
+from umbel.optimizer.problem import Problem, Reader, handover
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Broadcast, Operator, Placeholder, consumers, topological
 from umbel.platforms.base import Conversion, Stage

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -257,6 +258,7 @@ def _keeps_digits(source: pa.DataType, target: pa.DataType) -> bool:
     return not is_decimal(target) or is_integer(source) or source.scale <= target.scale
 
 
+@lru_cache(maxsize=256)
 def _of_type(dtype: pa.DataType) -> Range | None:
     if is_integer(dtype):
         return integer_bounds(dtype)

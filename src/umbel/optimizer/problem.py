@@ -1,0 +1,97 @@
+"""What has to be placed and what it would cost; the cheapest way from a producer to its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from umbel.optimizer.cost import Cost
+from umbel.optimizer.movement import (
+    ChannelGraph,
+    ConversionTree,
+    NoConversionError,
+    minimum_conversion_tree,
+)
+from umbel.plan.operators import Operator
+from umbel.platforms.base import Platform
+from umbel.platforms.costs import CostProfile, Linear, Price
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What has to be placed, and what it would cost.
+
+    Attributes:
+        root: the plan.
+        candidates: for each operator (by identity) the platforms that can run it.
+        operator_cost: of one operator on one platform, over its estimated rows.
+        conversion_cost: of moving an operator's output, given the seconds per row and byte.
+        channels_for: the channels of a platform's list that can hold an operator's output.
+        graph: the channels and conversions at hand.
+        wanted: the channels of which the plan's result must come in one.
+        up: names of the platforms whose engines need no starting.
+        rounds: how often the plan runs; everything but starting engines is paid each time.
+        price: what a platform costs while it works, hands data over included.
+        profile: the seconds that a platform's work takes.
+    """
+
+    root: Operator
+    candidates: Mapping[int, Sequence[Platform]]
+    operator_cost: Callable[[Operator, Platform], Cost]
+    conversion_cost: Callable[[Operator, Linear], float]
+    channels_for: Callable[[Operator, Sequence[str]], Sequence[str]]
+    graph: ChannelGraph
+    wanted: Sequence[str]
+    up: frozenset[str] = frozenset()
+    rounds: float = 1
+    price: Callable[[Platform], Price] = lambda platform: platform.costs.price
+    profile: Callable[[Platform], CostProfile] = lambda platform: platform.costs
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads an output: the channels it can take, and what taking them costs."""
+
+    channels: Sequence[str]
+    costs: Mapping[str, Linear] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, platform: Platform, profile: CostProfile) -> Reader:
+        """A stage on a platform."""
+        return cls(platform.reads, profile.read)
+
+
+def handover(
+    problem: Problem, operator: Operator, producer: Platform, readers_at: Sequence[Reader]
+) -> ConversionTree | None:
+    """Find the cheapest way from a producer to its readers, if there is any.
+
+    The seconds of the tree include what giving and taking the channels costs the platforms.
+    """
+    if not readers_at:
+        return ConversionTree("", (), (), 0.0)
+    readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
+    writing = problem.profile(producer).write
+    best: ConversionTree | None = None
+    for channel in problem.channels_for(operator, producer.writes):
+        try:
+            found = minimum_conversion_tree(
+                problem.graph,
+                channel,
+                readable,
+                cost=lambda conversion: problem.conversion_cost(operator, conversion.cost),
+            )
+        except NoConversionError:
+            continue
+        seconds = found.seconds + _crossing(problem, operator, writing, channel)
+        for reader, end in zip(readers_at, found.ends, strict=True):
+            seconds += _crossing(problem, operator, reader.costs, end)
+        if best is None or seconds < best.seconds:
+            best = replace(found, seconds=seconds)
+    return best
+
+
+def _crossing(
+    problem: Problem, operator: Operator, costs: Mapping[str, Linear], channel: str
+) -> float:
+    return problem.conversion_cost(operator, costs[channel]) if channel in costs else 0.0
