@@ -1,0 +1,1 @@
+"""The history of the coordinator's tables, for Alembic; each file is one step."""

@@ -1,0 +1,414 @@
+"""The board on which the coordinator pins work, and from which sites take it.
+
+Everything waits on conditions: a site's poll ends the moment there is something for it, and a
+dispatcher wakes the moment its site has committed. Leases live here, in memory: who was given a
+task, by which token. A token that is not the newest is worth nothing, so whatever comes late
+changes nothing; and after a restart every lease is new. What a site has committed is in the store.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from umbel.federation.errors import SiteError
+from umbel.federation.store import Store
+from umbel.federation.store.tasks import CANCELLED, DONE, FAILED, LEASED, WAITING
+from umbel.federation.tasks import Failure, FailureCode, Outcome, Task
+from umbel.federation.wire.messages import (
+    Buffer,
+    Held,
+    Lease,
+    Polled,
+    Refused,
+    RefusedError,
+)
+
+#: Seconds of one poll, and of silence after which a site counts as away.
+POLL_SECONDS, LEASE_SECONDS = 8.0, 14.0
+#: How often a task may be begun, and seconds before it is begun again after it failed.
+MOST_ATTEMPTS, BACKOFF = 4, (0.2, 1.0, 5.0)
+#: Of a task while its commit is being written.
+_COMMITTING = "committing"
+_OPEN = (WAITING, LEASED, _COMMITTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a site is there.
+
+    Attributes:
+        connected: whether it was heard lately.
+        silent: seconds since it was last heard; infinite if it was not since we started.
+    """
+
+    connected: bool
+    silent: float
+
+
+@dataclass(eq=False)
+class Work:
+    """A task on the board."""
+
+    id: str
+    site: str
+    changed: threading.Condition
+    task: Task | None = None
+    inputs: Mapping[str, pa.Table] = field(default_factory=dict)
+    state: str = WAITING
+    attempts: int = 0
+    token: str = ""
+    not_before: float = 0.0
+    waiters: int = 0
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+
+    def settle(self, state: str) -> None:
+        """Come to an end, and tell those who wait."""
+        self.state, self.token = state, ""
+        self.changed.notify_all()
+
+
+@dataclass(eq=False)
+class _Site:
+    wake: threading.Condition
+    works: dict[str, Work] = field(default_factory=dict)
+    epoch: str = ""
+    number: int = -1
+    polling: int = 0
+    heard: float = float("-inf")
+
+
+class Board:
+    """Work for sites, and who has it."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self.poll_seconds = poll_seconds
+        self.lease_seconds = lease_seconds
+        self._store = store
+        self._lock = threading.RLock()
+        self._sites: dict[str, _Site] = {}
+        self._closed = False
+
+    # --- The side of the coordinator.
+
+    def submit(self, task: Task, inputs: Mapping[str, pa.Table]) -> Work:
+        """Pin a task for its site; one that is there or done already is given as it is."""
+        with self._lock:
+            site = self._site(task.site)
+            work = site.works.get(task.id)
+            if work is None or work.state not in (*_OPEN, DONE):
+                record = self._store.tasks.submit(task)
+                work = Work(task.id, task.site, threading.Condition(self._lock))
+                work.attempts = record.attempts
+                if record.state == DONE:
+                    work.state, work.outcome = DONE, record.outcome
+                else:
+                    site.works[task.id] = work
+            work.task, work.inputs = task, inputs
+            work.waiters += 1
+            site.wake.notify_all()
+            return work
+
+    def wait(self, work: Work, patience: float | None) -> None:
+        """Wait until a task is done, failed or cancelled.
+
+        Args:
+            work: the task.
+            patience: seconds for which its site may be away; None: however long.
+
+        Raises:
+            SiteError: the site is away for longer.
+        """
+        with self._lock:
+            site = self._site(work.site)
+            began = time.monotonic()
+            while work.state in _OPEN and not self._closed:
+                now = time.monotonic()
+                away = 0.0 if self._there(site) else now - max(site.heard, began)
+                if away and work.state == LEASED and self._silent(site) > self.lease_seconds:
+                    self._put_back(work)
+                if patience is not None and away > patience:
+                    raise SiteError(
+                        f"site {work.site!r} is away",
+                        hint=f"it was not heard for {away:.0f} s; is `umbel site run` running "
+                        "there, and does it reach this coordinator?",
+                        site=work.site,
+                        retryable=True,
+                    )
+                # Somebody's poll or commit wakes us; the time is only for their absence.
+                least = self.lease_seconds if patience is None else min(patience, 5.0)
+                work.changed.wait(max(0.05, least))
+
+    def leave(self, work: Work) -> None:
+        """Say that one waits no more; a task for which nobody waits is cancelled."""
+        with self._lock:
+            work.waiters -= 1
+            if work.waiters > 0 or work.state not in (WAITING, LEASED):
+                return
+            work.settle(CANCELLED)
+            self._store.tasks.cancel(work.id)
+            self._site(work.site).wake.notify_all()
+
+    def interrupt(self, work: Work) -> None:
+        """Wake those who wait for a task, with the word that it is cancelled."""
+        with self._lock:
+            if work.state in (WAITING, LEASED):
+                work.settle(CANCELLED)
+                self._store.tasks.cancel(work.id)
+                self._site(work.site).wake.notify_all()
+
+    def redo(self, work: Work) -> None:
+        """Have a task done again whose result cannot be read any more."""
+        with self._lock:
+            self._store.tasks.undo(work.id)
+            work.state, work.outcome, work.attempts = WAITING, None, 0
+            site = self._site(work.site)
+            site.works[work.id] = work
+            site.wake.notify_all()
+
+    def reject(self, work: Work, message: str) -> None:
+        """Undo a result that is none: whoever asks for the task again has it done again."""
+        with self._lock:
+            self._store.tasks.undo(work.id)
+            self._fail(work, Failure(FailureCode.PERMANENT, message))
+
+    def presence(self, site: str) -> Presence:
+        """Say whether a site is there."""
+        with self._lock:
+            found = self._site(site)
+            return Presence(self._there(found), self._silent(found))
+
+    def close(self) -> None:
+        """Wake all who wait; there will be no more work."""
+        with self._lock:
+            self._closed = True
+            for site in self._sites.values():
+                site.wake.notify_all()
+                for work in site.works.values():
+                    work.changed.notify_all()
+
+    # --- The side of the sites.
+
+    def poll(
+        self,
+        name: str,
+        epoch: str,
+        number: int,
+        holding: Sequence[Held],
+        slots: int,
+        wait: float,
+    ) -> tuple[Polled, list[Buffer]]:
+        """Wait for something for a site: work, cancellations, or leave to forget.
+
+        Args:
+            name: the site's.
+            epoch: which of its lives speaks.
+            number: of the poll; grows, so that a poll that was overtaken takes nothing.
+            holding: all work that the site holds.
+            slots: how much more it would take.
+            wait: seconds that it would wait.
+
+        Raises:
+            RefusedError: the poll is an old one.
+        """
+        gone = self._settled(name, holding)
+        with self._lock:
+            site = self._site(name)
+            if epoch != site.epoch:
+                site.epoch, site.number = epoch, -1
+            if number <= site.number:
+                raise RefusedError(Refused.PROTOCOL, "this poll is older than one that came before")
+            site.number = number
+            site.wake.notify_all()
+            self._heard(site)
+            held = {one.task: one for one in holding}
+            self._settle_missing(site, held)
+            end = time.monotonic() + min(wait, self.poll_seconds)
+            site.polling += 1
+            try:
+                while True:
+                    polled = self._offer(site, held, gone, slots)
+                    now = time.monotonic()
+                    if any(polled) or now >= end or site.number != number or self._closed:
+                        return self._answer(site, polled)
+                    soon = [w.not_before for w in site.works.values() if w.state == WAITING]
+                    site.wake.wait(min([end, *(at for at in soon if at > now)]) - now)
+            finally:
+                site.polling -= 1
+                self._heard(site)
+
+    def leased(self, site: str, task: str, token: str) -> Work:
+        """Give the work that a site has under a lease.
+
+        Raises:
+            RefusedError: the lease is not its any more.
+        """
+        with self._lock:
+            work = self._site(site).works.get(task)
+            if work is None or not token or work.token != token:
+                raise RefusedError(
+                    Refused.LOST, "the lease of this task was given anew, or nobody wants it"
+                )
+            return work
+
+    def begin_commit(self, site: str, task: str, token: str) -> Work | None:
+        """Hold a task's lease fast while its result is being recorded; None if it is done already.
+
+        Raises:
+            RefusedError: the lease is not the site's any more.
+        """
+        record = self._store.tasks.get(task)
+        with self._lock:
+            if record is not None and record.site == site and record.state == DONE:
+                return None
+            work = self.leased(site, task, token)
+            if work.state != LEASED:
+                raise RefusedError(Refused.LOST, "this task is being committed already")
+            work.state = _COMMITTING
+            return work
+
+    def end_commit(self, work: Work, outcome: Outcome | None) -> None:
+        """Tell how the commit went: with an outcome the task is done, else it is leased still."""
+        with self._lock:
+            if outcome is None:
+                work.state = LEASED
+                return
+            work.outcome = outcome
+            work.settle(DONE)
+
+    def fail(self, site: str, task: str, token: str, failure: Failure) -> None:
+        """Take a site's word that it could not do a task; some failures are worth another try.
+
+        Raises:
+            RefusedError: the lease is not the site's any more.
+        """
+        with self._lock:
+            work = self.leased(site, task, token)
+            again = failure.code in (FailureCode.RETRYABLE, FailureCode.RESOURCE)
+            if again and work.attempts < MOST_ATTEMPTS:
+                self._put_back(work)
+                work.not_before = time.monotonic() + BACKOFF[min(work.attempts, len(BACKOFF)) - 1]
+            else:
+                self._fail(work, failure)
+
+    # --- What both sides rest on; the lock is held.
+
+    def _site(self, name: str) -> _Site:
+        found = self._sites.get(name)
+        if found is None:
+            found = self._sites[name] = _Site(threading.Condition(self._lock))
+        return found
+
+    def _there(self, site: _Site) -> bool:
+        return site.polling > 0 or self._silent(site) < self.lease_seconds - self.poll_seconds
+
+    def _silent(self, site: _Site) -> float:
+        return 0.0 if site.polling else time.monotonic() - site.heard
+
+    def _heard(self, site: _Site) -> None:
+        site.heard = time.monotonic()
+
+    def _settled(self, name: str, holding: Sequence[Held]) -> set[str]:
+        """Look up what a site holds and the board does not know; give what it may forget."""
+        with self._lock:
+            known = self._site(name).works
+            unknown = [one.task for one in holding if one.task not in known]
+        gone: set[str] = set()
+        for task in unknown:
+            record = self._store.tasks.get(task)
+            if record is None or record.site != name:
+                # Perhaps a run that will be resumed asks for it.
+                continue
+            if record.state in (DONE, FAILED, CANCELLED):
+                gone.add(task)
+                continue
+            with self._lock:
+                # From before our restart: it goes on with what it has.
+                work = Work(task, name, threading.Condition(self._lock), attempts=record.attempts)
+                self._site(name).works.setdefault(task, work)
+        return gone
+
+    def _settle_missing(self, site: _Site, held: Mapping[str, Held]) -> None:
+        """Draw the conclusion from what a site does not hold, when its poll begins."""
+        for work in [w for w in site.works.values() if w.id not in held]:
+            if work.state == LEASED:
+                # The answer that gave it was lost, or the site was started anew.
+                self._put_back(work)
+            elif work.state not in _OPEN or (work.task is None and work.state == WAITING):
+                del site.works[work.id]
+
+    def _offer(
+        self, site: _Site, held: Mapping[str, Held], gone: set[str], slots: int
+    ) -> tuple[list[Work], list[Work], list[str], list[str]]:
+        """Give what is new, what goes on, what is to stop and what to forget."""
+        now = time.monotonic()
+        new: list[Work] = []
+        on: list[Work] = []
+        cancel: list[str] = []
+        release = sorted(gone)
+        for work in site.works.values():
+            mine = held.get(work.id)
+            if mine is None:
+                ready = work.state == WAITING and work.task is not None and work.not_before <= now
+                if ready and len(new) < slots:
+                    new.append(work)
+            elif work.state == WAITING or (work.state == LEASED and work.token != mine.token):
+                if work.not_before <= now:
+                    on.append(work)
+            elif work.state == CANCELLED:
+                cancel.append(work.id)
+            elif work.state in (DONE, FAILED):
+                release.append(work.id)
+        return new, on, cancel, release
+
+    def _answer(
+        self, site: _Site, polled: tuple[list[Work], list[Work], list[str], list[str]]
+    ) -> tuple[Polled, list[Buffer]]:
+        new, on, cancel, release = polled
+        leases: list[Lease] = []
+        envelopes: list[Buffer] = []
+        for work in (*on, *new):
+            fresh = work in new
+            if fresh and work.attempts >= MOST_ATTEMPTS:
+                self._fail(work, _POISON)
+                continue
+            work.attempts += fresh
+            work.state, work.token = LEASED, secrets.token_hex(16)
+            self._store.tasks.lease(work.id, work.attempts)
+            leases.append(
+                Lease(task=work.id, token=work.token, attempt=work.attempts, envelope=fresh)
+            )
+            if fresh and work.task is not None:
+                envelopes.append(work.task.to_json().encode())
+        return Polled(leases=leases, cancel=cancel, release=release), envelopes
+
+    def _put_back(self, work: Work) -> None:
+        work.state, work.token = WAITING, ""
+        self._store.tasks.wait(work.id)
+        self._site(work.site).wake.notify_all()
+
+    def _fail(self, work: Work, failure: Failure) -> None:
+        work.failure = failure
+        work.settle(FAILED)
+        self._store.tasks.fail(work.id, failure)
+
+
+_POISON = Failure(
+    FailureCode.PERMANENT,
+    f"this work was begun {MOST_ATTEMPTS} times and never ended",
+    "the site was stopped each time, perhaps by the work; its log says more",
+)
+
+__all__ = ["LEASE_SECONDS", "POLL_SECONDS", "Board", "Presence", "Work"]

@@ -1,0 +1,130 @@
+"""Takes tasks to sites over the wire: the coordinator's side of the seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+
+from umbel.federation.errors import FederationError, SiteError
+from umbel.federation.store import SegmentRecord
+from umbel.federation.store.tasks import CANCELLED, DONE
+from umbel.federation.tasks import Outcome, Task
+from umbel.federation.wire import segments
+from umbel.federation.wire.board import Work
+from umbel.federation.wire.endpoint import FlightEndpoint
+from umbel.federation.wire.messages import SegmentEntry
+from umbel.plan.errors import CancelledError
+from umbel.platforms.base import RunContext
+
+#: How often a result that was damaged on the coordinator's disk is asked for anew.
+_MOST_REDONE = 2
+
+
+class WireDispatcher:
+    """Has tasks run by the sites that are connected to an endpoint."""
+
+    def __init__(self, endpoint: FlightEndpoint, *, patience: float | None = None) -> None:
+        """Dispatch over an endpoint.
+
+        Args:
+            endpoint: where the sites connect.
+            patience: seconds for which a site may be away before its task fails; None: for ever.
+        """
+        self._endpoint = endpoint
+        self._patience = patience
+
+    def run(
+        self,
+        task: Task,
+        inputs: Mapping[str, pa.Table],
+        context: RunContext,
+        deliver: Callable[[pa.Table], None],
+    ) -> Outcome:
+        """Have a task run; return when its site has committed and its rows are delivered.
+
+        Raises:
+            SiteError: the site could not do it, is away, or sent what it must not.
+            PolicyError: the site's rules do not allow it.
+            CancelledError: the run was cancelled.
+        """
+        board = self._endpoint.board
+        work = board.submit(task, inputs)
+        try:
+            context.on_cancel(lambda: board.interrupt(work))
+            for _ in range(_MOST_REDONE + 1):
+                board.wait(work, self._patience)
+                context.check_cancelled()
+                outcome = self._outcome(work, task)
+                records = self._endpoint.store.tasks.segments(task.id)
+                if self._whole(task, records):
+                    self._deliver(work, task, records, context, deliver)
+                    return outcome
+                # Damaged here after it came whole: the site has it no more, but can do it again.
+                self._endpoint.arrivals.forget(task.id)
+                board.redo(work)
+            raise SiteError(
+                f"the coordinator cannot keep the result of site {task.site!r} whole",
+                hint="its disk is failing: segments differ from what was written",
+                site=task.site,
+            )
+        finally:
+            board.leave(work)
+
+    def _outcome(self, work: Work, task: Task) -> Outcome:
+        if work.failure is not None:
+            raise work.failure.error(task.site)
+        if work.state == CANCELLED:
+            raise CancelledError("the run was cancelled")
+        if work.state != DONE or work.outcome is None:
+            raise SiteError("the coordinator is being stopped", site=task.site, retryable=True)
+        return work.outcome
+
+    def _whole(self, task: Task, records: Sequence[SegmentRecord]) -> bool:
+        """Whether all segments are still what they were when they came."""
+        for record in records:
+            try:
+                content, known = self._content(task, record)
+            except FederationError:
+                return False
+            if not known and segments.digest(content) != record.digest:
+                return False
+        return True
+
+    def _content(self, task: Task, record: SegmentRecord) -> tuple[bytes, bool]:
+        if record.content is not None:
+            return record.content, False
+        return self._endpoint.arrivals.read(task.id, record.digest)
+
+    def _deliver(
+        self,
+        work: Work,
+        task: Task,
+        records: Sequence[SegmentRecord],
+        context: RunContext,
+        deliver: Callable[[pa.Table], None],
+    ) -> None:
+        rows = size = 0
+        schema = task.schema
+        for record in records:
+            context.check_cancelled()
+            content, _ = self._content(task, record)
+            entry = SegmentEntry(digest=record.digest, bytes=record.bytes, rows=record.rows)
+            try:
+                table = segments.unseal(content, entry, schema, known=True)
+                rows, size = rows + table.num_rows, size + table.nbytes
+                if rows > task.limits.rows or size > task.limits.bytes:
+                    raise FederationError(
+                        f"the result has more than the {task.limits.rows:,} rows or "
+                        f"{task.limits.bytes:,} bytes that may come"
+                    )
+            except FederationError as error:
+                self._endpoint.board.reject(work, error.message)
+                raise SiteError(
+                    f"site {task.site!r} sent what cannot be taken: {error.message}",
+                    hint=error.hint or "its umbel is broken, or it means harm",
+                    site=task.site,
+                ) from None
+            deliver(table)
+        if not records:
+            deliver(schema.empty_table())

@@ -1,0 +1,321 @@
+"""The coordinator's door for sites: an Arrow Flight server that takes nobody without certificate.
+
+Every message is an action, answered here after the same checks: who TLS says that speaks, the
+session, whether it was revoked, the message's form and size. What an error says to a site is made
+of our own words; anything unforeseen is logged here and told as a fault, without details.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyarrow import flight
+from sqlalchemy.exc import OperationalError
+
+from umbel.federation.errors import FederationError, IdentityError
+from umbel.federation.identity import Authority, Certificate, enrolment
+from umbel.federation.identity.keys import key_bytes, new_key
+from umbel.federation.store import SegmentRecord, Store
+from umbel.federation.tasks import Failure, Outcome
+from umbel.federation.wire import messages, segments
+from umbel.federation.wire.arrivals import Arrivals
+from umbel.federation.wire.board import LEASE_SECONDS, POLL_SECONDS, Board, Presence
+from umbel.federation.wire.messages import Buffer, Message, Refused, RefusedError
+from umbel.federation.wire.sessions import Session, Sessions
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+#: What results that wait to be read, or belong to runs that go on, may take on the disk.
+QUOTA = 64 << 30
+
+
+class FlightEndpoint:
+    """The server for sites.
+
+    Attributes:
+        store: what the coordinator remembers.
+        board: the work for sites.
+        arrivals: the results that came.
+        on_manifest: called with a site's name and what it says that it publishes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        authority: Authority,
+        address: str,
+        *,
+        hosts: Sequence[str],
+        folder: Path,
+        name: str = "coordinator",
+        quota: int = QUOTA,
+        poll_seconds: float = POLL_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Prepare the server; `start` opens it.
+
+        Args:
+            store: what the coordinator remembers; claimed, so that no other works on it.
+            authority: issues and checks certificates.
+            address: host and port to listen on; port 0 for a free one.
+            hosts: the names and addresses by which sites reach it, for its certificate.
+            folder: where results are kept.
+            name: of the coordinator.
+            quota: bytes that results may take.
+            poll_seconds: of one poll.
+            lease_seconds: of silence after which a site counts as away.
+        """
+        self.store = store
+        self.board = Board(store, poll_seconds=poll_seconds, lease_seconds=lease_seconds)
+        self.on_manifest: Callable[[str, str], None] | None = None
+        self._authority = authority
+        self._address = address
+        self._hosts = hosts
+        self._name = name
+        self._folder = folder
+        self._quota = quota
+        self._sessions = Sessions(authority, store)
+        self._server: _Server | None = None
+        self.arrivals: Arrivals
+
+    def start(self) -> None:
+        """Claim the store and open the door.
+
+        Raises:
+            FederationError: another coordinator runs on the store, or the address is taken.
+        """
+        self.store.claim()
+        self.arrivals = Arrivals(self._folder, self._quota)
+        key = new_key()
+        certificate = self._authority.issue_server(self._name, key.public_key(), self._hosts)
+        try:
+            self._server = _Server(
+                f"grpc+tls://{self._address}",
+                self._answer,
+                tls_certificates=[(certificate.pem(), key_bytes(key))],
+                root_certificates=self._authority.root_pem(),
+            )
+        except (OSError, flight.FlightError, pa.ArrowException):
+            raise FederationError(
+                f"cannot listen on {self._address}", hint="is the port taken by another program?"
+            ) from None
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens."""
+        if self._server is None:
+            raise FederationError("the endpoint was not started")
+        return int(self._server.port)
+
+    def presence(self, site: str) -> Presence:
+        """Say whether a site is there."""
+        return self.board.presence(site)
+
+    def forget(self, run: str) -> None:
+        """Remove the results of a run that is over."""
+        for task in self.store.tasks.forget(run):
+            self.arrivals.forget(task)
+
+    def close(self) -> None:
+        """Close the door; who waits is woken."""
+        self.board.close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    # --- Messages.
+
+    def _answer(self, identity: bytes, action: str, body: memoryview) -> Iterator[Buffer]:
+        """Answer one message; a refusal is an answer too."""
+        try:
+            yield from self._dispatch(self._sessions.peer(identity), action, body)
+        except RefusedError as refusal:
+            yield from messages.answer(_refusal(refusal.why, refusal.message, refusal.hint))
+        except FederationError as error:
+            _LOG.error("%s: %s", action, error.message)
+            yield from messages.answer(_refusal(Refused.INTERNAL, error.message, error.hint))
+        except OperationalError as error:
+            full = "full" in str(error.orig)
+            _LOG.error("%s: %s", action, error.orig)
+            what = "the coordinator's disk is full" if full else "the coordinator's store fails"
+            why = Refused.RESOURCE if full else Refused.INTERNAL
+            yield from messages.answer(_refusal(why, what, "the site tries again"))
+        except Exception:  # noqa: BLE001 - logged here; a site learns nothing of our inside
+            _LOG.exception("%s failed", action)
+            yield from messages.answer(
+                _refusal(Refused.INTERNAL, "a fault of the coordinator's; its log says more", "")
+            )
+
+    def _dispatch(self, site: str, action: str, body: memoryview) -> Iterator[Buffer]:
+        form = messages.REQUESTS.get(action)
+        if form is None:
+            raise RefusedError(Refused.PROTOCOL, "there is no such action")
+        request, payload = messages.unpack(form, body, form.most)
+        match request:
+            case messages.Challenge():
+                nonce = self._sessions.challenge(site, request.protocol)
+                return messages.answer(messages.Challenged(nonce=nonce))
+            case messages.Hello():
+                return messages.answer(self._hello(site, request))
+        session = self._sessions.session(site, str(getattr(request, "session", "")))
+        match request:
+            case messages.Poll():
+                return self._poll(session, request)
+            case messages.AskInput():
+                return self._input(site, request)
+            case messages.Have():
+                self.board.leased(site, request.task, request.token)
+                have = self.arrivals.have(request.task)
+                return messages.answer(messages.Arrived(digests=have))
+            case messages.Put():
+                return messages.answer(self._put(site, request, payload))
+            case messages.Commit():
+                return messages.answer(self._commit(site, request, payload))
+            case messages.Fail():
+                failure = _read(Failure.from_json, request.failure)
+                self.board.fail(site, request.task, request.token, failure)
+                return messages.answer(messages.Done())
+            case messages.Publish():
+                return messages.answer(self._publish(site, payload))
+            case messages.Renew():
+                return self._renew(session, payload)
+        raise RefusedError(Refused.PROTOCOL, "there is no such action")
+
+    def _hello(self, site: str, hello: messages.Hello) -> Message:
+        token = self._sessions.hello(site, hello)
+        return messages.Welcome(
+            session=token,
+            poll_seconds=self.board.poll_seconds,
+            lease_seconds=self.board.lease_seconds,
+            clock_ahead=hello.clock - time.time(),
+        )
+
+    def _poll(self, session: Session, poll: messages.Poll) -> Iterator[Buffer]:
+        polled, envelopes = self.board.poll(
+            session.site, session.epoch, poll.number, poll.holding, poll.slots, poll.wait
+        )
+        # It may have been revoked while it waited: then it gets nothing.
+        self._sessions.session(session.site, poll.session)
+        return messages.answer(polled, envelopes)
+
+    def _input(self, site: str, ask: messages.AskInput) -> Iterator[Buffer]:
+        work = self.board.leased(site, ask.task, ask.token)
+        table = work.inputs.get(ask.label)
+        if table is None:
+            raise RefusedError(Refused.LOST, "the task's inputs are not here any more")
+        sealed = list(segments.seal(table))
+        comes = messages.InputComes(segments=[one.entry() for one in sealed])
+        return messages.answer(comes, _parts(sealed))
+
+    def _put(self, site: str, put: messages.Put, payload: memoryview) -> Message:
+        work = self.board.leased(site, put.task, put.token)
+        limit = work.task.limits.bytes if work.task is not None else self._quota
+        if self.arrivals.size(put.task) > limit + messages.LARGEST_SEGMENT:
+            raise RefusedError(
+                Refused.PROTOCOL, f"the result is larger than the {limit:,} bytes asked for"
+            )
+        return messages.Stored(next=self.arrivals.put(put, payload))
+
+    def _commit(self, site: str, commit: messages.Commit, payload: memoryview) -> Message:
+        outcome = _read(Outcome.from_json, commit.outcome)
+        work = self.board.begin_commit(site, commit.task, commit.token)
+        if work is None:
+            return messages.Committed(duplicate=True)
+        done = None
+        try:
+            if work.task is not None:
+                _check_limits(work.task.limits.rows, commit)
+            records = self._records(commit, payload)
+            if not self.store.tasks.commit(commit.task, records, outcome):
+                raise RefusedError(Refused.LOST, "nobody wants this task any more")
+            done = outcome
+        finally:
+            self.board.end_commit(work, done)
+        return messages.Committed(duplicate=False)
+
+    def _records(self, commit: messages.Commit, payload: memoryview) -> list[SegmentRecord]:
+        entries = commit.segments
+        if len(payload):
+            if len(entries) != 1 or segments.digest(payload) != entries[0].digest:
+                raise RefusedError(
+                    Refused.PROTOCOL, "a segment is not the one that its digest names"
+                )
+            (only,) = entries
+            return [SegmentRecord(only.digest, len(payload), only.rows, bytes(payload))]
+        self.arrivals.keep(commit.task, (entry.digest for entry in entries))
+        return [SegmentRecord(one.digest, one.bytes, one.rows) for one in entries]
+
+    def _publish(self, site: str, payload: memoryview) -> Message:
+        try:
+            manifest = str(payload, "utf-8")
+        except UnicodeDecodeError:
+            raise RefusedError(Refused.PROTOCOL, "the manifest is no text") from None
+        if self.on_manifest is not None:
+            try:
+                self.on_manifest(site, manifest)
+            except FederationError as error:
+                raise RefusedError(Refused.PROTOCOL, error.message, hint=error.hint) from None
+        self.store.members.publish(site, manifest)
+        return messages.Done()
+
+    def _renew(self, session: Session, payload: memoryview) -> Iterator[Buffer]:
+        try:
+            issued: Certificate = enrolment.renew(
+                self._authority, session.certificate, bytes(payload), now=datetime.now(UTC)
+            )
+            self.store.members.renew(issued)
+        except IdentityError as error:
+            raise RefusedError(Refused.IDENTITY, error.message, hint=error.hint) from None
+        return messages.answer(messages.Done(), [issued.pem()])
+
+
+def _read(read: Callable[[str], _T], text: str) -> _T:
+    try:
+        return read(text)
+    except FederationError as error:
+        raise RefusedError(Refused.PROTOCOL, error.message, hint=error.hint) from None
+
+
+def _check_limits(rows: int, commit: messages.Commit) -> None:
+    given = sum(entry.rows for entry in commit.segments)
+    if given > rows:
+        raise RefusedError(Refused.PROTOCOL, f"the result has {given:,} rows; {rows:,} may come")
+
+
+def _parts(sealed: Sequence[segments.Segment]) -> Iterator[Buffer]:
+    for segment in sealed:
+        for start in range(0, segment.content.size, messages.PART):
+            yield segment.content.slice(start, min(messages.PART, segment.content.size - start))
+
+
+def _refusal(why: Refused, message: str, hint: str) -> Message:
+    return messages.Refusal(refused=why, message=message[:2_000], hint=hint[:2_000])
+
+
+class _Server(flight.FlightServerBase):  # type: ignore[misc]
+    """Flight's side: nothing but actions, from clients with certificates of ours."""
+
+    def __init__(
+        self,
+        location: str,
+        answer: Callable[[bytes, str, memoryview], Iterator[Buffer]],
+        **tls: Any,
+    ) -> None:
+        super().__init__(location, verify_client=True, **tls)
+        self._umbel_answer = answer
+
+    def do_action(self, context: Any, action: Any) -> Iterator[flight.Result]:
+        """Answer an action."""
+        body = memoryview(action.body)
+        for part in self._umbel_answer(context.peer_identity(), action.type, body):
+            yield flight.Result(pa.py_buffer(part))
+
+
+__all__ = ["QUOTA", "FlightEndpoint"]

@@ -1,0 +1,324 @@
+"""One task at a site: fetch its inputs, run it, seal the result, bring it to the coordinator.
+
+Segments go out while later ones are being made. Whatever breaks on the way is tried again from
+what has arrived; only when the site's own sealed result is damaged is the task run anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+import pyarrow as pa
+
+from umbel.executor.context import Cancellation
+from umbel.federation.errors import FederationError
+from umbel.federation.tasks import Execute, Failure, FailureCode, Task
+from umbel.federation.wire import messages, segments
+from umbel.federation.wire.connection import Connection, UnreachableError, within
+from umbel.federation.wire.messages import Refused, RefusedError, SegmentEntry
+from umbel.federation.wire.spool import Draft, Spool
+from umbel.plan.errors import CancelledError
+from umbel.plan.operators import Placeholder, topological
+from umbel.plan.operators.base import table_digest
+
+_LOG = logging.getLogger(__name__)
+
+#: Seconds before another try, and the most of them; each is drawn from half to the whole.
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
+#: How often a result is sent whose manifest the coordinator cannot fulfil.
+_MOST_COMMITS = 3
+
+_T = TypeVar("_T")
+
+
+class Backoff:
+    """How long to wait before the next try: ever longer, and not in step with others."""
+
+    def __init__(self) -> None:
+        self._seconds = _FIRST_WAIT
+
+    def next(self) -> float:
+        """Give the seconds of the next wait."""
+        seconds, self._seconds = self._seconds, min(2 * self._seconds, _LONGEST_WAIT)
+        return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
+
+
+class Job:
+    """A task that this site has."""
+
+    def __init__(
+        self,
+        task: str,
+        token: str,
+        connection: Connection,
+        work: Task | Draft,
+    ) -> None:
+        self.id = task
+        self.token = token
+        self._connection = connection
+        self._work = work
+        self._cancellation = Cancellation()
+        self._changed = threading.Condition()
+        self._dropped = False
+
+    def release(self, token: str) -> None:
+        """Go on under a new lease."""
+        with self._changed:
+            self.token = token
+            self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Stop: nobody wants this any more."""
+        with self._changed:
+            self._dropped = True
+            self._changed.notify_all()
+        self._cancellation.cancel()
+
+    def run(self, execute: Execute, spool: Spool, uploads: Executor) -> None:
+        """Do it, from wherever it stands, until the coordinator has the result or wants none."""
+        task = self._work
+        draft = spool.begin() if isinstance(task, Task) else task
+        try:
+            if isinstance(task, Task):
+                self._execute(task, execute, draft, uploads)
+            self._commit(draft, uploads)
+        except _Dropped:
+            _LOG.info("task %s is not wanted any more", self.id[:12])
+        except Exception as error:  # noqa: BLE001 - told to the coordinator, and logged
+            if self._dropped:
+                _LOG.info("task %s was stopped", self.id[:12])
+            else:
+                self._report(error)
+        finally:
+            if not draft.sealed or not self._stopping:
+                draft.remove()
+
+    #: Whether the agent is stopping, so that a sealed result stays for its next life.
+    _stopping = False
+
+    def stop(self) -> None:
+        """Stop because the agent does; what is sealed stays."""
+        self._stopping = True
+        self.drop()
+
+    # --- Running it.
+
+    def _execute(self, task: Task, execute: Execute, draft: Draft, uploads: Executor) -> None:
+        inputs = {
+            given.label: self._fetch(task, given.label, given.digest) for given in task.inputs
+        }
+        pending: list[Future[None]] = []
+        schema = task.schema
+
+        def deliver(table: pa.Table) -> None:
+            segments.check_schema(table.schema, schema)
+            for segment in segments.seal(table):
+                self._cancellation.check()
+                entry = draft.add(segment)
+                if entry.bytes > messages.LARGEST_INLINE or pending:
+                    pending.append(uploads.submit(self._upload, draft, entry))
+
+        late = threading.Event()
+        timer: threading.Timer | None = None
+        if task.limits.seconds is not None:
+            timer = threading.Timer(task.limits.seconds, self._late, (late,))
+            timer.daemon = True
+            timer.start()
+        try:
+            outcome = execute(task, inputs, self._cancellation, deliver)
+        except Exception:
+            if late.is_set():
+                raise FederationError(
+                    f"the work took longer than the {task.limits.seconds:g} s that it may"
+                ) from None
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._wanted()
+        draft.seal(self.id, self.token, outcome.to_json())
+        for future in pending:
+            future.result()
+
+    def _late(self, late: threading.Event) -> None:
+        late.set()
+        self._cancellation.cancel()
+
+    def _fetch(self, task: Task, label: str, digest: str) -> pa.Table:
+        """Get an input, checked: every segment, and the whole against the task's identity."""
+        schema = next(
+            op.schema
+            for op in topological(task.plan)
+            if isinstance(op, Placeholder) and op.label == label
+        )
+
+        def once() -> pa.Table:
+            comes, parts = self._connection.ask(
+                lambda session: messages.AskInput(
+                    session=session, task=self.id, token=self.token, label=label
+                ),
+                messages.InputComes,
+            )
+            tables = [
+                segments.unseal(content, entry, schema, known=False)
+                for entry, content in _cut(comes.segments, parts)
+            ]
+            return pa.concat_tables(tables) if tables else schema.empty_table()
+
+        table = self._insist(once)
+        if table_digest(table) != digest:
+            raise FederationError(f"input {label!r} is not the one that the task names")
+        return table
+
+    # --- Bringing it to the coordinator.
+
+    def _commit(self, draft: Draft, uploads: Executor) -> None:
+        inline = b""
+        if len(draft.entries) == 1 and draft.entries[0].bytes <= messages.LARGEST_INLINE:
+            inline = draft.path(draft.entries[0]).read_bytes()
+
+        def commit() -> messages.Committed:
+            return self._connection.ask(
+                lambda session: messages.Commit(
+                    session=session,
+                    task=self.id,
+                    token=self.token,
+                    segments=draft.entries,
+                    outcome=draft.manifest.outcome,
+                ),
+                messages.Committed,
+                inline,
+            )[0]
+
+        for attempt in range(_MOST_COMMITS):
+            if not inline and (attempt or self._work is draft):
+                self._send_missing(draft, uploads)
+            try:
+                self._insist(commit)
+            except RefusedError as refusal:
+                if refusal.why is not Refused.PROTOCOL or attempt + 1 == _MOST_COMMITS or inline:
+                    raise
+            else:
+                return
+
+    def _send_missing(self, draft: Draft, uploads: Executor) -> None:
+        """Send the segments that have not arrived."""
+        have = set(
+            self._insist(
+                lambda: self._connection.ask(
+                    lambda session: messages.Have(session=session, task=self.id, token=self.token),
+                    messages.Arrived,
+                )[0]
+            ).digests
+        )
+        missing = [entry for entry in draft.entries if entry.digest not in have]
+        for future in [uploads.submit(self._upload, draft, entry) for entry in missing]:
+            future.result()
+
+    def _upload(self, draft: Draft, entry: SegmentEntry) -> None:
+        """Send a segment, part by part, each from where the coordinator says."""
+        content = memoryview(draft.path(entry).read_bytes())
+        offset = 0
+        while offset < entry.bytes:
+            part = content[offset : offset + messages.PART]
+            start = offset
+            offset = self._insist(lambda: self._put(entry, start, part))  # noqa: B023
+
+    def _put(self, entry: SegmentEntry, offset: int, part: memoryview) -> int:
+        stored, _ = self._connection.ask(
+            lambda session: messages.Put(
+                session=session,
+                task=self.id,
+                token=self.token,
+                digest=entry.digest,
+                bytes=entry.bytes,
+                offset=offset,
+            ),
+            messages.Stored,
+            part,
+        )
+        return stored.next
+
+    def _report(self, error: Exception) -> None:
+        """Tell the coordinator that it did not go well."""
+        _LOG.warning("task %s failed: %s", self.id[:12], error, exc_info=error)
+        failure = Failure.of(error)
+        if isinstance(error, CancelledError) and not self._dropped:
+            failure = Failure(FailureCode.RETRYABLE, "the work was interrupted at the site")
+
+        def fail() -> None:
+            self._connection.ask(
+                lambda session: messages.Fail(
+                    session=session, task=self.id, token=self.token, failure=failure.to_json()
+                ),
+                messages.Done,
+            )
+
+        try:
+            self._insist(fail)
+        except (_Dropped, FederationError) as late:
+            _LOG.info("task %s: nobody takes the word that it failed: %s", self.id[:12], late)
+
+    def _insist(self, call: Callable[[], _T]) -> _T:
+        """Try until there is an answer, the lease is lost for good, or nobody wants it.
+
+        Raises:
+            RefusedError: another try would not help.
+        """
+        backoff = Backoff()
+        while True:
+            self._wanted()
+            token = self.token
+            try:
+                return call()
+            except UnreachableError:
+                self._pause(backoff.next())
+            except RefusedError as refusal:
+                match refusal.why:
+                    case Refused.RESOURCE | Refused.INTERNAL | Refused.SESSION:
+                        _LOG.warning("task %s waits: %s", self.id[:12], refusal.message)
+                        self._pause(backoff.next())
+                    case Refused.LOST:
+                        # The next poll says how it goes on: a new lease, or none.
+                        with self._changed:
+                            self._changed.wait_for(
+                                lambda: self._dropped or self.token != token  # noqa: B023
+                            )
+                    case _:
+                        raise
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._dropped, seconds)
+
+    def _wanted(self) -> None:
+        if self._dropped:
+            raise _Dropped
+
+
+class _Dropped(Exception):  # noqa: N818 - no error: a job that is not wanted any more
+    """Nobody wants the job any more."""
+
+
+def _cut(
+    entries: list[SegmentEntry], parts: Iterator[pa.Buffer]
+) -> Iterator[tuple[SegmentEntry, bytes]]:
+    """Cut a stream of bytes into segments."""
+    content = bytearray()
+    parts = within(parts, sum(entry.bytes for entry in entries))
+    for entry in entries:
+        while len(content) < entry.bytes:
+            part = next(parts, None)
+            if part is None:
+                raise UnreachableError("the coordinator broke off")
+            content += part
+        yield entry, bytes(content[: entry.bytes])
+        del content[: entry.bytes]
+
+
+__all__ = ["Backoff", "Job"]

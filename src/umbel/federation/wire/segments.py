@@ -1,0 +1,144 @@
+"""Segments: sealed pieces of a result, each an Arrow IPC file known by its SHA-256.
+
+The file format, not the stream's, for a stream that was cut reads as one that ended. Whoever
+receives a segment checks its digest, then what it declares, then its schema, then every offset in
+it; a segment that fails is refused whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.federation.errors import FederationError
+from umbel.federation.wire.declared import declared_size
+from umbel.federation.wire.messages import LARGEST_SEGMENT, Buffer, SegmentEntry
+
+#: Bytes of rows in one segment, before compression.
+SEGMENT_BYTES = 8 << 20
+#: What one segment may decode to.
+LARGEST_DECODED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sealed piece of a result.
+
+    Attributes:
+        content: the IPC file.
+        rows: how many are in it.
+    """
+
+    content: pa.Buffer
+    rows: int
+
+    def entry(self) -> SegmentEntry:
+        """Describe it for a manifest."""
+        return SegmentEntry(digest=digest(self.content), bytes=self.content.size, rows=self.rows)
+
+
+def digest(content: Buffer) -> str:
+    """Give the SHA-256 by which a segment is known."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def seal(table: pa.Table, size: int = SEGMENT_BYTES) -> Iterator[Segment]:
+    """Cut a table into segments; an empty one gives none.
+
+    Raises:
+        FederationError: a row takes more than a segment can hold.
+    """
+    if not table.num_rows:
+        return
+    rows = max(1, min(table.num_rows, size * table.num_rows // max(table.nbytes, 1)))
+    for start in range(0, table.num_rows, rows):
+        yield from _seal(table.slice(start, rows))
+
+
+def _seal(part: pa.Table) -> Iterator[Segment]:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_file(sink, part.schema.remove_metadata(), options=options) as writer:
+        # One batch: what many small ones cost is more than the copy.
+        writer.write_table(part.replace_schema_metadata().combine_chunks())
+    content = sink.getvalue()
+    if content.size <= LARGEST_SEGMENT:
+        yield Segment(content, part.num_rows)
+    elif part.num_rows > 1:
+        # Some rows are much longer than most.
+        half = part.num_rows // 2
+        yield from _seal(part.slice(0, half))
+        yield from _seal(part.slice(half))
+    else:
+        raise FederationError(
+            f"one row takes {content.size:,} bytes; a segment holds {LARGEST_SEGMENT:,}",
+            hint="leave out the long column, or cut its values",
+        )
+
+
+def unseal(content: Buffer, entry: SegmentEntry, schema: pa.Schema, *, known: bool) -> pa.Table:
+    """Read a segment that somebody else made.
+
+    Args:
+        content: the IPC file.
+        entry: what the manifest says of it.
+        schema: the columns that must be in it.
+        known: whether its digest was found right as it came.
+
+    Raises:
+        FederationError: it is not what the manifest and the task say, or is corrupt.
+    """
+    view = memoryview(content)
+    if len(view) != entry.bytes or (not known and digest(content) != entry.digest):
+        raise FederationError("a segment is not the one that its digest names")
+    said = declared_size(view)
+    if said.rows != entry.rows:
+        raise FederationError("a segment says another number of rows than its manifest")
+    if said.bytes > LARGEST_DECODED:
+        raise FederationError(
+            f"a segment of {len(view):,} bytes would decode to {said.bytes:,}",
+            hint=f"at most {LARGEST_DECODED:,} are taken",
+        )
+    try:
+        with pa.ipc.open_file(pa.py_buffer(content)) as reader:
+            check_schema(reader.schema, schema)
+            table: Any = reader.read_all()
+        # Not `validate()`: that lets offsets pass that point outside their buffer.
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        # Arrow's text may quote what is in the segment.
+        raise FederationError(f"a segment is corrupt ({type(error).__name__})") from None
+    if table.num_rows != entry.rows:
+        raise FederationError("a segment holds another number of rows than its manifest says")
+    return table.cast(schema) if table.schema != schema else table
+
+
+def check_schema(given: pa.Schema, wanted: pa.Schema) -> None:
+    """Refuse columns that are not those of the task.
+
+    Raises:
+        FederationError: says the first that differs.
+    """
+    if len(given) != len(wanted):
+        raise FederationError(f"{len(given)} columns came; the task gives {len(wanted)}")
+    for number, (came, asked) in enumerate(zip(given, wanted, strict=True)):
+        if came.name != asked.name or came.type != asked.type:
+            raise FederationError(
+                f"column {number + 1} that came is not the task's: "
+                f"it is no {asked.name!r} of type {asked.type}"
+            )
+
+
+__all__ = [
+    "LARGEST_DECODED",
+    "SEGMENT_BYTES",
+    "Segment",
+    "check_schema",
+    "digest",
+    "seal",
+    "unseal",
+]
