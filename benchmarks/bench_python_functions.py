@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from umbel.catalog.commits import Commit
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.operators import (
     OBJECT_SCHEMA,
@@ -254,6 +255,8 @@ class Services:
 
     memory_limit = 1 << 30
     profile = False
+    run_id = ""
+    commit: Commit | None = None
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch

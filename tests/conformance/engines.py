@@ -44,6 +44,7 @@ class Context:
         self.scratch = Path(tempfile.gettempdir())
         self.memory_limit = memory_limit
         self.profile = False
+        self.run_id, self.commit = "", None
         self.measured: dict[str, int] = {}
         self.interrupt: Callable[[], None] | None = None
         self._left = cancel_after

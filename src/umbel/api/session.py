@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from umbel.door.server import Door
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
+    from umbel.executor.runs import RunStore
     from umbel.optimizer import Budget, Explanation
     from umbel.platforms.costs import Price
     from umbel.platforms.registry import Registry
@@ -36,6 +38,8 @@ CONFIG, CONFIG_FILE = "UMBEL_CONFIG", "umbel.toml"
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 SchemaLike: TypeAlias = pa.Schema | Mapping[str, TypeLike] | None
+#: Whether runs are kept, and where: the usual place, a folder, a database's URL, an open store.
+Durable: TypeAlias = "bool | str | os.PathLike[str] | RunStore | None"
 
 
 @located_methods
@@ -50,6 +54,9 @@ class Session:
         listener: told of every event of a run (`umbel.executor.events`); None for nobody.
         profile: have engines measure also what costs a few percent of the time, such as the rows
             inside of an SQL statement.
+        durable: where runs are kept, so that another process can go on with them after this one
+            died: True for the usual place, a folder, or the URL of a database; None or False keeps
+            none. `docs/how-to/resume-runs.md` says more.
         last_run: the record of the last run; None before the first.
         registered: the frames that SQL knows by name; `register` adds one.
     """
@@ -64,6 +71,7 @@ class Session:
         profile: bool = False,
         platforms: Registry | None = None,
         prices: Mapping[str, Price] | None = None,
+        durable: Durable = None,
     ) -> None:
         self.budget = budget
         self._prices = dict(prices or {})
@@ -71,6 +79,7 @@ class Session:
         self.memory_limit = memory_limit
         self.listener = listener
         self.profile = profile
+        self.durable = durable
         self.last_run: Run | None = None
         self._platforms = platforms
         self._catalog: Catalog | None = None
@@ -130,6 +139,7 @@ class Session:
         *,
         cancellation: Cancellation | None = None,
         deliver: Callable[[pa.Table], None] | None = None,
+        durable: Durable = None,
     ) -> Result:
         """Run a plan; give its data and the record of the run.
 
@@ -139,30 +149,85 @@ class Session:
             cancellation: lets another thread stop this run alone.
             deliver: takes the rows of a relational plan in pieces while it runs; the result then
                 holds none.
+            durable: keep the run, so that another process can go on with it; see `Session.durable`.
+                None for what the session says.
         """
-        from umbel.executor import Cancellation, run
+        from umbel.executor import run
+
+        durable = self.durable if durable is None else durable
+        with self._cancelled_with(cancellation) as cancellation:
+            facts = self.facts(plan)
+            options: dict[str, Any] = {
+                "platforms": self.platforms(),
+                "budget": budget or self.budget,
+                "cancellation": cancellation,
+                "deliver": deliver,
+                **self._options(),
+            }
+            if durable is None or durable is False:
+                result = run(plan, measured=facts.rows, **options)
+            else:
+                from umbel.api.durable import run_durable
+
+                result = run_durable(self, plan, durable, **options)
+        self.last_run = result.run
+        self._measured().remember(result.run, facts)
+        return result
+
+    def resume(
+        self,
+        run_id: str,
+        *,
+        durable: Durable = None,
+        cancellation: Cancellation | None = None,
+    ) -> Result:
+        """Go on with a durable run where it stopped; give its result.
+
+        What has finished is taken over; a run that has finished gives its result again. Whatever
+        the plan reads and writes must be attached to this session as it was to the other.
+
+        Args:
+            run_id: the run's id, as `last_run.id` or `umbel runs list` tells it.
+            durable: where the run is kept; None for what the session says, or the usual place.
+            cancellation: lets another thread stop the run.
+
+        Raises:
+            UnknownNameError: there is no such run.
+            RunError: another process runs it, or what it has read is not what it was.
+        """
+        from umbel.api.durable import resume
+
+        with self._cancelled_with(cancellation) as cancellation:
+            result = resume(
+                self,
+                run_id,
+                self.durable if durable is None else durable,
+                cancellation=cancellation,
+                **self._options(),
+            )
+        self.last_run = result.run
+        return result
+
+    def _options(self) -> dict[str, Any]:
+        """How each run goes."""
+        return {
+            "progress": self.progress,
+            "memory_limit": self.memory_limit,
+            "listener": self.listener,
+            "profile": self.profile,
+        }
+
+    @contextmanager
+    def _cancelled_with(self, cancellation: Cancellation | None) -> Iterator[Cancellation]:
+        """Let `cancel` stop what runs inside the block."""
+        from umbel.executor import Cancellation
 
         cancellation = cancellation or Cancellation()
         self._running.add(cancellation)
         try:
-            facts = self.facts(plan)
-            result = run(
-                plan,
-                platforms=self.platforms(),
-                budget=budget or self.budget,
-                progress=self.progress,
-                memory_limit=self.memory_limit,
-                listener=self.listener,
-                cancellation=cancellation,
-                measured=facts.rows,
-                profile=self.profile,
-                deliver=deliver,
-            )
+            yield cancellation
         finally:
             self._running.discard(cancellation)
-        self.last_run = result.run
-        self._measured().remember(result.run, facts)
-        return result
 
     def explain(self, plan: Operator, budget: Budget | None = None) -> Explanation:
         """Say how a plan would run, what it is estimated to cost, and what lost against it.
@@ -572,6 +637,7 @@ def connect(
     listener: Listener | None = None,
     profile: bool = False,
     prices: Mapping[str, Price] | None = None,
+    durable: Durable = None,
 ) -> Session:
     """Begin a session: embedded, with the engines that are installed here.
 
@@ -586,6 +652,8 @@ def connect(
         profile: have engines measure also what costs a few percent of the time, such as the rows
             inside of an SQL statement.
         prices: what platforms cost, by name; the engines of this machine cost nothing otherwise.
+        durable: keep every run, so that another process can go on with it; True for the usual
+            place, a folder, or the URL of a database.
     """
     session = session_class(
         budget=budget,
@@ -594,6 +662,7 @@ def connect(
         listener=listener,
         profile=profile,
         prices=prices,
+        durable=durable,
     )
     session.configure(config)
     return session

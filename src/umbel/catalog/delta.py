@@ -313,7 +313,30 @@ def check_columns(name: str, known: pa.Schema, given: pa.Schema) -> None:
         )
 
 
-def write_delta(sink: DeltaSink, table: pa.Table) -> None:
+#: In the log's entry of a durable run: how many rows it wrote, and its token.
+_ROWS, _TOKEN = "umbel.rows", "umbel.run"
+
+
+def delta_commit(sink: DeltaSink, token: str) -> int | None:
+    """Give the rows that were written with a token; None if none were.
+
+    The log keeps tokens as identifiers of transactions, as Delta's protocol has them for this.
+    """
+    root = plain_path(sink.path).rstrip("/")
+    library = _library(root)
+    with _explained(root):
+        if not library.DeltaTable.is_deltatable(root, storage_options=_options(root)):
+            return None
+        table = library.DeltaTable(root, storage_options=_options(root))
+        if table.transaction_version(token) is None:
+            return None
+        for entry in table.history():
+            if entry.get(_TOKEN) == token:
+                return int(entry[_ROWS])
+    return 0  # the entry itself was cleaned away
+
+
+def write_delta(sink: DeltaSink, table: pa.Table, token: str | None = None) -> None:
     """Write rows as the next version of a Delta table.
 
     The files are written first, and belong to the table once an entry of its log names them; when
@@ -338,6 +361,7 @@ def write_delta(sink: DeltaSink, table: pa.Table) -> None:
             partition_by=partitions or None,
             schema_mode="overwrite" if sink.mode == "replace" else None,
             storage_options=_options(root),
+            commit_properties=None if token is None else _tokened(library, token, table.num_rows),
         )
     except UmbelError:
         raise
@@ -352,9 +376,18 @@ def write_delta(sink: DeltaSink, table: pa.Table) -> None:
         ) from error
 
 
+def _tokened(library: Any, token: str, rows: int) -> Any:
+    """What the log keeps with what a durable run writes; a second entry of a token conflicts."""
+    return library.CommitProperties(
+        custom_metadata={_TOKEN: token, _ROWS: str(rows)},
+        app_transactions=[library.Transaction(token, 1)],
+    )
+
+
 __all__ = [
     "check_columns",
     "check_delta_sink",
+    "delta_commit",
     "delta_files",
     "delta_source",
     "write_delta",

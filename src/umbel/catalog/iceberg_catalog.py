@@ -22,6 +22,8 @@ _REST_OPTIONS = ("warehouse", "prefix", "scope", "token", "credential", "oauth2_
 
 #: Commits that are tried while others commit to the same table.
 _COMMITS = 4
+#: What a snapshot of a durable run keeps: its token, and how many rows it wrote.
+_TOKEN, _ROWS = "umbel.run", "umbel.rows"
 
 
 def open_iceberg(name: str, address: Address) -> IcebergNamespace:
@@ -124,7 +126,18 @@ class IcebergNamespace:
         columns = canonical_schema(schema_to_pyarrow(known.schema(), include_field_ids=False))
         check_columns(name, columns, schema)
 
-    def write(self, sink: IcebergSink, rows: pa.Table) -> None:
+    def committed(self, sink: IcebergSink, token: str) -> int | None:
+        """Give the rows that a durable run has written with a token; None if none were.
+
+        Snapshots keep tokens in their summaries.
+        """
+        with self._reached():
+            catalog = self._open()
+            if not catalog.table_exists(sink.table):
+                return None
+            return _committed(catalog.load_table(sink.table), token)
+
+    def write(self, sink: IcebergSink, rows: pa.Table, token: str | None = None) -> None:
         """Write rows as the next snapshot of a table; what is not committed is no part of it."""
         from pyiceberg.exceptions import CommitFailedException
 
@@ -132,7 +145,7 @@ class IcebergNamespace:
         name = dotted((self.name, *sink.table))
         for tries_left in range(_COMMITS - 1, -1, -1):
             try:
-                self._commit(sink, rows)
+                self._commit(sink, rows, token)
             except CommitFailedException as error:
                 if not tries_left:
                     raise RunError(
@@ -149,16 +162,19 @@ class IcebergNamespace:
             else:
                 return
 
-    def _commit(self, sink: IcebergSink, rows: pa.Table) -> None:
+    def _commit(self, sink: IcebergSink, rows: pa.Table, token: str | None) -> None:
         catalog = self._open()
+        kept = {} if token is None else {_TOKEN: token, _ROWS: str(rows.num_rows)}
         if catalog.table_exists(sink.table):
             table = catalog.load_table(sink.table)
+            if token is not None and _committed(table, token) is not None:
+                return  # by whoever took the run over meanwhile
             known = table.schema().column_names
             ordered = rows.select([name for name in known if name in rows.column_names])
             if sink.mode == "append":
-                table.append(ordered)
+                table.append(ordered, snapshot_properties=kept)
             else:
-                table.overwrite(ordered)
+                table.overwrite(ordered, snapshot_properties=kept)
             return
         for length in range(1, len(sink.table)):
             catalog.create_namespace_if_not_exists(sink.table[:length])
@@ -167,7 +183,7 @@ class IcebergNamespace:
                 with transaction.update_spec() as spec:
                     for column in sink.partition_by:
                         spec.add_identity(column)
-            transaction.append(rows)
+            transaction.append(rows, snapshot_properties=kept)
 
     # --- the catalogue --------------------------------------------------------------------------
 
@@ -224,6 +240,14 @@ class IcebergNamespace:
             uri=str(place),
             **{**options, **secrets, "py-io-impl": FILE_IO},
         )
+
+
+def _committed(table: Any, token: str) -> int | None:
+    for snapshot in table.metadata.snapshots:
+        summary = snapshot.summary
+        if summary is not None and summary.get(_TOKEN) == token:
+            return int(summary[_ROWS])
+    return None
 
 
 def _namespaces(catalog: Any, parent: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -22,9 +22,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from umbel.catalog.commits import Commit, digest_of, staged_path
 from umbel.catalog.files import compression_of
 from umbel.catalog.formats import csv_header, csv_rows, json_rows, refuse_csv
 from umbel.catalog.stores.registry import is_remote, plain_path, store_of
+from umbel.failpoints import reach
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Element
 from umbel.plan.sinks import (
@@ -63,6 +65,7 @@ def write(
     schema: pa.Schema,
     element: Element,
     check_cancelled: Callable[[], None] = lambda: None,
+    commit: Commit | None = None,
 ) -> WriteReport:
     r"""Write data to a file, which appears whole or not at all.
 
@@ -73,6 +76,7 @@ def write(
         schema: the columns of the data.
         element: the form of its elements; what lines of text are made of.
         check_cancelled: called between batches; raises to stop.
+        commit: the token of a durable run, which learns what will be put in place before it is.
 
     Raises:
         RunError: the file exists though it must not, cannot be written, or cannot hold a value.
@@ -85,7 +89,14 @@ def write(
     (2, 'a\n1\n')
     """
     rows = 0
-    with _replacing(sink, check_cancelled) as file:
+
+    def intend(staged: Path) -> None:
+        if commit is not None:
+            reach("write-staged")
+            size, sha256 = staged.stat().st_size, digest_of(staged)
+            commit.intend({"rows": rows, "bytes": size, "sha256": sha256})
+
+    with _replacing(sink, check_cancelled, commit, intend) as file:
         batches = arrow_batches(data, schema, element, check_cancelled)
         match sink:
             case TextSink():
@@ -127,14 +138,19 @@ def check_sink(sink: FileSink) -> None:
 
 
 @contextmanager
-def _replacing(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
+def _replacing(
+    sink: FileSink,
+    check: Callable[[], None],
+    commit: Commit | None,
+    intend: Callable[[Path], None],
+) -> Iterator[Any]:
     """Open a new file that takes the sink's place when the block ends without an error."""
     check_sink(sink)
     try:
         if is_remote(sink.path):
-            yield from _staged(sink, check)
+            yield from _staged(sink, check, intend)
         else:
-            yield from _beside(sink, check)
+            yield from _beside(sink, check, commit, intend)
     except RunError as error:
         if error.message.startswith(sink.path):
             raise
@@ -146,22 +162,31 @@ def _replacing(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
         ) from error
 
 
-def _staged(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
+def _staged(
+    sink: FileSink, check: Callable[[], None], intend: Callable[[Path], None]
+) -> Iterator[Any]:
     """Write a file of another machine into a temporary folder, and send it when it is whole."""
     with tempfile.TemporaryDirectory(prefix="umbel-staged-") as folder:
         temporary = Path(folder, "file")
         with temporary.open("xb") as file, _compressing(sink, file) as stream:
             yield stream
+        intend(temporary)
         store_of(sink.path).put(temporary, plain_path(sink.path), sink.exists, check)
 
 
-def _beside(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
+def _beside(
+    sink: FileSink,
+    check: Callable[[], None],
+    commit: Commit | None,
+    intend: Callable[[Path], None],
+) -> Iterator[Any]:
     """Write a file of this machine beside its place, where a rename can put it into place."""
     path = plain_path(sink.path)
     target = Path(path).resolve()  # through a link, what it leads to is replaced
     made = [parent for parent in target.parents if not parent.exists()]
-    temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(8)}.partial"
-    done = False
+    token = secrets.token_hex(8) if commit is None else commit.token
+    temporary = staged_path(target, token)
+    intended = done = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file, _compressing(sink, file) as stream:
@@ -170,19 +195,25 @@ def _beside(sink: FileSink, check: Callable[[], None]) -> Iterator[Any]:
             os.fsync(written.fileno())
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o7777)
+        if commit is not None:
+            sync_folder(target.parent)
+            intend(temporary)
+            intended = True
         store_of(path).put(temporary, str(target), sink.exists, check)
         done = True
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     finally:
         if not done:
+            if intended and commit is not None:
+                commit.undo()  # first: a staged file that is gone says that it was put in place
             temporary.unlink(missing_ok=True)
             for folder in made:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a crash, where folders can be flushed."""
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder last through a crash, where folders can be flushed."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -399,4 +430,4 @@ def _tuples(value: Any, dtype: pa.DataType) -> Any:
     return value
 
 
-__all__ = ["WriteReport", "arrow_batches", "check_sink", "write"]
+__all__ = ["WriteReport", "arrow_batches", "check_sink", "sync_folder", "write"]

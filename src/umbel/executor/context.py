@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from umbel.catalog.commits import Commit
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Operator
 
@@ -151,8 +152,12 @@ class StageContext:
         progress: Callable[[Operator, int], None] = lambda operator, rows: None,
         *,
         profile: bool = False,
+        run_id: str = "",
+        commit: Commit | None = None,
     ) -> None:
         self.profile = profile
+        self.run_id = run_id
+        self.commit = commit
         self._progress = progress
         self._told = time.monotonic()
         self._cancellation = cancellation

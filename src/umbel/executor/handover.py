@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from umbel.optimizer.execution_plan import ExecutionPlan, Location
+from umbel.optimizer.execution_plan import ExecutionPlan, Location, PlannedStage
 from umbel.optimizer.movement import ChannelGraph, minimum_conversion_tree
 from umbel.plan.operators import Operator
 
@@ -18,11 +18,17 @@ _ROW_BYTES = 50.0
 class Handover:
     """The outputs of a plan's stages, each released when its last reader took it."""
 
-    def __init__(self, plan: ExecutionPlan) -> None:
+    def __init__(self, plan: ExecutionPlan, reading: Sequence[PlannedStage]) -> None:
+        """Prepare.
+
+        Args:
+            plan: whose outputs are handed over.
+            reading: the stages that will read some.
+        """
         self._lock = threading.Lock()
         self._data: dict[Location, Any] = {}
         self._readers: dict[Location, int] = {plan.result: 1}
-        for stage in plan.stages:
+        for stage in reading:
             for location in stage.sources.values():
                 self._readers[location] = self._readers.get(location, 0) + 1
 

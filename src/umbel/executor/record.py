@@ -65,6 +65,7 @@ class StageRecord:
         handover_seconds: measured; for bringing its output into the forms that other stages read.
         rows: of its output; in a loop's body that of the last round.
         rounds: how often it ran: more than once only in a loop's body.
+        resumed: it did not run, for an earlier try of the run had kept its output.
         bodies: of a loop the stages of its body, and then those of its condition.
     """
 
@@ -78,7 +79,14 @@ class StageRecord:
     handover_seconds: float = 0.0
     rows: int | None = None
     rounds: int = 0
+    resumed: bool = False
     bodies: list[list[StageRecord]] = field(default_factory=list)
+
+    def take_over(self, rows: int | None, seconds: float) -> None:
+        """Note that the stage's output was at hand; `seconds` is what reading it took."""
+        self.resumed = True
+        self.rows, self.seconds = rows, seconds
+        self.operators[-1].rows = rows
 
     def note(
         self,
@@ -155,6 +163,7 @@ class Run:
         seconds: from start to end, planning left out.
         planning_seconds: spent on choosing how to run it.
         unlifted: why the run started anew with the Python functions as written; empty if not.
+        id: of a durable run; empty for others.
     """
 
     plan: ExecutionPlan
@@ -162,12 +171,14 @@ class Run:
     seconds: float = 0.0
     planning_seconds: float = 0.0
     unlifted: str = ""
+    id: str = ""
 
     def to_json(self) -> str:
         """Give the record as JSON; a bound that is not known is null."""
         return json.dumps(
             _finite(
                 {
+                    "id": self.id,
                     "seconds": self.seconds,
                     "planning_seconds": self.planning_seconds,
                     "unlifted": self.unlifted,
@@ -214,6 +225,8 @@ def _lines(stage: StageRecord, above: str) -> list[str]:
             f"{record.estimated_seconds:>15.4f}{_time(record.seconds) or 'in stage':>10}"
         )
     what = "= stage" if stage.rounds <= 1 else f"= stage, {stage.rounds:,} rounds"
+    if stage.resumed:
+        what = "= kept by an earlier try"
     lines.append(f"{'':<18}{what:<52}{stage.estimated_seconds:>15.4f}{_time(stage.seconds):>10}")
     if stage.handover_seconds >= _SHOWN:
         lines.append(f"{'':<18}{'+ handing it on':<67}{_time(stage.handover_seconds):>10}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
 from umbel.executor.interrupts import Interrupts
+from umbel.executor.journal import Journal
 from umbel.executor.progress import ProgressDisplay
 from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
@@ -43,6 +45,8 @@ def run(
     lifting: bool | None = None,
     profile: bool = False,
     deliver: Callable[[pa.Table], None] | None = None,
+    journal: Journal | None = None,
+    up: frozenset[str] | None = None,
 ) -> Result:
     """Plan and run a plan.
 
@@ -60,6 +64,9 @@ def run(
         deliver: takes the rows of a relational plan in pieces, in the order of the plan, while it
             runs where an engine can give them so; the result then holds no rows. It is called on
             a thread of the run, may wait, and raises to stop the run.
+        journal: keeps the stages that finish, and knows those that finished before; the rows are
+            then delivered when all are there.
+        up: names of the platforms to plan with as started; None asks them.
 
     Returns:
         The data and the record of the run.
@@ -88,6 +95,8 @@ def run(
             listener=tell,
             profile=profile,
             delivery=None if deliver is None else _Delivery(deliver),
+            journal=journal,
+            up=up,
         )
         try:
             result = attempts.run(lifting=lifting)
@@ -135,6 +144,8 @@ class _Attempts:
     listener: Listener
     profile: bool = False
     delivery: _Delivery | None = None
+    journal: Journal | None = None
+    up: frozenset[str] | None = None
     began: float = field(default_factory=time.perf_counter)
     planning: float = 0.0
 
@@ -145,7 +156,8 @@ class _Attempts:
     def run(self, *, lifting: bool | None) -> Result:
         """Run the plan; a second time if a lifted function fails."""
         for operator in topological(self.root):
-            if isinstance(operator, Write):  # before anything runs, not only when all is done
+            # Before anything runs, not only when all is done.
+            if isinstance(operator, Write) and not self._is_written(operator):
                 self._check(operator)
         plan = self._plan(lifting=lifting)
         self.listener(RunStarted(self._now(), plan))
@@ -166,6 +178,9 @@ class _Attempts:
         result.run.unlifted = failed.message
         return result
 
+    def _is_written(self, write: Write) -> bool:
+        return self.journal is not None and self.journal.written(write)
+
     def _check(self, write: Write) -> None:
         """Raise if rows cannot be written where they should."""
         match write.sink:
@@ -185,6 +200,7 @@ class _Attempts:
             budget=self.budget,
             lifting=lifting,
             measured=self.measured,
+            up=self.up,
         )
         self.planning += time.perf_counter() - start
         return plan
@@ -195,16 +211,22 @@ class _Attempts:
         scratch = Scratch()
         try:
             with self.cancellation.part() as part, Interrupts() as interrupts:
+                graph = ChannelGraph(self.platforms.conversions)
+                journal = self.journal
+                if journal is not None:
+                    journal.planned(plan, graph)
                 services = Services(
                     cancellation=part,
                     scratch=scratch,
                     memory_limit=self.memory_limit,
-                    graph=ChannelGraph(self.platforms.conversions),
+                    graph=graph,
                     listener=self.listener,
                     interrupts=interrupts,
                     began=self.began,
                     profile=self.profile,
-                    deliver=self.delivery,
+                    deliver=self.delivery if journal is None else None,
+                    journal=journal,
+                    run_id=secrets.token_hex(8) if journal is None else journal.run_id,
                 )
                 try:
                     data = Scheduler(plan, records, services).run()
@@ -223,7 +245,8 @@ class _Attempts:
         finally:
             scratch.close()
         seconds = self._now() - self.planning
-        return Result(data, Run(plan, records, seconds, self.planning))
+        run_id = "" if self.journal is None else self.journal.run_id
+        return Result(data, Run(plan, records, seconds, self.planning, id=run_id))
 
     def _now(self) -> float:
         return time.perf_counter() - self.began

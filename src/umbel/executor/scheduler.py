@@ -65,7 +65,11 @@ class Scheduler:
         self._services = services
         self._bound = bound or {}
         self._depth = depth
-        self._handover = Handover(plan)
+        self._journal = None if depth else services.journal
+        self._finished = {s.index for s in plan.stages if self._is_finished(s)}
+        self._needed = self._find_needed()
+        running = [s for s in self._needed if s.index not in self._finished]
+        self._handover = Handover(plan, running)
         roots = [stage.stage.root for stage in plan.stages]
         self._unread = unread(root.label for root in roots if isinstance(root, Placeholder))
 
@@ -91,8 +95,26 @@ class Scheduler:
             raise
         return self._handover.take(self._plan.result)
 
+    def _is_finished(self, planned: PlannedStage) -> bool:
+        return self._journal is not None and self._journal.finished(planned)
+
+    def _find_needed(self) -> list[PlannedStage]:
+        """The stages that the result needs: nothing below one that an earlier try has finished."""
+        if not self._finished:
+            return list(self._plan.stages)
+        needed = {self._plan.result[0]}
+        for planned in reversed(self._plan.stages):
+            if planned.index in needed and planned.index not in self._finished:
+                needed.update(index for index, _ in planned.sources.values())
+        return [planned for planned in self._plan.stages if planned.index in needed]
+
     def _run_stages(self, workers: Workers) -> None:
-        waiting = {s.index: {index for index, _ in s.sources.values()} for s in self._plan.stages}
+        waiting = {
+            s.index: set()
+            if s.index in self._finished
+            else {index for index, _ in s.sources.values()}
+            for s in self._needed
+        }
         stages = {stage.index: stage for stage in self._plan.stages}
         queued: set[int] = set()
         while waiting or workers:
@@ -119,9 +141,14 @@ class Scheduler:
         services, record = self._services, self._records[planned.index]
         services.cancellation.check()
         services.tell(StageStarted, planned, self._depth)
+        if planned.index in self._finished:
+            self._take_over(planned, record)
+            return
         context = services.context(planned, self._depth)
         start = time.perf_counter()
         try:
+            if self._journal is not None:
+                self._journal.started(planned)
             inputs = {label: self._handover.take(at) for label, at in planned.sources.items()}
             given = {label: len(data) for label, data in inputs.items() if hasattr(data, "__len__")}
             streamed = self._streamed(planned, inputs, context, record)
@@ -130,6 +157,8 @@ class Scheduler:
                 inputs.clear()
                 rows, size = _rows(output), _bytes(output)
                 seconds = time.perf_counter() - start
+                if self._journal is not None:
+                    self._journal.keep(planned, output, seconds)
                 self._hand_on(planned, output)
                 del output
             else:
@@ -148,6 +177,18 @@ class Scheduler:
         record.note(planned, context, rows, seconds, given)
         record.handover_seconds += time.perf_counter() - start - seconds
         services.tell(StageFinished, planned, rows, seconds, self._depth, size)
+
+    def _take_over(self, planned: PlannedStage, record: StageRecord) -> None:
+        """Hand on what an earlier try of the run has kept of a stage."""
+        start = time.perf_counter()
+        if self._journal is None:
+            raise UmbelError(f"stage {planned.index} is finished, but nothing keeps its output")
+        output = self._journal.restore(planned)
+        rows, size = _rows(output), _bytes(output)
+        self._hand_on(planned, output)
+        seconds = time.perf_counter() - start
+        record.take_over(rows, seconds)
+        self._services.tell(StageFinished, planned, rows, seconds, self._depth, size)
 
     def _failure(self, planned: PlannedStage, error: Exception) -> UmbelError:
         """The error that the user sees; remembered if it is the stage's own."""
@@ -248,11 +289,15 @@ def _write(root: Write, inputs: Mapping[str, Any], context: StageContext) -> pa.
     (data,) = inputs.values()
     source = root.input
     if isinstance(root.sink, LakeSink):
-        report = write_lake(root.sink, data, source.schema, source.element, context.check_cancelled)
+        report = write_lake(
+            root.sink, data, source.schema, source.element, context.check_cancelled, context.commit
+        )
         return pa.table({"path": [report.path], "rows": [report.rows]}, schema=root.schema)
     if not isinstance(root.sink, FileSink):
         raise UmbelError(f"umbel itself does not write {root.sink.describe()}")
-    report = write(root.sink, data, source.schema, source.element, context.check_cancelled)
+    report = write(
+        root.sink, data, source.schema, source.element, context.check_cancelled, context.commit
+    )
     return pa.table({"path": [report.path], "rows": [report.rows]}, schema=root.schema)
 
 

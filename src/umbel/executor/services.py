@@ -13,10 +13,11 @@ import pyarrow as pa
 from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.events import Listener, StageProgress
 from umbel.executor.interrupts import Interrupts
+from umbel.executor.journal import Journal
 from umbel.executor.record import compiled_operators
 from umbel.optimizer.execution_plan import PlannedStage
 from umbel.optimizer.movement import ChannelGraph
-from umbel.plan.operators import Operator
+from umbel.plan.operators import Operator, Write
 from umbel.platforms.base import CompiledStage
 
 
@@ -43,6 +44,8 @@ class Services:
         profile: engines measure also what costs some time to measure.
         began: when the run began.
         deliver: takes the rows of the plan's result in pieces; None to keep them.
+        journal: keeps what is finished; None unless the run is durable.
+        run_id: names the run.
         failure: the first stage that failed by itself, not because it was stopped.
     """
 
@@ -56,6 +59,8 @@ class Services:
     profile: bool = False
     began: float = field(default_factory=time.perf_counter)
     deliver: Callable[[pa.Table], None] | None = None
+    journal: Journal | None = None
+    run_id: str = ""
     failure: Failure | None = None
     _closed: bool = False
     _compiled: dict[int, CompiledStage] = field(default_factory=dict)
@@ -84,8 +89,17 @@ class Services:
             fraction = min(1.0, rows / whole) if whole else None
             self.tell(StageProgress, planned, operator.name, rows, fraction, depth)
 
+        root, commit = planned.stage.root, None
+        if self.journal is not None and isinstance(root, Write):
+            commit = self.journal.commit(root)
         return StageContext(
-            self.cancellation, self.scratch, self.memory_limit, progress, profile=self.profile
+            self.cancellation,
+            self.scratch,
+            self.memory_limit,
+            progress,
+            profile=self.profile,
+            run_id=self.run_id,
+            commit=commit,
         )
 
     def compiled(self, planned: PlannedStage) -> CompiledStage:

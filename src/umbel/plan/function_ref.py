@@ -109,6 +109,45 @@ def _feed_constant(digest: Any, value: Any) -> None:
         digest.update(f"{type(value).__qualname__}@{id(value)}".encode())
 
 
+def tied_to_process(code: Any) -> str:
+    """Say what of a function no other process can know; empty if its digest is the same in all.
+
+    >>> tied_to_process(str.upper)
+    ''
+    >>> tied_to_process(lambda x, seen=[]: seen)
+    "it holds a value of type list, which is told apart in this process only"
+    """
+    inner = getattr(code, "__code__", None)
+    if not isinstance(inner, types.CodeType):
+        owner = getattr(code, "__self__", None)
+        plain = isinstance(code, type | types.BuiltinFunctionType | types.MethodDescriptorType)
+        if plain and (owner is None or isinstance(owner, types.ModuleType | type)):
+            return ""
+        return f"it is an object of type {type(code).__name__}, whose content is not known"
+    values = [code.__defaults__, getattr(code, "__kwdefaults__", None)]
+    for cell in getattr(code, "__closure__", None) or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        if isinstance(content, types.FunctionType):
+            reason = "" if content is code else tied_to_process(content)
+            if reason:
+                return reason
+        else:
+            values.append(content)
+    return next(filter(None, map(_tied_value, values)), "")
+
+
+def _tied_value(value: Any) -> str:
+    if isinstance(value, tuple | frozenset):
+        return next(filter(None, map(_tied_value, value)), "")
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return ""
+    kind = type(value).__name__
+    return f"it holds a value of type {kind}, which is told apart in this process only"
+
+
 def _feed_code(digest: Any, code: types.CodeType) -> None:
     digest.update(code.co_code)
     digest.update(repr(code.co_names).encode())

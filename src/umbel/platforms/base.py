@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from umbel.catalog.address import Address
+from umbel.catalog.commits import Commit
 from umbel.catalog.namespace import Namespace
 from umbel.catalog.statistics import Interval, TableStatistics
 from umbel.plan.operators import (
@@ -53,6 +54,14 @@ class RunContext(Protocol):
     @property
     def profile(self) -> bool:
         """Whether to measure what costs some time to measure, such as rows inside a statement."""
+
+    @property
+    def run_id(self) -> str:
+        """Names the run; a durable run keeps its name when it is resumed."""
+
+    @property
+    def commit(self) -> Commit | None:
+        """The token to write the stage's sink with; None unless a durable run writes one."""
 
     def check_cancelled(self) -> None:
         """Raise `CancelledError` if the run was cancelled. Call it between batches."""
@@ -238,6 +247,32 @@ class TableStore(Namespace, Protocol):
         Raises:
             RunError: the table exists though it must not, or takes no such rows.
         """
+
+
+@runtime_checkable
+class TellsVersions(Protocol):
+    """A table store that can tell whether its tables may have changed."""
+
+    def version_of(self, source: AttachedSource) -> str | None:
+        """Name the state that a source is in; None if that cannot be told."""
+
+
+@runtime_checkable
+class CommitsOnce(TableStore, Protocol):
+    """A table store that tells whether it holds what a durable run wrote.
+
+    Its stage puts the token of `RunContext.commit` where the rows are, in one transaction with
+    them. Durable runs write to no other stores.
+    """
+
+    def refuse_once(self, sink: RelationSink) -> str | None:
+        """Say why it cannot be told whether a sink was written; None if it can."""
+
+    def committed(self, sink: RelationSink, token: str) -> int | None:
+        """Give the rows that were written with a token; None if none were."""
+
+    def forget_commit(self, sink: RelationSink, token: str) -> None:
+        """Drop a token that nobody will ask for any more."""
 
 
 @runtime_checkable

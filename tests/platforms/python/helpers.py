@@ -30,6 +30,7 @@ class Context:
         self.files = 0
         self.memory_limit = memory_limit
         self.profile = False
+        self.run_id, self.commit = "", None
         self.rows: dict[str, int] = {}
         self.measured: list[tuple[str, int]] = []
         self.seconds: dict[str, float] = {}

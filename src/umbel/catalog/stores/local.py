@@ -20,6 +20,7 @@ from umbel.catalog.stores.base import (
     listing,
     partition_values,
 )
+from umbel.failpoints import reach
 from umbel.plan.errors import RunError, SourceError
 
 
@@ -95,6 +96,7 @@ class LocalStore:
                 raise exists_already(path) from None
             staged.replace(target)
         else:
+            reach("write-linked")
             staged.unlink()
 
     def filesystem(self) -> Any:

@@ -119,6 +119,26 @@ class DuckDBFile(DuckDBPlatform):
         if len(table) > 2:
             raise PlanError(f"a table here has a schema and a name, not {dotted(table)!r}")
 
+    def refuse_once(self, sink: RelationSink) -> str | None:
+        """A transaction of DuckDB holds rows and token."""
+        return None
+
+    def committed(self, sink: RelationSink, token: str) -> int | None:
+        """Give the rows that a durable run has written with a token; None if none were."""
+        return self.store.committed(sink.relation[0], token)
+
+    def forget_commit(self, sink: RelationSink, token: str) -> None:
+        """Drop a token that nobody will ask for any more."""
+        self.store.forget_commit(sink.relation[0], token)
+
+    def version_of(self, source: AttachedSource) -> str | None:
+        """Tell the state of a table by that of the file."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return f"{status.st_mtime_ns} {status.st_size}"
+
     def check_sink(self, sink: RelationSink, schema: pa.Schema) -> None:
         """Raise `RunError` if rows cannot be written there."""
         shown = target_name(sink)

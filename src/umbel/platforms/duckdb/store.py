@@ -18,11 +18,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from umbel.catalog.commits import COMMITS
 from umbel.catalog.namespace import TableEntry, ambiguous, unknown_table
 from umbel.catalog.statistics import ColumnStatistics, Interval, TableStatistics
 from umbel.plan.errors import PlanError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, QuerySource, RelationSource, dotted
 from umbel.plan.types import canonical_type, is_list, type_width
+from umbel.platforms.commits import CommitTable
 from umbel.platforms.duckdb.database import Database, quoted
 
 #: The name of the file's catalogue in statements.
@@ -212,6 +214,28 @@ class Store:
             raise unknown_table(self.name, table, entries)
         schema, name = (main or found)[0]
         return schema, name
+
+    # Tokens of durable runs
+
+    def committed(self, schema: str, token: str) -> int | None:
+        """Give the rows that were written with a token; None if none were."""
+        if self.find((schema, COMMITS)) is None:
+            return None
+        with self.attached():
+            text = CommitTable("duckdb", schema, CATALOG).find(token)
+            row = self._database.cursor().execute(text).fetchone()
+        return None if row is None else int(row[0])
+
+    def forget_commit(self, schema: str, token: str) -> None:
+        """Drop a token, and the table of tokens with the last of them."""
+        table = CommitTable("duckdb", schema, CATALOG)
+        with self.attached(write=True):
+            cursor = self._database.cursor()
+            cursor.execute(table.drop(token))
+            if cursor.execute(table.any()).fetchone() is None:
+                cursor.execute(table.remove())
+
+    # Columns
 
     def columns(self, source: AttachedSource | tuple[str, ...] | str) -> list[StoredColumn]:
         """Give the columns of a table or of a query, as they are now.

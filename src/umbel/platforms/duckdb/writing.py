@@ -13,6 +13,7 @@ from umbel.plan.operators import Write
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import dotted
 from umbel.platforms.base import RunContext, Stage
+from umbel.platforms.commits import CommitTable
 from umbel.platforms.duckdb.database import Database, Rows
 from umbel.platforms.duckdb.stage import DuckDBStage
 from umbel.platforms.duckdb.store import CATALOG, Store
@@ -67,6 +68,11 @@ class WriteStage(DuckDBStage):
         cursor.execute("BEGIN")
         try:
             found = cursor.execute(text).fetchone()
+            written = int(found[0]) if found else 0
+            if context.commit is not None:
+                tokens = CommitTable("duckdb", self._sink.relation[0], CATALOG)
+                for statement in tokens.write(context.commit.token, written):
+                    cursor.execute(statement)
             context.check_cancelled()
             cursor.execute("COMMIT")
         except duckdb.CatalogException as error:
@@ -75,6 +81,5 @@ class WriteStage(DuckDBStage):
         except BaseException:
             cursor.execute("ROLLBACK")
             raise
-        written = int(found[0]) if found else 0
         context.measure(self._write, written)
         return pa.table({"path": [shown], "rows": [written]}, schema=self._write.schema)

@@ -255,6 +255,24 @@ class PostgresPlatform:
 
         check_sink(self._relations, self.server, sink, schema)
 
+    def refuse_once(self, sink: RelationSink) -> str | None:
+        """Say why a durable run could not write a table exactly once; None if it can."""
+        from umbel.platforms.postgres.writing import refuse_once
+
+        return refuse_once(self.server, sink)
+
+    def committed(self, sink: RelationSink, token: str) -> int | None:
+        """Give the rows that a durable run has written with a token; None if none were."""
+        from umbel.platforms.postgres.writing import committed
+
+        return committed(self.server, sink, token)
+
+    def forget_commit(self, sink: RelationSink, token: str) -> None:
+        """Drop a token that nobody will ask for any more."""
+        from umbel.platforms.postgres.writing import forget_commit
+
+        forget_commit(self.server, sink, token)
+
     def statistics(self, source: AttachedSource) -> TableStatistics:
         """Give what the server's catalogue says of a table, or its planner of a query."""
         now = time.monotonic()

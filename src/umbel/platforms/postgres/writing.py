@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from sqlglot import exp
 
+from umbel.catalog.commits import COMMITS
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Placeholder, Write
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import dotted
 from umbel.platforms.base import RunContext, Stage
+from umbel.platforms.commits import CommitTable
 from umbel.platforms.postgres.casts import refuse_cast
 from umbel.platforms.postgres.dialect import DIALECT
 from umbel.platforms.postgres.relations import Relations, quoted
@@ -62,6 +64,9 @@ class WriteStage:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             check_unchanged(self._platform, self._sources.read)
             rows = self._write(connection, inputs, context)
+            if context.commit is not None:
+                for text in commit_table(self._sink).write(context.commit.token, rows):
+                    connection.execute(text)
             context.check_cancelled()
             connection.execute("COMMIT")
             drop(connection, tables)
@@ -144,6 +149,44 @@ def _create(name: tuple[str, ...], schema: pa.Schema) -> str:
 def _count(connection: Connection, name: tuple[str, ...]) -> int:
     found = connection.fetch(f"SELECT count(*) AS n FROM {quoted(name)}")  # noqa: S608
     return int(found.column(0)[0].as_py())
+
+
+def commit_table(sink: RelationSink) -> CommitTable:
+    """The table for the tokens of durable runs: in the schema of what they write."""
+    return CommitTable("postgres", sink.relation[0])
+
+
+def refuse_once(server: Server, sink: RelationSink) -> str | None:
+    """Say why a token cannot be kept beside a table; None if it can."""
+    name = quoted((sink.relation[0], COMMITS))
+    [(there, may_insert, may_create)] = server.ask(
+        "SELECT to_regclass(%s) IS NOT NULL, "
+        "CASE WHEN to_regclass(%s) IS NOT NULL THEN "
+        "has_table_privilege(to_regclass(%s), 'INSERT, SELECT, DELETE') END, "
+        "coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace "
+        "WHERE nspname = %s), false)",
+        [name, name, name, sink.relation[0]],
+    )
+    if there and not may_insert:
+        return f"this user may not write to {name}, where tokens of durable runs are kept"
+    if not there and not may_create:
+        return f"this user may not create {name}, where tokens of durable runs are kept"
+    return None
+
+
+def committed(server: Server, sink: RelationSink, token: str) -> int | None:
+    """Give the rows that were written with a token; None if none were."""
+    place = quoted((sink.relation[0], COMMITS))
+    if server.ask("SELECT 1 WHERE to_regclass(%s) IS NULL", [place]):
+        return None
+    rows = server.ask(commit_table(sink).find(token))
+    return int(rows[0][0]) if rows else None
+
+
+def forget_commit(server: Server, sink: RelationSink, token: str) -> None:
+    """Drop a token. The table stays: another run may be about to write to it."""
+    with server.connection() as connection:
+        connection.execute(commit_table(sink).drop(token))
 
 
 def check_sink(relations: Relations, server: Server, sink: RelationSink, schema: pa.Schema) -> None:

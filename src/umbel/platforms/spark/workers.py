@@ -23,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from umbel.catalog.commits import Commit
 from umbel.plan.errors import UmbelError
 from umbel.plan.operators import Operator
 from umbel.platforms.base import ARROW, PYTHON, Platform, Stage
@@ -91,6 +92,8 @@ class WorkerContext:
         self.scratch = scratch
         self.memory_limit = _MEMORY
         self.profile = False
+        self.run_id = ""
+        self.commit: Commit | None = None
 
     def check_cancelled(self) -> None:
         """Spark ends the worker."""

@@ -16,11 +16,13 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from umbel.catalog.commits import COMMITS
 from umbel.catalog.namespace import TableEntry, unknown_table
 from umbel.catalog.statistics import Interval
 from umbel.plan.errors import EvaluationError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, QuerySource, RelationSource
 from umbel.plan.types import type_name
+from umbel.platforms.commits import CommitTable
 from umbel.platforms.sqlite.types import declared_type, misfit, type_of_kinds
 
 #: Seconds for which a locked file is waited for.
@@ -198,6 +200,26 @@ class File:
             f"(SELECT {column} FROM {place} LIMIT {_SAMPLED})"
         )
         return type_of_kinds({kind for (kind,) in rows})
+
+    # Tokens of durable runs
+
+    def committed(self, token: str) -> int | None:
+        """Give the rows that were written with a token; None if none were."""
+        if self.find(COMMITS) is None:
+            return None
+        with self.connection() as connection:
+            row = connection.execute(CommitTable("sqlite", "main").find(token)).fetchone()
+        return None if row is None else int(row[0])
+
+    def forget_commit(self, token: str) -> None:
+        """Drop a token, and the table of tokens with the last of them."""
+        table = CommitTable("sqlite", "main")
+        with self.connection(write=True) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(table.drop(token))
+            if connection.execute(table.any()).fetchone() is None:
+                connection.execute(table.remove())
+            connection.execute("COMMIT")
 
     # Values
 

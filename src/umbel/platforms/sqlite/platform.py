@@ -166,6 +166,22 @@ class SQLitePlatform:
         """Describe the writing of a table."""
         return RelationSink(self.name, (_table_name(table, options),), mode)
 
+    def refuse_once(self, sink: RelationSink) -> str | None:
+        """A transaction of SQLite holds rows and token."""
+        return None
+
+    def committed(self, sink: RelationSink, token: str) -> int | None:
+        """Give the rows that a durable run has written with a token; None if none were."""
+        return self.file.committed(token)
+
+    def forget_commit(self, sink: RelationSink, token: str) -> None:
+        """Drop a token that nobody will ask for any more."""
+        self.file.forget_commit(token)
+
+    def version_of(self, source: AttachedSource) -> str | None:
+        """Tell the state of a table by that of the file."""
+        return repr(self.file.stamp())
+
     def check_sink(self, sink: RelationSink, schema: pa.Schema) -> None:
         """Raise `RunError` if rows cannot be written there."""
         for field in schema:

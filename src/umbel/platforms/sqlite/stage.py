@@ -18,6 +18,7 @@ from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource, MemorySource, QuerySource, RelationSource, dotted
 from umbel.plan.types import type_name
 from umbel.platforms.base import RunContext, Stage
+from umbel.platforms.commits import CommitTable
 from umbel.platforms.conform import conform
 from umbel.platforms.sqlite.dialect import DIALECT
 from umbel.platforms.sqlite.file import File, identifier
@@ -288,6 +289,9 @@ class WriteStage(SQLiteStage):
             connection.execute(
                 f"ALTER TABLE main.{identifier(target)} RENAME TO {identifier(table)}"
             )
+        if context.commit is not None:
+            for text in CommitTable("sqlite", "main").write(context.commit.token, rows):
+                connection.execute(text)
         context.check_cancelled()
         context.measure(self._write, rows)
         name = dotted((self._sink.platform, table))

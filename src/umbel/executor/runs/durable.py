@@ -1,0 +1,281 @@
+"""Durable runs: begun, resumed, and what remains of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.catalog.versions import source_key, source_version
+from umbel.executor.context import Cancellation
+from umbel.executor.record import Result
+from umbel.executor.run import run
+from umbel.executor.runs.errors import LostRunError, StoreError
+from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished
+from umbel.executor.runs.ids import new_id
+from umbel.executor.runs.leases import Heartbeat
+from umbel.executor.runs.preparing import (
+    INPUT_LIMIT,
+    everywhere,
+    prepare,
+    restore,
+    sources_of,
+)
+from umbel.executor.runs.recording import Recorder
+from umbel.executor.runs.rows import PLAN, StoredRun
+from umbel.executor.runs.scripts import ScriptRun
+from umbel.executor.runs.seals import is_whole, read_seal
+from umbel.executor.runs.sinks import check_sinks, place_of
+from umbel.executor.runs.store import Owned, RunStore
+from umbel.failpoints import reach
+from umbel.optimizer import Budget
+from umbel.optimizer.planner import started
+from umbel.plan.codec import plan_from_json
+from umbel.plan.errors import CancelledError, PlanError, UmbelError
+from umbel.plan.operators import OBJECT_SCHEMA, Operator, Scan, Write
+from umbel.plan.sinks import Sink
+from umbel.plan.sources import AttachedSource, MemorySource
+from umbel.platforms.base import TellsVersions
+from umbel.platforms.registry import Registry
+
+#: Characters of an error that are kept.
+_ERROR = 4000
+_TITLE = 120
+
+
+def run_durable(
+    root: Operator,
+    *,
+    store: RunStore,
+    platforms: Registry,
+    measured: Callable[[Operator], Mapping[str, float]] = lambda plan: {},
+    budget: Budget | None = None,
+    cancellation: Cancellation | None = None,
+    about: Mapping[str, Any] | None = None,
+    script: ScriptRun | None = None,
+    told: Callable[[str], None] = lambda run_id: None,
+    input_limit: int = INPUT_LIMIT,
+    **options: Any,
+) -> Result:
+    """Run a plan so that another process can go on with it.
+
+    Args:
+        root: the plan.
+        store: where the run is kept.
+        platforms: what may run it.
+        measured: gives the rows that earlier runs counted; kept, so that the plan stays the same.
+        budget: bounds on the estimated cost.
+        cancellation: lets another thread stop the run.
+        about: what else whoever resumes the run needs to know; JSON values without secrets.
+        script: the script's run that asks for this one; a run that it asked for before, and that
+            is equal, is resumed.
+        told: called with the run's id before anything runs.
+        input_limit: bytes of data in memory that are kept with the run at most.
+        options: as of `umbel.executor.run`.
+
+    Raises:
+        PlanError: the plan could not be resumed elsewhere; says why.
+        StoreError: the store cannot be used.
+        RunInUseError: another process runs it.
+    """
+    prepared = prepare(root, store.folder, again=script is not None, limit=input_limit)
+    check_sinks(prepared.root, platforms)
+    versions = _versions(prepared.root, platforms)
+    known = None if script is None else script.claim(prepared.kept.digest)
+    kept = None if known is None else _kept_result(store, known, prepared.root, platforms)
+    if known is not None and kept is not None:
+        told(known.id)
+        return kept
+    if known is None:
+        facts = {
+            **prepared.to_json(),
+            **(about or {}),
+            "measured": dict(measured(prepared.root)),
+            "up": sorted(started(platforms)),
+            "budget": None if budget is None else [budget.seconds, budget.dollars],
+        }
+        owned = store.create(
+            new_id() if script is None else script.next_id(),
+            kind=PLAN,
+            title=_title(prepared.root),
+            digest=prepared.kept.digest,
+            plan=prepared.text,
+            options=facts,
+            versions=versions,
+            script="" if script is None else script.id,
+        )
+    else:
+        owned = store.acquire(known.id)
+    told(owned.run.id)
+    return _run_owned(owned, prepared.root, versions, platforms, cancellation, **options)
+
+
+def resume(
+    store: RunStore,
+    run_id: str,
+    *,
+    platforms: Registry,
+    sink: Callable[[Sink], Sink] = lambda sink: sink,
+    cancellation: Cancellation | None = None,
+    **options: Any,
+) -> Result:
+    """Go on with a run where it stopped; give its result, which may be there already.
+
+    Args:
+        store: where the run is kept.
+        run_id: its id.
+        platforms: what may run it; what the run reads and writes must be attached.
+        sink: gives a sink what no plan holds, such as the catalogue of an Iceberg table.
+        cancellation: lets another thread stop the run.
+        options: as of `umbel.executor.run`.
+
+    Raises:
+        UnknownNameError: there is no such run.
+        RunInUseError: another process runs it.
+        RunError: sources that finished stages have read are others now.
+        PlanError: a function of the plan is not to be found; or the run is of a script.
+    """
+    stored = store.run(run_id)
+    if stored.kind != PLAN:
+        raise PlanError(
+            f"run {run_id} is of a script", hint=f"run it again: umbel run --resume {run_id}"
+        )
+    kept = _kept_result(store, stored, plan_from_json(stored.plan), platforms)
+    if kept is not None:
+        return kept
+    root = restore(stored.plan, stored.options, store.folder, sink)
+    versions = _versions(root, platforms)
+    owned = store.acquire(run_id)
+    return _run_owned(owned, root, versions, platforms, cancellation, **options)
+
+
+def _run_owned(
+    owned: Owned,
+    root: Operator,
+    versions: Mapping[str, str | None],
+    platforms: Registry,
+    cancellation: Cancellation | None,
+    **options: Any,
+) -> Result:
+    """Run what is not finished of a run that this process owns."""
+    facts = owned.run.options
+    cancellation = cancellation or Cancellation()
+    recorder = Recorder(owned, platforms, versions)
+    limits = facts["budget"]
+    with keeping(owned, cancellation.cancel):
+        result = run(
+            root,
+            platforms=platforms,
+            budget=None if limits is None else Budget(*limits),
+            measured=facts["measured"],
+            up=frozenset(facts["up"]) & {platform.name for platform in platforms},
+            lifting=True if facts["lifted"] else None,
+            cancellation=cancellation,
+            journal=recorder,
+            **options,
+        )
+        finished = Finished(result.run.seconds, recorder.result, recorder.element)
+        owned.add(finished)
+    reach("run-finished")
+    _drop_all_but(owned, recorder.result)
+    return result
+
+
+@contextmanager
+def keeping(owned: Owned, stop: Callable[[], None]) -> Iterator[None]:
+    """Hold a run while a block runs, and keep how the block ended if it failed.
+
+    Args:
+        owned: the run.
+        stop: called from another thread if somebody cancels the run, or takes it over.
+    """
+    heartbeat = Heartbeat(owned.renew, owned.is_unwanted, stop)
+    try:
+        yield
+    except BaseException as error:
+        heartbeat.end()
+        _keep_failure(owned, error)
+        raise
+    finally:
+        heartbeat.end()
+        with contextlib.suppress(StoreError):  # the lease ends by itself
+            owned.release()
+
+
+def _keep_failure(owned: Owned, error: BaseException) -> None:
+    """Keep why a run failed, if the store still can; the error itself is what is raised."""
+    if isinstance(error, CancelledError | KeyboardInterrupt):
+        # The run is also stopped when another process takes it over: it is not ours to cancel.
+        event: Cancelled | Failed = Cancelled()
+    else:
+        hint = error.hint if isinstance(error, UmbelError) else ""
+        message = (
+            error.message if isinstance(error, UmbelError) else f"{type(error).__name__}: {error}"
+        )
+        event = Failed(message[:_ERROR], hint[:_ERROR])
+    try:
+        owned.add(event)
+    except LostRunError as lost:
+        if isinstance(error, CancelledError):
+            raise lost from error
+    except StoreError:
+        return  # full or away, which is often why the run failed
+
+
+def _kept_result(
+    store: RunStore, stored: StoredRun, root: Operator, platforms: Registry
+) -> Result | None:
+    """Give the result of a run that finished before; None if it did not, or it is not kept."""
+    history = store.history(stored.id)
+    finished = history.result
+    if history.state != FINISHED or finished is None:
+        return None
+    if not finished.stage and isinstance(root, Write):
+        (done,) = history.written.values()
+        rows = {"path": [place_of(root.sink)], "rows": [done.rows]}
+        source = MemorySource(root.schema, "result", data=pa.table(rows, schema=root.schema))
+    else:
+        kept = history.stages.get(finished.stage)
+        seal = None if kept is None else kept.seal
+        if seal is None or not is_whole(store.folder / stored.id, seal):
+            return None
+        data = read_seal(store.folder / stored.id, seal)
+        schema = data.schema if isinstance(data, pa.Table) else OBJECT_SCHEMA
+        source = MemorySource(schema, "result", finished.element, data)
+    result = run(Scan(source=source), platforms=platforms, progress=False)
+    result.run.id = stored.id
+    return result
+
+
+def _drop_all_but(owned: Owned, result: str) -> None:
+    """Remove the outputs that only a resumed run would have read."""
+    for digest, kept in owned.history.stages.items():
+        if digest != result and kept.file:
+            (owned.folder / kept.file).unlink(missing_ok=True)
+
+
+def _versions(root: Operator, platforms: Registry) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for source in sources_of(root):
+        key = source_key(source)
+        if key not in found:
+            version = source_version(source)
+            if isinstance(source, AttachedSource) and source.platform in platforms:
+                store = platforms.store(source.platform)
+                version = store.version_of(source) if isinstance(store, TellsVersions) else None
+            found[key] = version
+    return found
+
+
+def _title(root: Operator) -> str:
+    leaves = list(dict.fromkeys(source.describe() for source in sources_of(root)))
+    over = f" over {', '.join(leaves)}" if leaves else ""
+    count = sum(1 for _ in everywhere(root))
+    text = f"{root.name} {root.describe()}".strip()
+    return f"{text}{over} ({count} operators)" if len(text) < _TITLE else text[:_TITLE]
+
+
+__all__ = ["keeping", "resume", "run_durable"]
