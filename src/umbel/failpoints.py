@@ -7,7 +7,6 @@ place costs one comparison. The names of all places are in `POINTS`.
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 
@@ -30,8 +29,21 @@ POINTS: dict[str, str] = {
     "run-finished": "the store knows that the run is finished; its caller does not",
 }
 
-_NAME, _, _TIMES = os.environ.get(VARIABLE, "").partition(":")
-_passed = itertools.count(1)
+
+class _Place:
+    """Where to die, and how often it was passed."""
+
+    def __init__(self, text: str) -> None:
+        self.name, _, count = text.partition(":")
+        self.left = int(count or 1)
+
+
+_places = [_Place(os.environ.get(VARIABLE, ""))]
+
+
+def arm(place: str) -> None:
+    """Do as if the variable had named a place."""
+    _places[0] = _Place(place)
 
 
 def reach(name: str) -> None:
@@ -39,8 +51,11 @@ def reach(name: str) -> None:
 
     >>> reach("stage-done")
     """
-    if name == _NAME and next(_passed) == int(_TIMES or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+    place = _places[0]
+    if name == place.name:
+        place.left -= 1
+        if not place.left:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-__all__ = ["POINTS", "VARIABLE", "reach"]
+__all__ = ["POINTS", "VARIABLE", "arm", "reach"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from umbel.executor.context import Cancellation
 from umbel.executor.record import Result
 from umbel.executor.run import run
 from umbel.executor.runs.errors import LostRunError, StoreError
-from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished
+from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished, History
 from umbel.executor.runs.ids import new_id
 from umbel.executor.runs.leases import Heartbeat
 from umbel.executor.runs.preparing import (
@@ -28,7 +29,7 @@ from umbel.executor.runs.recording import Recorder
 from umbel.executor.runs.rows import PLAN, StoredRun
 from umbel.executor.runs.scripts import ScriptRun
 from umbel.executor.runs.seals import is_whole, read_seal
-from umbel.executor.runs.sinks import check_sinks, place_of
+from umbel.executor.runs.sinks import check_sinks, token_of, written_row
 from umbel.executor.runs.store import Owned, RunStore
 from umbel.failpoints import reach
 from umbel.optimizer import Budget
@@ -166,6 +167,11 @@ def _run_owned(
     recorder = Recorder(owned, platforms, versions)
     limits = facts["budget"]
     with keeping(owned, cancellation.cancel):
+        if isinstance(root, Write) and recorder.written(root):  # what it is made of may be gone
+            owned.add(Finished(0.0))
+            rows = owned.history.written[token_of(owned.run.id, root.sink)].rows
+            row = written_row(root, rows)
+            return _known_result(row, root.element.value, owned.run.id, platforms)
         result = run(
             root,
             platforms=platforms,
@@ -180,7 +186,7 @@ def _run_owned(
         finished = Finished(result.run.seconds, recorder.result, recorder.element)
         owned.add(finished)
     reach("run-finished")
-    _drop_all_but(owned, recorder.result)
+    _drop_all_but(owned.folder, owned.history, recorder.result)
     return result
 
 
@@ -233,28 +239,33 @@ def _kept_result(
     finished = history.result
     if history.state != FINISHED or finished is None:
         return None
+    data: Any
     if not finished.stage and isinstance(root, Write):
-        (done,) = history.written.values()
-        rows = {"path": [place_of(root.sink)], "rows": [done.rows]}
-        source = MemorySource(root.schema, "result", data=pa.table(rows, schema=root.schema))
+        data = written_row(root, history.written[token_of(stored.id, root.sink)].rows)
     else:
         kept = history.stages.get(finished.stage)
         seal = None if kept is None else kept.seal
         if seal is None or not is_whole(store.folder / stored.id, seal):
             return None
         data = read_seal(store.folder / stored.id, seal)
-        schema = data.schema if isinstance(data, pa.Table) else OBJECT_SCHEMA
-        source = MemorySource(schema, "result", finished.element, data)
+    _drop_all_but(store.folder / stored.id, history, finished.stage)  # if its owner died before
+    return _known_result(data, finished.element, stored.id, platforms)
+
+
+def _known_result(data: Any, element: str, run_id: str, platforms: Registry) -> Result:
+    """Make a result of data that is at hand."""
+    schema = data.schema if isinstance(data, pa.Table) else OBJECT_SCHEMA
+    source = MemorySource(schema, "result", element, data)
     result = run(Scan(source=source), platforms=platforms, progress=False)
-    result.run.id = stored.id
+    result.run.id = run_id
     return result
 
 
-def _drop_all_but(owned: Owned, result: str) -> None:
+def _drop_all_but(folder: Path, history: History, result: str) -> None:
     """Remove the outputs that only a resumed run would have read."""
-    for digest, kept in owned.history.stages.items():
+    for digest, kept in history.stages.items():
         if digest != result and kept.file:
-            (owned.folder / kept.file).unlink(missing_ok=True)
+            (folder / kept.file).unlink(missing_ok=True)
 
 
 def _versions(root: Operator, platforms: Registry) -> dict[str, str | None]:

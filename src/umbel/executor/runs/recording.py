@@ -6,15 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-
 from umbel.catalog.commits import Commit
 from umbel.catalog.versions import source_key
 from umbel.executor.handover import convert
 from umbel.executor.runs.history import SourcesSeen, StageKept, WriteDone
 from umbel.executor.runs.preparing import sources_of
 from umbel.executor.runs.seals import TABLE, Seal, is_whole, read_seal, seal_table, seal_values
-from umbel.executor.runs.sinks import SinkCommit, forget, place_of, settle, token_of
+from umbel.executor.runs.sinks import SinkCommit, forget, settle, token_of, written_row
 from umbel.executor.runs.store import Owned
 from umbel.executor.runs.values import NoFormError
 from umbel.failpoints import reach
@@ -139,9 +137,7 @@ class Recorder:
         root = planned.root.operator
         if isinstance(root, Write):
             done = self._owned.history.written[token_of(self.run_id, root.sink)]
-            data: Any = pa.table(
-                {"path": [place_of(root.sink)], "rows": [done.rows]}, schema=root.schema
-            )
+            data: Any = written_row(root, done.rows)
             form = TABLE
         else:
             seal = self._owned.history.stages[_digest(planned)].seal

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from umbel.catalog.commits import forget_staged, settle_file
 from umbel.catalog.lakes import lake_commit
 from umbel.executor.runs.history import WriteDone, WriteIntended, WriteUndone
@@ -35,6 +37,11 @@ def place_of(sink: Sink) -> str:
         case RelationSink():
             return dotted((sink.platform, *sink.relation))
     return sink.describe()
+
+
+def written_row(write: Write, rows: int) -> pa.Table:
+    """Make the one row that a sink gives."""
+    return pa.table({"path": [place_of(write.sink)], "rows": [rows]}, schema=write.schema)
 
 
 def check_sinks(root: Operator, platforms: Registry) -> None:
