@@ -115,7 +115,7 @@ def tied_to_process(code: Any) -> str:
     >>> tied_to_process(str.upper)
     ''
     >>> tied_to_process(lambda x, seen=[]: seen)
-    "it holds a value of type list, which is told apart in this process only"
+    'it holds a value of type list, which is told apart in this process only'
     """
     inner = getattr(code, "__code__", None)
     if not isinstance(inner, types.CodeType):
