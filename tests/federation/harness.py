@@ -74,6 +74,8 @@ class Context:
     scratch = Path("/nonexistent")
     memory_limit = 1 << 30
     profile = False
+    run_id = "run"
+    commit = None
 
     def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
         raise AssertionError("nothing is measured here")
