@@ -54,10 +54,10 @@ def numbers(of: Task) -> pa.Table:
 
 
 def compute(
-    of: Task, inputs: Any, cancellation: Cancellation, deliver: Any, pieces: int = 1
+    task: Task, inputs: Any, cancellation: Cancellation, deliver: Any, pieces: int = 1
 ) -> Outcome:
     """Give a task's numbers, in some pieces."""
-    table = numbers(of)
+    table = numbers(task)
     step = max(1, -(-table.num_rows // pieces))
     for start in range(0, table.num_rows, step):
         cancellation.check()
@@ -102,7 +102,7 @@ class Federation:
             self.store,
             self.authority,
             f"127.0.0.1:{port}",
-            hosts=["127.0.0.1", "localhost"],
+            hosts=["127.0.0.1"],
             folder=folder / "results",
             **options,
         )

@@ -274,11 +274,14 @@ class Connection:
                 # With TLS 1.3 a server's word on our certificate comes after the handshake.
                 line.settimeout(2)
                 with contextlib.suppress(TimeoutError):
-                    line.recv(1)
+                    if not line.recv(1):
+                        return "the coordinator hung up: it does not take this site's certificate"
         except ssl.SSLCertVerificationError as error:
             return f"the coordinator's certificate is no good here: {error.verify_message}"
         except ssl.SSLError as error:
             return f"the coordinator ended the TLS handshake: {error.reason or 'no reason given'}"
+        except ConnectionResetError:
+            return "the coordinator hung up: it does not take this site's certificate"
         except ValueError:
             return f"{self._address!r} is no address: write host:port"
         except OSError as error:
