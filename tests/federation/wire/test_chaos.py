@@ -19,7 +19,7 @@ import pytest
 from tests.federation.harness import Federation, numbers
 from tests.federation.wire import processes
 
-KILLS = int(os.environ.get("UMBEL_CHAOS_KILLS", "5"))
+KILLS = int(os.environ.get("UMBEL_CHAOS_KILLS", "4"))
 SEED = int(os.environ.get("UMBEL_CHAOS_SEED", "7"))
 SITES, ROWS = 2, 150_000
 TASKS = 6 + 2 * KILLS

@@ -152,10 +152,13 @@ class Board:
                 work.changed.wait(max(0.05, least))
 
     def leave(self, work: Work) -> None:
-        """Say that one waits no more; a task for which nobody waits is cancelled."""
+        """Say that one waits no more; a task for which nobody waits is cancelled.
+
+        Unless we are being stopped: then sites go on, and a resumed run gets what they did.
+        """
         with self._lock:
             work.waiters -= 1
-            if work.waiters > 0 or work.state not in (WAITING, LEASED):
+            if self._closed or work.waiters > 0 or work.state not in (WAITING, LEASED):
                 return
             work.settle(CANCELLED)
             self._store.tasks.cancel(work.id)
