@@ -81,7 +81,7 @@ def test_nothing_waits_in_turns(wire: Federation) -> None:
         began = time.perf_counter()
         wire.run(task("r-quick", stage, 1))
         times.append(time.perf_counter() - began)
-    assert min(times) < 0.05
+    assert min(times) < 0.2
 
 
 def test_inputs_come_to_the_site_as_they_were(wire: Federation) -> None:
