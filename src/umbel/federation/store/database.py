@@ -219,7 +219,12 @@ def _engine(url: URL) -> Engine:
     with contextlib.suppress(FileExistsError), contextlib.suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     engine = sa.create_engine(
-        url, pool_size=20, max_overflow=200, connect_args={"timeout": _PATIENCE}
+        url,
+        pool_size=20,
+        max_overflow=200,
+        # Every use ends its own transaction.
+        pool_reset_on_return=None,
+        connect_args={"timeout": _PATIENCE},
     )
 
     def on_connect(connection: Any, _: Any) -> None:

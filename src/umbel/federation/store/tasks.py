@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -88,25 +88,18 @@ class Tasks:
         found = sa.select(TASKS).where(TASKS.c.id == task.id)
         with self._database.write_as_coordinator(durable=False) as connection:
             row = connection.execute(found).first()
+            if row is not None and row.state not in (FAILED, CANCELLED):
+                return _task(row)
+            new = TaskRecord(
+                task.id, task.run, task.stage, task.site, WAITING, 0, time.time(),
+                None, None, None, None,
+            )  # fmt: skip
             if row is None:
-                connection.execute(
-                    sa.insert(TASKS).values(
-                        id=task.id,
-                        run=task.run,
-                        stage=task.stage,
-                        site=task.site,
-                        state=WAITING,
-                        attempts=0,
-                        submitted=time.time(),
-                    )
-                )
-            elif row.state in (FAILED, CANCELLED):
-                connection.execute(
-                    sa.update(TASKS)
-                    .where(TASKS.c.id == task.id)
-                    .values(state=WAITING, attempts=0, failure=None, finished=None)
-                )
-            return _task(connection.execute(found).one())
+                connection.execute(sa.insert(TASKS).values(**asdict(new)))
+            else:
+                again = sa.update(TASKS).where(TASKS.c.id == task.id)
+                connection.execute(again.values(**asdict(new)))
+            return new
 
     def get(self, task: str) -> TaskRecord | None:
         """Give a task; None if there is none of that id."""

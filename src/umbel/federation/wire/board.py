@@ -272,11 +272,14 @@ class Board:
         Raises:
             RefusedError: the lease is not the site's any more.
         """
-        record = self._store.tasks.get(task)
         with self._lock:
-            if record is not None and record.site == site and record.state == DONE:
-                return None
-            work = self.leased(site, task, token)
+            try:
+                work = self.leased(site, task, token)
+            except RefusedError:
+                record = self._store.tasks.get(task)
+                if record is not None and record.site == site and record.state == DONE:
+                    return None
+                raise
             if work.state != LEASED:
                 raise RefusedError(Refused.LOST, "this task is being committed already")
             work.state = _COMMITTING

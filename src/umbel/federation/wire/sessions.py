@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity import Authority, Certificate, PartyName
@@ -41,12 +42,14 @@ class Session:
         serial: by which certificate.
         certificate: that certificate.
         epoch: of which of the site's lives.
+        ends: when the first of the certificate's chain expires.
     """
 
     site: str
     serial: str
     certificate: Certificate
     epoch: str
+    ends: datetime
 
 
 def signed_hello(federation: str, nonce: str, epoch: str, certificate: Certificate) -> bytes:
@@ -130,8 +133,9 @@ class Sessions:
             raise RefusedError(
                 Refused.IDENTITY, "the hello is not signed by the key of the certificate"
             )
-        session = Session(site, serial, certificate, hello.epoch)
-        self._check_revoked(session)
+        ends = min(one.not_valid_after_utc for one in certificate.chain)
+        session = Session(site, serial, certificate, hello.epoch, ends)
+        self._check_valid(session)
         token = secrets.token_hex(16)
         with self._lock:
             held = self._sessions.setdefault(site, {})
@@ -160,13 +164,15 @@ class Sessions:
                 f"another process speaks for site {site!r} now",
                 hint="run one agent for each site; if this was not you, revoke the site",
             )
-        self._check_revoked(session)
+        self._check_valid(session)
         return session
 
-    def _check_revoked(self, session: Session) -> None:
+    def _check_valid(self, session: Session) -> None:
+        """Refuse what was revoked or ended since the certificate was checked, which was at hello."""
         try:
+            if datetime.now(UTC) > session.ends:
+                session.certificate.check(self._authority.root)
             self._store.members.check(session.site, session.serial)
-            session.certificate.check(self._authority.root)
         except IdentityError as error:
             raise RefusedError(Refused.IDENTITY, error.message, hint=error.hint) from None
 
