@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from umbel.federation.errors import FederationError, PolicyError, SiteError
+from umbel.federation.errors import FederationError, LimitError, PolicyError, SiteError
 from umbel.federation.tasks import Failure, FailureCode, Input, Limits, Outcome, Requester, Task
 from umbel.plan.errors import CancelledError, EvaluationError, PlanError, RunError
 from umbel.plan.expressions import Call, Column, Literal
@@ -122,6 +122,7 @@ def test_an_outcome_is_read_as_it_was_written() -> None:
         (EvaluationError("cannot cast 'SECRET' to int64"), "permanent", SiteError),
         (RunError("engine said: 'SECRET' is no date"), "permanent", SiteError),
         (ValueError("SECRET"), "permanent", SiteError),
+        (LimitError("too many rows"), "resource", SiteError),
         (MemoryError("SECRET"), "resource", SiteError),
         (OSError(errno.ENOSPC, "SECRET"), "resource", SiteError),
         (ConnectionResetError("SECRET"), "retryable", SiteError),

@@ -66,6 +66,7 @@ class StageRecord:
         rows: of its output; in a loop's body that of the last round.
         rounds: how often it ran: more than once only in a loop's body.
         resumed: it did not run, for an earlier try of the run had kept its output.
+        notes: what its platform says of its runs.
         bodies: of a loop the stages of its body, and then those of its condition.
     """
 
@@ -80,6 +81,7 @@ class StageRecord:
     rows: int | None = None
     rounds: int = 0
     resumed: bool = False
+    notes: list[str] = field(default_factory=list)
     bodies: list[list[StageRecord]] = field(default_factory=list)
 
     def take_over(self, rows: int | None, seconds: float) -> None:
@@ -230,6 +232,7 @@ def _lines(stage: StageRecord, above: str) -> list[str]:
     lines.append(f"{'':<18}{what:<52}{stage.estimated_seconds:>15.4f}{_time(stage.seconds):>10}")
     if stage.handover_seconds >= _SHOWN:
         lines.append(f"{'':<18}{'+ handing it on':<67}{_time(stage.handover_seconds):>10}")
+    lines.extend(f"{'':<18}{note}" for note in stage.notes)
     for body in stage.bodies:
         for inner in body:
             lines.extend(_lines(inner, f"{number}."))

@@ -34,9 +34,10 @@ from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.plan.errors import CancelledError, UmbelError
 from umbel.plan.operators import Loop, Placeholder, Write
 from umbel.plan.sinks import FileSink, LakeSink
-from umbel.platforms.base import ARROW, Streams
+from umbel.platforms.base import ARROW, CompiledStage, Elsewhere, Noted, Streams
 
-#: Stages that run at the same time; engines use the cores by themselves.
+#: Stages that run at the same time on this machine; engines use the cores by themselves. Stages
+#: that only wait for another site do not count.
 CONCURRENT = 4
 
 
@@ -117,6 +118,7 @@ class Scheduler:
         }
         stages = {stage.index: stage for stage in self._plan.stages}
         queued: set[int] = set()
+        here: set[int] = set()
         while waiting or workers:
             ready = sorted(index for index, needs in waiting.items() if not needs)
             for index in ready:
@@ -130,10 +132,16 @@ class Scheduler:
                 del waiting[ended]
                 self._run_stage(stages[ended])
             else:
-                for index in ready[: CONCURRENT - len(workers)]:
+                for index in ready:
+                    elsewhere = isinstance(stages[index].platform, Elsewhere)
+                    if not elsewhere:
+                        if len(here) >= CONCURRENT:
+                            continue
+                        here.add(index)
                     del waiting[index]
                     workers.start(index, partial(self._run_stage, stages[index]))
                 ended = workers.wait()
+                here.discard(ended)
             for needs in waiting.values():
                 needs.discard(ended)
 
@@ -222,6 +230,7 @@ class Scheduler:
             return None
         record.text = record.text or compiled.text
         rows = compiled.stream(inputs, context, deliver)
+        _note(record, compiled)
         inputs.clear()
         self._handover.put(planned.index, {ARROW: planned.stage.root.schema.empty_table()})
         return rows
@@ -237,7 +246,9 @@ class Scheduler:
         if planned.platform.name != DRIVER:
             compiled = services.compiled(planned)
             record.text = record.text or compiled.text
-            return compiled.run(inputs, context)
+            output = compiled.run(inputs, context)
+            _note(record, compiled)
+            return output
         match root:
             case Placeholder(label=label):
                 self._unread[label] -= 1
@@ -273,6 +284,11 @@ class Scheduler:
                 self._depth,
             )
         self._handover.put(planned.index, forms)
+
+
+def _note(record: StageRecord, compiled: CompiledStage) -> None:
+    if isinstance(compiled, Noted):
+        record.notes.extend(note for note in compiled.notes if note not in record.notes)
 
 
 def _rows(data: Any) -> int | None:

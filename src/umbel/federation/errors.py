@@ -51,3 +51,9 @@ class CoordinatorError(FederationError):
     """A coordinator that cannot be reached, is of another version, or breaks off."""
 
     exit_code = 15
+
+
+class LimitError(FederationError):
+    """Work that would take more than it may: rows, bytes or time."""
+
+    exit_code = 14

@@ -14,15 +14,16 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Literal, Protocol, TypeAlias
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from umbel.executor.context import Cancellation
-from umbel.federation.errors import FederationError, PolicyError, SiteError
+from umbel.federation.errors import FederationError, LimitError, PolicyError, SiteError
 from umbel.federation.identity.names import check_name
-from umbel.plan.codec import parse_json, plan_from_json, plan_to_json
+from umbel.federation.messages import read_message
+from umbel.plan.codec import plan_from_json, plan_to_json
 from umbel.plan.errors import (
     CancelledError,
     EvaluationError,
@@ -198,7 +199,7 @@ class Task:
         Raises:
             FederationError: it is none, is too large, or is not what its id says.
         """
-        read = _read(_TaskModel, text, _LONGEST_TEXT + 2 * PLAN_LIMITS.text)
+        read = read_message(_TaskModel, "task", text, _LONGEST_TEXT + 2 * PLAN_LIMITS.text)
         try:
             plan = plan_from_json(read.plan, limits=PLAN_LIMITS)
         except PlanFormatError as error:
@@ -261,7 +262,7 @@ class Outcome:
             FederationError: it is none.
         """
         # A character may take six when it is written: \\u0000.
-        read = _read(_OutcomeModel, text, 6 * _LONGEST_TEXT + 1_000)
+        read = read_message(_OutcomeModel, "outcome", text, 6 * _LONGEST_TEXT + 1_000)
         return cls(read.rows, read.bytes, read.seconds, read.text, read.withheld)
 
 
@@ -304,6 +305,8 @@ class Failure:
                 return cls(FailureCode.POLICY_DENIED, error.message, error.hint)
             case CancelledError():
                 return cls(FailureCode.CANCELLED, "the work was cancelled")
+            case LimitError():
+                return cls(FailureCode.RESOURCE, error.message, error.hint)
             case PlanError() | PlacementError() | FederationError():
                 return cls(FailureCode.PERMANENT, error.message, error.hint)
             case EvaluationError():
@@ -355,7 +358,7 @@ class Failure:
         Raises:
             FederationError: it is none.
         """
-        read = _read(_FailureModel, text, 12 * _LONGEST_MESSAGE + 1_000)
+        read = read_message(_FailureModel, "failure", text, 12 * _LONGEST_MESSAGE + 1_000)
         return cls(FailureCode(read.code), read.message, read.hint)
 
 
@@ -459,30 +462,6 @@ class _FailureModel(BaseModel):
     code: Literal["retryable", "permanent", "policy_denied", "resource", "cancelled"]
     message: str = Field(max_length=_LONGEST_MESSAGE)
     hint: str = Field(max_length=_LONGEST_MESSAGE)
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-def _read(model: type[_Model], text: _Text, most: int) -> _Model:
-    """Read a message strictly.
-
-    Raises:
-        FederationError: it is not of the form; says where, and quotes nothing of it.
-    """
-    what = model.__name__.strip("_").removesuffix("Model").lower()
-    try:
-        document: Any = parse_json(text, PlanLimits(text=most))
-        return model.model_validate(document)
-    except PlanFormatError as error:
-        raise FederationError(f"not the message of {what}: {error.message}") from None
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the message"
-        raise FederationError(
-            f"not the message of {what}: {where}: {first['msg']}",
-            hint=f"this side speaks version {VERSION}",
-        ) from None
 
 
 def _check(holds: object, what: str, value: str) -> None:

@@ -60,8 +60,17 @@ class PartialAggregate:
     apply: Callable[[], ops.Operator]
 
 
-def partial_aggregates(root: ops.Operator, facts: Facts) -> list[PartialAggregate]:
-    """Find where it may be worth while to group rows early; the most saving first."""
+def partial_aggregates(
+    root: ops.Operator, facts: Facts, stays: Callable[[ops.Operator], bool] | None = None
+) -> list[PartialAggregate]:
+    """Find where it may be worth while to group rows early; the most saving first.
+
+    Args:
+        root: the plan.
+        facts: what is known of its rows.
+        stays: finds out whether an operator's rows must not come together with others. If it is
+            given, only places of such are found, and it does not matter what they save.
+    """
     order = ops.topological(root)
     grouping = [op for op in order if isinstance(op, ops.Aggregate)]
     homes = homes_of(order) if grouping else {}
@@ -72,7 +81,7 @@ def partial_aggregates(root: ops.Operator, facts: Facts) -> list[PartialAggregat
     found = [
         place
         for aggregate in grouping
-        for place in _Search(root, aggregate, facts, homes, shared).places()
+        for place in _Search(root, aggregate, facts, homes, shared, stays).places()
     ]
     found.sort(key=lambda place: (-place.saved, place.what))
     return found
@@ -88,12 +97,14 @@ class _Search:
         facts: Facts,
         homes: Mapping[int, str | None],
         shared: set[int],
+        stays: Callable[[ops.Operator], bool] | None = None,
     ) -> None:
         self._root = root
         self._aggregate = aggregate
         self._facts = facts
         self._homes = homes
         self._shared = shared
+        self._stays = stays
 
     def places(self) -> Iterator[PartialAggregate]:
         """Every place below the aggregate at which rows of one home come to a part of several."""
@@ -211,14 +222,8 @@ class _Search:
         # Without keys there is a row for no rows, too: that may only end in another one.
         if not keys and self._aggregate.keys:
             return
-        if any(_is_inexact(operator, name) for name in keys):
-            return
-        estimate = self._facts.estimate(operator)
-        groups = _different(estimate, keys)
-        if groups is None or estimate.size < _LEAST_BYTES:
-            return
-        share = groups / max(1.0, estimate.expected)
-        if share > _MOST_LEFT:
+        share = self._left_of(operator, keys)
+        if share is None:
             return
         splits = self._splits(operator, calls)
         if splits is None:
@@ -228,9 +233,22 @@ class _Search:
         where = "in each part" if home is None else f"in {home or 'files'}"
         yield PartialAggregate(
             f"partial aggregate {by}{where}",
-            estimate.size * (1 - share),
+            self._facts.estimate(operator).size * (1 - share),
             lambda: self._root_with(above(self._grouped(operator, keys, splits), splits)),
         )
+
+    def _left_of(self, operator: ops.Operator, keys: list[str]) -> float | None:
+        """The part of the rows that is left when they are grouped; None if it is not worth while."""
+        if self._stays is not None:
+            return 0.0 if self._stays(operator) else None
+        if any(_is_inexact(operator, name) for name in keys):
+            return None
+        estimate = self._facts.estimate(operator)
+        groups = _different(estimate, keys)
+        if groups is None or estimate.size < _LEAST_BYTES:
+            return None
+        share = groups / max(1.0, estimate.expected)
+        return None if share > _MOST_LEFT else share
 
     def _splits(
         self, operator: ops.Operator, calls: Mapping[str, AggregateCall]
@@ -248,10 +266,12 @@ class _Search:
 
         found = {}
         for name, call in calls.items():
-            one = split(call, operator.schema, fresh)
+            one = split(call, operator.schema, fresh, exactly=self._stays is None)
             if one is None:
                 return None
-            if not all(self._facts.bounds.cannot_fail(p, operator) for _, p in one.partials):
+            if self._stays is None and not all(
+                self._facts.bounds.cannot_fail(p, operator) for _, p in one.partials
+            ):
                 return None
             found[name] = one
         return found

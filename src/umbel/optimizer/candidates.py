@@ -10,7 +10,7 @@ from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, Placeholder, Scan, Write
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource
-from umbel.platforms.base import Platform
+from umbel.platforms.base import Elsewhere, Platform
 from umbel.platforms.registry import Registry
 
 
@@ -24,6 +24,7 @@ class Candidates:
         self._platforms = platforms
         self._driver = Driver()
         self._answers: dict[tuple[int, str], str | None] = {}
+        self._sites = {p.name for p in platforms if isinstance(p, Elsewhere)}
         self._alive: list[Operator] = []  # so that no identity is used again
 
     def of(
@@ -60,6 +61,8 @@ class Candidates:
             return [platform]
         able = []
         for platform in among:
+            if platform.name in self._sites and platform.name not in operator.places:
+                continue  # there may be hundreds of sites, and none does others' work
             reason = self._refuse(platform, operator)
             if reason is None:
                 able.append(platform)

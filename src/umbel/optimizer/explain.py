@@ -11,17 +11,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from umbel.optimizer.borders import crossings
 from umbel.optimizer.cost import Budget
 from umbel.optimizer.diagram import Box, draw
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.planner import optimize, started
+from umbel.optimizer.problem import site_of
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.errors import PlacementError, UmbelError
 from umbel.plan.operators import Functional, Loop, Operator, Scan, Write, topological
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource
+from umbel.platforms.base import Elsewhere
 from umbel.platforms.registry import Registry
 
 
@@ -83,6 +86,13 @@ class Explanation:
             lines.append(f"before data moves: {'; '.join(plan.early)}")
         for stage in plan.stages:
             lines.extend(_stage_lines(plan, stage, 0))
+        crossing = crossings(plan)
+        if crossing:
+            lines += ["", "over borders between sites:"]
+            lines += [
+                f"  {c.source} → {c.target}: {c.form}, about {_bytes(c.size)} of stage {c.stage}"
+                for c in crossing
+            ]
         lines.append("")
         lines.append("considered instead:" if self.alternatives else "nothing else was possible")
         lines.extend(
@@ -105,6 +115,16 @@ class Explanation:
             "rules": list(self.rules),
             "early": list(self.plan.early),
             "stages": [_stage_data(self.plan, stage) for stage in self.plan.stages],
+            "borders": [
+                {
+                    "stage": c.stage,
+                    "from": c.source,
+                    "to": c.target,
+                    "form": c.form,
+                    "bytes": c.size,
+                }
+                for c in crossings(self.plan)
+            ],
             "alternatives": [
                 {
                     "what": a.what,
@@ -209,7 +229,7 @@ def _alternatives(
 
     Platforms in which the plan's tables lie take part in all of them.
     """
-    names = [platform.name for platform in platforms]
+    names = [p.name for p in platforms if not isinstance(p, Elsewhere)]
     used = [name for name in chosen.platforms if name != DRIVER]
     holding = {name for name in _holding(root) if name in platforms}
     tries: set[tuple[str, ...]] = {tuple(sorted({name} | holding)) for name in names}
@@ -333,7 +353,7 @@ def _stage_lines(plan: ExecutionPlan, stage: PlannedStage, depth: int) -> Iterat
     reads = ", ".join(f"stage {index} as {channel}" for index, channel in stage.sources.values())
     yield ""
     yield (
-        f"{pad}stage {stage.index} on {where}, {_seconds(stage.cost.seconds)}, "
+        f"{pad}stage {stage.index} {'at site' if _is_site(stage) else 'on'} {where}, {_seconds(stage.cost.seconds)}, "
         f"${stage.cost.dollars:.4g}, {stage.root.estimate.expected:,.0f} rows, "
         f"{_bytes(plan.moved(stage))} moved"
         f"{f', reads {reads}' if reads else ''}"
@@ -357,10 +377,15 @@ def _stage_lines(plan: ExecutionPlan, stage: PlannedStage, depth: int) -> Iterat
             yield from _stage_lines(body, inner, depth + 2)
 
 
+def _is_site(stage: PlannedStage) -> bool:
+    return isinstance(stage.platform, Elsewhere)
+
+
 def _stage_data(plan: ExecutionPlan, stage: PlannedStage) -> dict[str, Any]:
     return {
         "index": stage.index,
         "platform": stage.platform.name,
+        "site": site_of(stage.platform),
         "seconds": stage.cost.seconds,
         "dollars": stage.cost.dollars,
         "rows": stage.root.estimate.expected,

@@ -23,10 +23,10 @@ from typing import NamedTuple, TypeVar
 
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.driver import DRIVER
-from umbel.optimizer.problem import Problem, Reader, handover
+from umbel.optimizer.problem import Problem, Reader, handover, transfer
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, topological
-from umbel.platforms.base import Platform
+from umbel.platforms.base import Elsewhere, Platform
 from umbel.platforms.costs import Price
 
 #: Partial plans kept per step. Beyond it the cheapest survive, and pruning may lose the best plan;
@@ -256,7 +256,8 @@ class _Search:
         None if none of them is within the bound, in seconds, and the budget.
         """
         best = None
-        for name in sorted(self._platforms):
+        here = [n for n, p in sorted(self._platforms.items()) if not isinstance(p, Elsewhere)]
+        for name in here or sorted(self._platforms):
             choices = [
                 [c for c in able if c.platform.name == name] or able[:1] for able in self._choices
             ]
@@ -304,10 +305,12 @@ class _Search:
         name, rounds = platform.name, self._problem.rounds
         cost = self._problem.operator_cost(operator, platform).times(rounds)
         if operator is self._problem.root:
-            way = handover(self._problem, operator, platform, [Reader(self._problem.wanted)])
+            readers = [Reader(self._problem.wanted)]
+            way = handover(self._problem, operator, platform, readers)
             if way is None:
                 return None
             cost += _priced(way.seconds * rounds, self._prices[name])
+            cost += transfer(self._problem, operator, platform, readers).times(rounds)
         return _Choice(platform, self._used[name], cost, self._stages[name])
 
     def _enumerate(self, choices: Sequence[Sequence[_Choice]], bound: float) -> list[_Partial]:
@@ -461,17 +464,16 @@ class _Search:
         """What it costs to hand an output to all its readers; None if that cannot be done."""
         if output not in self._ways:
             position, producer, readers_at = output
-            way = handover(
-                self._problem,
-                self._order[position],
-                self._platforms[producer],
-                [self._readers[name] for name in sorted(readers_at) if name != producer],
-            )
+            operator, platform = self._order[position], self._platforms[producer]
+            readers = [self._readers[name] for name in sorted(readers_at) if name != producer]
+            way = handover(self._problem, operator, platform, readers)
             if way is None:
                 self._ways[output] = None
             else:
-                seconds = way.seconds * self._problem.rounds
-                self._ways[output] = _priced(seconds, self._prices[producer])
+                rounds = self._problem.rounds
+                crossing = transfer(self._problem, operator, platform, readers).times(rounds)
+                seconds = way.seconds * rounds
+                self._ways[output] = _priced(seconds, self._prices[producer]) + crossing
         return self._ways[output]
 
 

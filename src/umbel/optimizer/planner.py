@@ -11,6 +11,7 @@ from umbel.optimizer.cost import Budget
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.execution_plan import ExecutionPlan, Refusal
 from umbel.optimizer.facts import Facts
+from umbel.optimizer.keeping import Keeping, Kept
 from umbel.optimizer.movement import ChannelGraph
 from umbel.optimizer.operator_costs import OperatorCosts
 from umbel.optimizer.placement import Placement, place
@@ -136,6 +137,7 @@ class Planner:
         self._facts = Facts.of(platforms) if facts is None else facts
         self._candidates = Candidates(platforms)
         self._graph = ChannelGraph(platforms.conversions)
+        self._keeping = Keeping(platforms)
 
     def plan_reduced(self, root: Operator, wanted: Sequence[str]) -> ExecutionPlan:
         """Place a rewritten plan, with less data to move where that is cheaper.
@@ -150,7 +152,17 @@ class Planner:
             PlacementError: it cannot be placed, or not within the budget.
         """
         self._facts.probes.at_borders(root, self._facts.estimate)
+        kept: Kept | None = None
+        if self._keeping.concerns(root) and self._attempt(root, wanted) is None:
+            written, kept = root, self._keeping.kept(root, self._facts)
+            root = kept.root
+            if self._attempt(root, wanted) is None:
+                refusal = self._keeping.refusal(written, root, self._facts)
+                if refusal is not None:
+                    raise refusal
         root, best, grouped = self._grouped_early(root, wanted)
+        if kept is not None:
+            grouped = [*kept.what, *grouped]
         tried = reductions(root, self._facts.estimate)
         chosen: list[Reduction] = []
         if best is None:
@@ -265,7 +277,11 @@ class Planner:
         found = best = self._placed_freely(problem)
         while self._budget is None:
             used = best[1].engines
-            fewer = [self._placed_within(used - {name}, problem) for name in sorted(used)]
+            # Without the places of its tables there is no plan.
+            fewer = [
+                self._placed_within(used - {name}, problem)
+                for name in sorted(used - problem.root.places)
+            ]
             close = [
                 placed
                 for placed in fewer

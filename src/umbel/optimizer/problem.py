@@ -13,8 +13,11 @@ from umbel.optimizer.movement import (
     minimum_conversion_tree,
 )
 from umbel.plan.operators import Operator
-from umbel.platforms.base import Platform
+from umbel.platforms.base import Elsewhere, Platform
 from umbel.platforms.costs import CostProfile, Linear, Price
+
+#: The site of whoever plans and drives a run.
+HERE = "here"
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads an output: the channels it can take, and what taking them costs."""
+    """Who reads an output: the channels it can take, what taking them costs, and at which site."""
 
     channels: Sequence[str]
     costs: Mapping[str, Linear] = field(default_factory=dict)
+    site: str = HERE
 
     @classmethod
     def of(cls, platform: Platform, profile: CostProfile) -> Reader:
         """A stage on a platform."""
-        return cls(platform.reads, profile.read)
+        return cls(platform.reads, profile.read, site_of(platform))
 
 
 def handover(
@@ -70,6 +74,8 @@ def handover(
     """
     if not readers_at:
         return ConversionTree("", (), (), 0.0)
+    if isinstance(producer, Elsewhere) and producer.withheld(operator) is not None:
+        return None
     readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
     writing = problem.profile(producer).write
     best: ConversionTree | None = None
@@ -89,6 +95,31 @@ def handover(
         if best is None or seconds < best.seconds:
             best = replace(found, seconds=seconds)
     return best
+
+
+def transfer(
+    problem: Problem, operator: Operator, producer: Platform, readers_at: Sequence[Reader]
+) -> Cost:
+    """What an output costs that crosses borders: it comes here once, and goes on to other sites.
+
+    The seconds are in the costs of the platforms' channels.
+    """
+    source = site_of(producer)
+    sites = {reader.site for reader in readers_at} - {source}
+    if not sites:
+        return Cost()
+    size = problem.conversion_cost(operator, Linear(per_byte=1.0))
+    moved = {(HERE, site): size for site in sorted(sites - {HERE})}
+    dollars = 0.0
+    if isinstance(producer, Elsewhere):
+        moved[source, HERE] = size
+        dollars = producer.dollars_per_gb * size / 1e9
+    return Cost(0.0, dollars, moved)
+
+
+def site_of(platform: Platform) -> str:
+    """The site that a platform is at."""
+    return platform.site if isinstance(platform, Elsewhere) else HERE
 
 
 def _crossing(

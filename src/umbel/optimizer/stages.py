@@ -101,7 +101,7 @@ def cut(
             PlannedStage(
                 index=index,
                 platform=platform_of[id(top)],
-                stage=Stage(new[id(top)], {k: v[1] for k, v in sources.items()}, channel),
+                stage=Stage(new[id(top)], {k: v[1] for k, v in sources.items()}, channel, index),
                 sources=sources,
                 conversions=tree,
                 operators=tuple(

@@ -17,6 +17,7 @@ from umbel.catalog.address import Address
 from umbel.catalog.commits import Commit
 from umbel.catalog.namespace import Namespace
 from umbel.catalog.statistics import Interval, TableStatistics
+from umbel.plan.errors import UmbelError
 from umbel.plan.operators import (
     Element,
     Filter,
@@ -84,11 +85,13 @@ class Stage:
         root: the operator whose output the stage gives; leaves are scans and placeholders.
         inputs: for each placeholder's label the channel in which its data comes.
         output: the channel in which the stage gives its output.
+        number: counts the stages of a plan.
     """
 
     root: Operator
     inputs: Mapping[str, str] = field(default_factory=dict)
     output: str = ARROW
+    number: int = 0
 
     @property
     def keeps_order(self) -> bool:
@@ -156,6 +159,15 @@ class Streams(Protocol):
         Returns:
             How many rows there were.
         """
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A compiled stage that has something to say of its runs, for people to read."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What there is to say, each thing once."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +240,32 @@ class EvaluatesAsWritten(Protocol):
     """
 
     evaluates_as_written: bool
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A platform at another site: its owner decides what leaves, and a link leads there.
+
+    Its stages wait for the site and take nothing of this machine meanwhile.
+    """
+
+    @property
+    def site(self) -> str:
+        """The site's name."""
+
+    @property
+    def dollars_per_gb(self) -> float:
+        """What 10⁹ bytes cost that leave it."""
+
+    def withheld(self, operator: Operator) -> UmbelError | None:
+        """Say why an operator's output may not leave the site; None if it may.
+
+        Args:
+            operator: a plan over the site's tables, and over others, which came out of there.
+        """
+
+    def released(self, operator: Operator) -> str:
+        """Say in which form an operator's output leaves, for people."""
 
 
 @runtime_checkable

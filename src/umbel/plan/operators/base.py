@@ -108,6 +108,13 @@ class Operator(KeywordRecord):
         return tuple(_ordered(self.inputs))
 
     @cached_property
+    def places(self) -> frozenset[str]:
+        """The platforms in which the tables lie that the operator's rows come from."""
+        for operator in self.below:  # inputs first, so that none asks deeper than its inputs
+            _ = operator.places
+        return frozenset().union(*(child.places for child in self.inputs))
+
+    @cached_property
     def digest(self) -> str:
         """Identifies what the operator computes: 32 hexadecimal digits."""
         content = hashlib.sha256(self.name.encode())

@@ -22,7 +22,7 @@ from umbel.plan.expressions import (
     columns_of,
 )
 from umbel.plan.operators.base import Binary, Element, Operator, Unary, same_schema
-from umbel.plan.sources import Source
+from umbel.plan.sources import AttachedSource, Source
 from umbel.plan.types import common_type, is_list, type_name
 from umbel.plan.typing import check_boolean, check_order, forbid_aggregates, infer_column
 
@@ -59,6 +59,11 @@ class Scan(Operator):
     @property
     def element(self) -> Element:
         return Element(self.source.element)
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        source = self.source
+        return frozenset({source.platform} if isinstance(source, AttachedSource) else ())
 
     def describe(self) -> str:
         parts = [self.source.describe()]

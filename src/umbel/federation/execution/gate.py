@@ -1,0 +1,219 @@
+"""Counts the individuals behind every value that leaves, in the real result.
+
+An aggregate that takes individuals together gets hidden columns: how many different individuals
+each group has, and how many of them each aggregate's argument comes from. They are carried up to it
+from the scans of protected tables. Groups with too few are left out, and the hidden columns too.
+What stands above such an aggregate is computed of what was let through, so it needs no counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umbel.api.session import memory_source
+from umbel.federation.errors import FederationError
+from umbel.federation.rules import Analysis, Who
+from umbel.plan import operators as ops
+from umbel.plan.expressions import AggregateCall, Call, Column, Expression, Literal
+from umbel.plan.sources import RelationSource
+from umbel.plan.types import INT64, is_numeric
+from umbel.plan.typing import infer_type
+
+#: Aggregates of numbers in which a zero does not show: one alone of another value would.
+_ZERO_HIDES = frozenset(
+    {"mean", "std_population", "std_sample", "sum", "var_population", "var_sample"}
+)
+
+
+@dataclass(frozen=True)
+class _Count:
+    """A hidden column of an aggregate: individuals of whom a condition holds in some row."""
+
+    name: str
+    condition: int
+    who: Who
+
+
+class Gate:
+    """Turns a plan of a task into one whose protected parts are counted; runs those."""
+
+    def __init__(self, analysis: Analysis, run: Callable[[ops.Operator], pa.Table]) -> None:
+        """Prepare.
+
+        Args:
+            analysis: the site's rules.
+            run: gives the rows of a plan over the site's tables.
+        """
+        self._analysis = analysis
+        self._run = run
+        self._open: dict[int, ops.Operator] = {}
+        self.withheld = False
+
+    def opened(self, operator: ops.Operator) -> ops.Operator:
+        """The operator over what was let through, if its output may leave; see `Analysis`."""
+        if id(operator) not in self._open:
+            made: ops.Operator
+            if isinstance(operator, ops.Aggregate) and self._analysis.is_gate(operator):
+                made = self._counted(operator)
+            elif self._analysis.state(operator).raw:
+                raise FederationError(f"{operator.name} gives rows that may not leave")
+            else:
+                made = operator.with_inputs(tuple(map(self.opened, operator.inputs)))
+            self._open[id(operator)] = made
+        return self._open[id(operator)]
+
+    def _counted(self, aggregate: ops.Aggregate) -> ops.Operator:
+        raw = self._analysis.state(aggregate.input).raw
+        conditions: list[Expression | None] = [None]
+        for _, call in aggregate.aggregates:
+            condition = _contributes(call, aggregate.input.schema)
+            if condition not in conditions:
+                conditions.append(condition)
+        counts, calls = [], []
+        for number, condition in enumerate(conditions):
+            for position, who in enumerate(raw):
+                name = f"umbel count {number} {position}"
+                counts.append(_Count(name, number, who))
+                hidden = (Column(_hidden(position)),)
+                distinct = bool(who.rule.individual)
+                calls.append((name, AggregateCall("count", hidden, distinct, condition)))
+        whole = replace(
+            aggregate,
+            input=self._carried(aggregate.input),
+            aggregates=(*aggregate.aggregates, *calls),
+            form=ops.Element.ROW,
+        )
+        table = self._run(whole)
+        kept = table.filter(_enough(table, counts))
+        self.withheld |= kept.num_rows < table.num_rows
+        shown = kept.select(aggregate.schema.names).cast(aggregate.schema)
+        source = memory_source(shown)
+        return ops.Scan(source=replace(source, schema=aggregate.schema))
+
+    def _carried(self, operator: ops.Operator) -> ops.Operator:
+        """The operator with a column more for each of the individuals that its rows are about."""
+        state = self._analysis.state(operator)
+        if not state.raw:
+            return self.opened(operator)
+        hidden = tuple((_hidden(i), Column(_hidden(i))) for i in range(len(state.raw)))
+        match operator:
+            case ops.Scan(source=RelationSource()):
+                return _scanned(operator, state.raw[0])
+            case ops.Project(columns=columns):
+                return replace(
+                    operator,
+                    input=self._carried(operator.input),
+                    columns=(*columns, *hidden),
+                    form=ops.Element.ROW,
+                )
+            case ops.Rows():
+                return self._carried(operator.input)
+            case ops.Filter() | ops.Sort() | ops.Explode() | ops.Distinct():
+                return operator.with_inputs((self._carried(operator.input),))
+            case ops.Aggregate(keys=keys):
+                return replace(
+                    operator,
+                    input=self._carried(operator.input),
+                    keys=(*keys, *hidden),
+                    form=ops.Element.ROW,
+                )
+            case ops.Join():
+                return self._carried_join(operator)
+            case ops.Union(members=members):
+                return self._carried_union(operator, members, state.raw)
+        raise FederationError(f"{operator.name} cannot be counted")
+
+    def _carried_join(self, join: ops.Join) -> ops.Operator:
+        left, right = self._carried(join.left), self._carried(join.right)
+        if join.how in ("semi", "anti"):
+            return replace(join, left=left, right=self._inside(join.right))
+        shift = len(self._analysis.state(join.left).raw)
+        there = len(self._analysis.state(join.right).raw)
+        moved = tuple((_hidden(i + shift), Column(_hidden(i))) for i in range(there))
+        plain = tuple((name, Column(name)) for name in join.right.schema.names)
+        right = ops.Project(input=right, columns=(*plain, *moved))
+        names = (*join.schema.names, *(_hidden(i) for i in range(shift + there)))
+        joined = replace(join, left=left, right=right)
+        return ops.Project(input=joined, columns=tuple((n, Column(n)) for n in names))
+
+    def _inside(self, operator: ops.Operator) -> ops.Operator:
+        """An operator whose rows stay inside, only that those below which leave are counted."""
+        if not self._analysis.state(operator).raw:
+            return self.opened(operator)
+        return operator.with_inputs(tuple(map(self._inside, operator.inputs)))
+
+    def _carried_union(
+        self, union: ops.Union, members: tuple[ops.Operator, ...], raw: tuple[Who, ...]
+    ) -> ops.Operator:
+        carried = [self._carried(member) for member in members]
+        types: list[pa.DataType] = []
+        for member, made in zip(members, carried, strict=True):
+            own = len(self._analysis.state(member).raw)
+            types += [made.schema.field(_hidden(i)).type for i in range(own)]
+        new, start = [], 0
+        for member, made in zip(members, carried, strict=True):
+            own = len(self._analysis.state(member).raw)
+            columns: list[tuple[str, Expression]] = [(n, Column(n)) for n in member.schema.names]
+            for position in range(len(raw)):
+                mine = start <= position < start + own
+                value: Expression = Literal(None, types[position])
+                if mine:
+                    value = Column(_hidden(position - start))
+                columns.append((_hidden(position), value))
+            new.append(ops.Project(input=made, columns=tuple(columns)))
+            start += own
+        return replace(union, members=tuple(new))
+
+
+def _hidden(position: int) -> str:
+    return f"umbel individual {position}"
+
+
+def _scanned(scan: ops.Scan, who: Who) -> ops.Operator:
+    """The scan with its individuals; without a column for them each row counts as one."""
+    individual = who.rule.individual
+    names = tuple(scan.schema.names)
+    read = scan
+    if individual and individual not in names:
+        read = replace(scan, columns=(*names, individual))
+    value: Expression = Column(individual) if individual else Literal(1, INT64)
+    plain = tuple((name, Column(name)) for name in names)
+    return ops.Project(input=read, columns=(*plain, (_hidden(0), value)))
+
+
+def _contributes(call: AggregateCall, schema: pa.Schema) -> Expression | None:
+    """The condition for a row to change an aggregate's value; None if every row does."""
+    parts = [] if call.where is None else [call.where]
+    for argument in call.arguments[:1]:
+        dtype = infer_type(argument, schema)
+        if call.function in _ZERO_HIDES and is_numeric(dtype):
+            zero = Literal(pa.scalar(0).cast(dtype).as_py(), dtype)
+            parts.append(Call("not_equal", (argument, zero)))
+        else:
+            parts.append(Call("is_not_null", (argument,)))
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else Call("and", tuple(parts))
+
+
+def _enough(table: pa.Table, counts: list[_Count]) -> pa.Array:
+    """Which groups have enough individuals, for themselves and for each of their aggregates."""
+    good = pa.array([True] * table.num_rows, pa.bool_())
+    for condition in sorted({count.condition for count in counts}):
+        some = pa.array([False] * table.num_rows, pa.bool_())
+        for count in counts:
+            if count.condition == condition:
+                found = table.column(count.name).combine_chunks()
+                enough = pc.greater_equal(found, count.who.rule.min_individuals)
+                none = pc.equal(found, 0)
+                good = pc.and_(good, pc.or_(enough, none))
+                some = pc.or_(some, enough)
+        good = pc.and_(good, some)
+    return good
+
+
+__all__ = ["Gate"]

@@ -1,0 +1,236 @@
+"""Runs a task: checked under the site's rules, bound to its tables, counted, and made anew."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pyarrow as pa
+
+from umbel.api.session import memory_source
+from umbel.executor import Cancellation, run
+from umbel.executor.record import Run
+from umbel.federation.errors import FederationError, LimitError, PolicyError
+from umbel.federation.execution.clean import cleaned
+from umbel.federation.execution.gate import Gate
+from umbel.federation.publishing import Site
+from umbel.federation.rules import Analysis, Form, Refusal, admitted
+from umbel.federation.tasks import Limits, Outcome, Task
+from umbel.plan import operators as ops
+from umbel.plan.errors import CancelledError, UnknownNameError
+from umbel.plan.expressions import Column
+from umbel.plan.sources import RelationSource
+from umbel.platforms.refusal import RELATIONAL
+
+#: Rows that are handed on at once.
+_PIECE = 2**16
+
+
+class SiteExecution:
+    """Runs tasks on one site; `umbel.federation.tasks.Execute`. Several may run at the same time."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __call__(
+        self,
+        task: Task,
+        inputs: Mapping[str, pa.Table],
+        cancellation: Cancellation,
+        deliver: Callable[[pa.Table], None],
+    ) -> Outcome:
+        """Run a task; see `Execute`.
+
+        Raises:
+            PolicyError: the site's rules do not allow it.
+            FederationError: the task is for another site, or asks for what is not there.
+            LimitError: it takes more than the task may.
+        """
+        site, start = self._site, time.perf_counter()
+        if task.site != site.name:
+            raise FederationError(f"site {site.name!r} got a task of site {task.site!r}")
+        self._check(task.plan)
+        rules = admitted(site.rules, task.requester.name)
+        analysis = Analysis(site.name, rules)
+        verdict = analysis.release(task.plan)
+        if isinstance(verdict, Refusal):
+            raise verdict.error(site.name)
+        if verdict.form is Form.ROWS and not verdict.tables:
+            self._check_reads(task.plan, analysis)
+        outlet = _Outlet(task, deliver)
+        texts: list[str] = []
+        with _within(cancellation, task.limits) as part:
+
+            def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
+                done = run(
+                    self._bound(plan, inputs),
+                    platforms=site.session.platforms(),
+                    progress=False,
+                    cancellation=part,
+                    memory_limit=site.session.memory_limit,
+                    deliver=out,
+                )
+                texts.append(_text(done.run))
+                return done.data
+
+            gate = Gate(analysis, lambda plan: rows_of(plan, None))
+            rest = gate.opened(task.plan)
+            known = _table_of(rest)
+            if known is not None:
+                outlet(known)
+            else:
+                rows_of(rest, outlet)
+        seconds = time.perf_counter() - start
+        return Outcome(outlet.rows, outlet.bytes, seconds, "\n".join(texts), gate.withheld)
+
+    def _check(self, plan: ops.Operator) -> None:
+        """Raise unless a plan is made of relational operators over published tables."""
+        tables = self._site.tables
+        for operator in ops.topological(plan):
+            if type(operator) not in RELATIONAL:
+                raise PolicyError(
+                    f"site {self._site.name!r} does not run {operator.name} of others",
+                    hint="it runs operators of relations; apply functions to what it gives",
+                )
+            if not isinstance(operator, ops.Scan):
+                continue
+            source = operator.source
+            if not isinstance(source, RelationSource) or source.platform != self._site.name:
+                raise PolicyError(
+                    f"site {self._site.name!r} reads published tables, not {source.describe()}"
+                )
+            name = source.relation[0]
+            if len(source.relation) != 1 or name not in tables:
+                raise UnknownNameError(f"table of site {self._site.name!r}", name, tables)
+            if not source.schema.equals(tables[name].schema):
+                raise FederationError(
+                    f"table {name!r} of site {self._site.name!r} has other columns by now",
+                    hint="ask for it again",
+                )
+
+    def _check_reads(self, plan: ops.Operator, analysis: Analysis) -> None:
+        """Raise if rows would leave of a table whose rule does not say so; a second look."""
+        for operator in ops.topological(plan):
+            if isinstance(operator, ops.Scan) and isinstance(operator.source, RelationSource):
+                rule = analysis.rules[operator.source.relation[0]]
+                if rule.form is not Form.ROWS:
+                    raise PolicyError(
+                        f"of table {operator.source.relation[0]!r} no rows leave "
+                        f"site {self._site.name!r}"
+                    )
+
+    def _bound(self, plan: ops.Operator, inputs: Mapping[str, pa.Table]) -> ops.Operator:
+        """The plan over the site's own sources and over what came in."""
+        known: dict[str, ops.Operator] = {}
+
+        def bind(operator: ops.Operator) -> ops.Operator:
+            if operator.pin:
+                operator = replace(operator, pin="")
+            match operator:
+                case ops.Placeholder(label=label):
+                    if label not in known:
+                        known[label] = _given(operator, inputs[label])
+                    return known[label]
+                case ops.Scan(source=RelationSource(relation=(name,))):
+                    return _published(operator, self._site.tables[name].plan)
+            return operator
+
+        return ops.rebuild(plan, bind)
+
+
+class _Outlet:
+    """Hands rows on that leave: made anew, in pieces, and no more than the task may have."""
+
+    def __init__(self, task: Task, deliver: Callable[[pa.Table], None]) -> None:
+        self._task = task
+        self._deliver = deliver
+        self.rows = self.bytes = 0
+
+    def __call__(self, table: pa.Table) -> None:
+        limits = self._task.limits
+        for start in range(0, table.num_rows, _PIECE):
+            piece = cleaned(table.slice(start, _PIECE), self._task.schema)
+            self.rows += piece.num_rows
+            self.bytes += piece.nbytes
+            if self.rows > limits.rows or self.bytes > limits.bytes:
+                raise LimitError(
+                    f"the output has more than {limits.rows:,} rows or {limits.bytes:,} bytes",
+                    hint="filter or aggregate more, or ask for higher limits",
+                )
+            self._deliver(piece)
+
+
+@contextmanager
+def _within(cancellation: Cancellation, limits: Limits) -> Iterator[Cancellation]:
+    """Stop the work when the whole is cancelled, or its time is over."""
+    late = threading.Event()
+    with cancellation.part() as part:
+
+        def stop() -> None:
+            late.set()
+            part.cancel()
+
+        timer = None if limits.seconds is None else threading.Timer(limits.seconds, stop)
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+        try:
+            yield part
+        except CancelledError:
+            if late.is_set() and not cancellation.cancelled:
+                raise LimitError(
+                    f"the work takes more than {limits.seconds:g} s",
+                    hint="ask for less, or for more time",
+                ) from None
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+
+def _table_of(plan: ops.Operator) -> pa.Table | None:
+    """The rows of a plan that is nothing but a table at hand."""
+    match plan:
+        case ops.Scan(columns=None, predicate=None) if plan.source.kind == "memory":
+            return plan.source.data  # type: ignore[attr-defined]
+    return None
+
+
+def _given(placeholder: ops.Placeholder, table: pa.Table) -> ops.Operator:
+    """What came in, as a source."""
+    wanted = placeholder.schema
+    table.validate(full=True)
+    if table.schema.names != wanted.names or table.schema.types != wanted.types:
+        raise FederationError(f"the input {placeholder.label!r} has other columns than the plan")
+    for field, column in zip(wanted, table.columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise FederationError(
+                f"column {field.name!r} of the input {placeholder.label!r} has nulls"
+            )
+    source = memory_source(pa.Table.from_arrays(table.columns, schema=wanted))
+    return ops.Scan(source=replace(source, form=placeholder.element.value))
+
+
+def _published(scan: ops.Scan, rows: ops.Operator) -> ops.Operator:
+    """The published rows, filtered and cut as a scan says."""
+    found = rows
+    if scan.predicate is not None:
+        found = ops.Filter(input=found, predicate=scan.predicate)
+    if scan.columns is not None:
+        found = ops.Project(input=found, columns=tuple((n, Column(n)) for n in scan.columns))
+    return found
+
+
+def _text(done: Run) -> str:
+    """What ran where, for people: no paths and no values."""
+    lines = []
+    for stage in done.stages:
+        operators = " > ".join(operator.name for operator in stage.operators)
+        lines.append(f"{stage.platform}: {operators}")
+    return "\n".join(lines)
+
+
+__all__ = ["SiteExecution"]

@@ -1,0 +1,203 @@
+"""What a site tells the coordinator about itself: its tables with their rules, engines and link."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from umbel.federation.errors import FederationError
+from umbel.federation.identity.names import check_name
+from umbel.federation.messages import read_message
+from umbel.federation.rules import Form, Rule
+from umbel.plan.decoder import schema_from_json
+from umbel.plan.encoder import schema_to_json
+from umbel.plan.errors import PlanError
+from umbel.plan.limits import Limits
+
+#: The version of the format.
+VERSION = 1
+_MOST_TABLES, _MOST_TEXT = 10_000, 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Link:
+    """What connects a site with the coordinator.
+
+    Attributes:
+        bandwidth: bytes a second.
+        latency: seconds for a message to go there and its answer to come back.
+        dollars_per_gb: what 10⁹ bytes cost that leave the site.
+    """
+
+    bandwidth: float = 50e6
+    latency: float = 0.01
+    dollars_per_gb: float = 0.0
+
+    def __post_init__(self) -> None:
+        sure = math.isfinite(self.bandwidth) and math.isfinite(self.latency)
+        if not sure or self.bandwidth <= 0 or self.latency < 0 or not self.dollars_per_gb >= 0:
+            raise FederationError(f"{self} is no link", hint="bandwidth is in bytes a second")
+
+
+@dataclass(frozen=True)
+class TableManifest:
+    """A published table, as the coordinator knows it.
+
+    Attributes:
+        name: its name.
+        schema: its columns.
+        rule: what of it may leave.
+        rows: about how many it has; None if the site does not tell.
+    """
+
+    name: str
+    schema: pa.Schema
+    rule: Rule = field(default_factory=Rule)
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A site, as the coordinator knows it.
+
+    Attributes:
+        site: its name.
+        version: of umbel there.
+        tables: what it publishes.
+        engines: its platforms by name, each with its version.
+        link: what connects it.
+
+    >>> Manifest.from_json(Manifest("north", "1.0").to_json()).site
+    'north'
+    """
+
+    site: str
+    version: str
+    tables: tuple[TableManifest, ...] = ()
+    engines: tuple[tuple[str, str], ...] = ()
+    link: Link = field(default_factory=Link)
+
+    def to_json(self) -> str:
+        """Write it."""
+        return json.dumps(
+            {
+                "umbel_manifest": VERSION,
+                "site": self.site,
+                "version": self.version,
+                "tables": [
+                    {
+                        "name": table.name,
+                        "schema": schema_to_json(table.schema),
+                        "rule": {
+                            "form": table.rule.form.value,
+                            "min_individuals": table.rule.min_individuals,
+                            "individual": table.rule.individual,
+                            "to": list(table.rule.to),
+                        },
+                        "rows": table.rows,
+                    }
+                    for table in self.tables
+                ],
+                "engines": [{"name": name, "version": version} for name, version in self.engines],
+                "link": {
+                    "bandwidth": self.link.bandwidth,
+                    "latency": self.link.latency,
+                    "dollars_per_gb": self.link.dollars_per_gb,
+                },
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Read one that `to_json` wrote.
+
+        Raises:
+            FederationError: it is none.
+        """
+        read = read_message(_ManifestModel, "manifest", text, _MOST_TEXT)
+        tables = tuple(_table(table, i) for i, table in enumerate(read.tables))
+        names = [table.name for table in tables]
+        if len(set(names)) != len(names):
+            raise FederationError("a manifest names a table twice")
+        return cls(
+            check_name(read.site),
+            read.version,
+            tables,
+            tuple((engine.name, engine.version) for engine in read.engines),
+            Link(read.link.bandwidth, read.link.latency, read.link.dollars_per_gb),
+        )
+
+
+def rounded(rows: float) -> int:
+    """A number of rows that tells no single one: to a power of two.
+
+    >>> rounded(1000), rounded(0)
+    (1024, 1)
+    """
+    return int(2 ** round(math.log2(max(1.0, rows))))
+
+
+def _table(read: _TableModel, position: int) -> TableManifest:
+    try:
+        schema = schema_from_json(read.columns, f"$.tables[{position}].schema", Limits())
+    except PlanError as error:
+        raise FederationError(f"not a manifest: {error.message}") from None
+    rule = Rule(
+        Form(read.rule.form), read.rule.min_individuals, read.rule.individual, tuple(read.rule.to)
+    )
+    if rule.individual and rule.individual not in schema.names:
+        raise FederationError(
+            f"the rule of table {read.name!r} names no column of it: {rule.individual!r}"
+        )
+    return TableManifest(read.name, schema, rule, read.rows)
+
+
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _RuleModel(BaseModel):
+    model_config = _STRICT
+    form: Literal["rows", "aggregates", "nothing"]
+    min_individuals: int = Field(ge=1, le=10**9)
+    individual: str = Field(max_length=1000)
+    to: list[str] = Field(max_length=1000)
+
+
+class _TableModel(BaseModel):
+    model_config = _STRICT
+    name: str = Field(min_length=1, max_length=1000)
+    columns: Any = Field(alias="schema")
+    rule: _RuleModel
+    rows: int | None = Field(ge=0, lt=2**62)
+
+
+class _EngineModel(BaseModel):
+    model_config = _STRICT
+    name: str = Field(max_length=200)
+    version: str = Field(max_length=200)
+
+
+class _LinkModel(BaseModel):
+    model_config = _STRICT
+    bandwidth: float
+    latency: float
+    dollars_per_gb: float
+
+
+class _ManifestModel(BaseModel):
+    model_config = _STRICT
+    umbel_manifest: Literal[1]
+    site: str = Field(max_length=63)
+    version: str = Field(max_length=200)
+    tables: list[_TableModel] = Field(max_length=_MOST_TABLES)
+    engines: list[_EngineModel] = Field(max_length=1000)
+    link: _LinkModel
+
+
+__all__ = ["Link", "Manifest", "TableManifest", "rounded"]

@@ -1,0 +1,124 @@
+"""A session over sites: the same FedPy and SQL, with the sites among the platforms."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from umbel.api.dataframe import DataFrame
+from umbel.api.located import here
+from umbel.api.session import Session
+from umbel.federation.manifest import Manifest
+from umbel.federation.planning.catalogue import FederatedCatalogue
+from umbel.federation.planning.platform import SitePlatform
+from umbel.federation.tasks import Dispatcher, Limits, Requester
+from umbel.plan.errors import PlanError
+from umbel.plan.operators import Operator, Scan, rebuild
+from umbel.plan.sources import split_name
+
+if TYPE_CHECKING:
+    from umbel.api.catalog import TableName
+    from umbel.executor import Cancellation, Result
+    from umbel.optimizer import Budget
+    from umbel.platforms.registry import Registry
+
+
+class WithheldWarning(UserWarning):
+    """An answer lacks groups that too few individuals are behind."""
+
+
+class FederatedSession(Session):
+    """Runs plans over sites on behalf of one user.
+
+    Attributes:
+        federation: the tables of the sites.
+    """
+
+    def __init__(
+        self,
+        manifests: Iterable[Manifest],
+        dispatcher: Dispatcher,
+        requester: Requester | None = None,
+        *,
+        limits: Limits | None = None,
+        platforms: Registry | None = None,
+        **settings: Any,
+    ) -> None:
+        """Make a session.
+
+        Args:
+            manifests: what the sites say of themselves.
+            dispatcher: takes tasks to them.
+            requester: on whose behalf; None for one without a name.
+            limits: what each task may take.
+            platforms: what may run something besides; None for the engines that are installed.
+            settings: as those of `Session`.
+        """
+        super().__init__(platforms=platforms, **settings)
+        known = sorted(manifests, key=lambda manifest: manifest.site)
+        requester = requester or Requester("nobody")
+        for manifest in known:
+            site = SitePlatform(manifest, dispatcher, requester, limits)
+            self.platforms().add(site)
+            self.catalog.add(site)
+        self.federation = FederatedCatalogue(known)
+        for table in self.federation:
+            # Tables whose parts differ are found, and say so, when somebody asks for them.
+            if not table.differences():
+                self.registered[table.name] = DataFrame(table.operator(), self)
+
+    def table(self, name: TableName, **options: Any) -> DataFrame:
+        """A DataFrame of a table of the federation, or of what is attached besides.
+
+        Args:
+            name: "patients" for the rows of all sites that have such a table, "north.patients"
+                for those of one.
+            options: what the kind of namespace offers.
+
+        Raises:
+            UnknownNameError: there is no such table; says which there are.
+            PlanError: its parts at the sites have different columns; says which.
+        """
+        parts = split_name(name) if isinstance(name, str) else tuple(name)
+        if len(parts) != 1:
+            return super().table(name, **options)
+        for option in options:
+            raise PlanError(f"a table of several sites has no option {option!r}")
+        written = self.federation[parts[0]].operator()
+        return DataFrame(_written_here(written), self)
+
+    def run(
+        self,
+        plan: Operator,
+        budget: Budget | None = None,
+        *,
+        cancellation: Cancellation | None = None,
+        deliver: Callable[[pa.Table], None] | None = None,
+        **settings: Any,
+    ) -> Result:
+        """Run a plan; warns if sites left groups out of the answer."""
+        result = super().run(plan, budget, cancellation=cancellation, deliver=deliver, **settings)
+        notes = [note for stage in result.run.stages for note in stage.notes]
+        if notes:
+            warnings.warn("; ".join(dict.fromkeys(notes)), WithheldWarning, stacklevel=3)
+        return result
+
+    def __repr__(self) -> str:
+        return f"Session of a federation of {', '.join(self.catalog)}"
+
+
+def _written_here(plan: Operator) -> Operator:
+    origin = here()
+
+    def place(operator: Operator) -> Operator:
+        return (
+            Scan(source=operator.source, origin=origin) if isinstance(operator, Scan) else operator
+        )
+
+    return rebuild(plan, place)
+
+
+__all__ = ["FederatedSession", "WithheldWarning"]

@@ -1,0 +1,437 @@
+"""What of a site's tables may leave it, and whether the output of a plan may.
+
+A site says of each table in which form its content may leave: as rows, as aggregates over at least
+k individuals, or not at all, which is the default. `release` decides for a plan over the site's
+tables and over what comes in from outside. The coordinator's planner and the site itself decide by
+the same code; the site trusts only its own decision, and then counts in the real result.
+
+An output may leave if all content of protected tables in it went through aggregates, each over
+individuals that nobody picked one by one: an aggregate of a closed list of functions, whose keys,
+conditions and arguments do not read who an individual is. What is computed from such aggregates
+is as free as they are. Inside of a site everything may be computed.
+
+What this does not stop: the difference of two answers over nearly the same individuals. Whoever
+may ask freely learns from it what one alone would not tell.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from umbel.federation.errors import FederationError, PolicyError
+from umbel.plan import operators as ops
+from umbel.plan.expressions import AggregateCall, Column, columns_of
+from umbel.plan.sources import RelationSource
+
+
+class Form(enum.Enum):
+    """In which form the content of a table may leave its site."""
+
+    ROWS = "rows"
+    AGGREGATES = "aggregates"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What of one table may leave its site.
+
+    Attributes:
+        form: in which form.
+        min_individuals: how many different individuals must be behind each value of an aggregate.
+        individual: the column that says which individual a row is about; empty if each row is
+            about another one.
+        to: the users who may have it, by name; "*" for every one that the coordinator knows.
+
+    >>> Rule(Form.AGGREGATES, 10, "patient_id").words
+    'aggregates over at least 10 different patient_id'
+    """
+
+    form: Form = Form.NOTHING
+    min_individuals: int = 10
+    individual: str = ""
+    to: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        if self.min_individuals < 1:
+            raise FederationError(
+                f"aggregates over at least {self.min_individuals} individuals are no rule",
+                hint="min_individuals is 1 or more",
+            )
+
+    @property
+    def words(self) -> str:
+        """What may leave, for people."""
+        if self.form is Form.AGGREGATES:
+            who = f"different {self.individual}" if self.individual else "rows"
+            return f"aggregates over at least {self.min_individuals} {who}"
+        return self.form.value
+
+    def admits(self, user: str) -> bool:
+        """Whether a user may have what leaves."""
+        return "*" in self.to or user in self.to
+
+
+#: Aggregates that tell of all individuals together, not of one of them.
+ALLOWED = frozenset(
+    {
+        "count",
+        "len",
+        "mean",
+        "n_unique",
+        "std_population",
+        "std_sample",
+        "sum",
+        "var_population",
+        "var_sample",
+    }
+)
+_SHOWN = "count, sum, mean, var and std"
+
+
+@dataclass(frozen=True)
+class Who:
+    """Whose rows these are: the individuals of one scan of a protected table."""
+
+    table: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an output may not leave.
+
+    Attributes:
+        operator: the operator that stands in the way, for people.
+        table: the table whose rule it is.
+        rule: what of the table may leave.
+        why: what is wrong with the operator.
+        hint: what would be allowed.
+    """
+
+    operator: str
+    table: str
+    rule: Rule
+    why: str
+    hint: str = ""
+
+    def error(self, site: str) -> PolicyError:
+        """The error that a user sees."""
+        return PolicyError(
+            f"of table {self.table!r} {self.rule.words} may leave site {site!r}: "
+            f"{self.operator} {self.why}",
+            hint=self.hint or _allowed(self.rule),
+        )
+
+
+@dataclass(frozen=True)
+class Release:
+    """An output that may leave.
+
+    Attributes:
+        form: what it is: rows, or aggregates.
+        tables: the protected tables whose aggregates are in it.
+        least: the most individuals that some rule asks for; 0 if none does.
+    """
+
+    form: Form
+    tables: tuple[str, ...] = ()
+    least: int = 0
+
+    @property
+    def words(self) -> str:
+        """In which form it leaves, for people."""
+        if self.form is Form.ROWS:
+            return "rows"
+        return f"aggregates over at least {self.least} individuals"
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of an operator's rows.
+
+    Attributes:
+        raw: whose rows they are; empty if they may leave.
+        marked: columns that say who an individual is, or are computed from such.
+        keys: for such columns the positions in `raw` of the individuals that they name, each of
+            whose rows have one value, or null.
+        gated: protected tables whose aggregates are in it.
+        refusal: the first operator below that can be part of nothing that leaves.
+    """
+
+    raw: tuple[Who, ...] = ()
+    marked: frozenset[str] = frozenset()
+    keys: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    gated: tuple[Who, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def all_raw(self) -> frozenset[int]:
+        """The positions of all individuals."""
+        return frozenset(range(len(self.raw)))
+
+    def names_all(self, columns: Iterable[str]) -> bool:
+        """Whether some columns name all individuals, so that equal values are one individual."""
+        named: frozenset[int] = frozenset()
+        for name in columns:
+            named |= self.keys.get(name, frozenset())
+        return bool(self.raw) and named == self.all_raw
+
+
+class Analysis:
+    """Finds the states of operators, under the rules of one site; each operator's once."""
+
+    def __init__(self, site: str, rules: Mapping[str, Rule]) -> None:
+        """Prepare.
+
+        Args:
+            site: whose tables are protected; what lies elsewhere came out of there already.
+            rules: of the site's tables, by name; the others let nothing out.
+        """
+        self.site = site
+        self.rules = rules
+        self._states: dict[str, State] = {}
+
+    def state(self, operator: ops.Operator) -> State:
+        """Find out about an operator."""
+        if self.site in operator.places and operator.digest not in self._states:
+            for below in operator.below:
+                self._find(below)
+        return self._find(operator)
+
+    def release(self, operator: ops.Operator) -> Release | Refusal:
+        """Decide whether an operator's output may leave the site."""
+        found = self.state(operator)
+        if found.refusal is not None:
+            return found.refusal
+        if found.raw:
+            who = _strictest(found.raw)
+            return Refusal(_named(operator), who.table, who.rule, "gives rows of it")
+        if not found.gated:
+            return Release(Form.ROWS)
+        least = max(who.rule.min_individuals for who in found.gated)
+        return Release(Form.AGGREGATES, tuple(sorted({w.table for w in found.gated})), least)
+
+    def is_gate(self, operator: ops.Operator) -> bool:
+        """Whether this aggregate takes individuals together, so that its cells have to be counted."""
+        if not isinstance(operator, ops.Aggregate):
+            return False
+        return bool(self.state(operator.input).raw) and not self.state(operator).raw
+
+    def _find(self, operator: ops.Operator) -> State:
+        if self.site not in operator.places:
+            return State()
+        known = self._states.get(operator.digest)
+        if known is None:
+            known = self._state(operator)
+            self._states[operator.digest] = known
+        return known
+
+    def _state(self, operator: ops.Operator) -> State:
+        below = [self._find(child) for child in operator.inputs]
+        gated = tuple(dict.fromkeys(who for state in below for who in state.gated))
+        refusal = next((state.refusal for state in below if state.refusal is not None), None)
+        if refusal is not None:
+            return State(refusal=refusal)
+        match operator:
+            case ops.Scan(source=RelationSource(platform=self.site, relation=(*_, table))):
+                found = self._scanned(operator, table)
+            case ops.Aggregate():
+                found = self._aggregated(operator, below[0])
+            case ops.Join():
+                found = _joined(operator, below[0], below[1])
+            case ops.Union() if any(state.raw for state in below) and not operator.distinct:
+                found = _united(operator, below)
+            case _ if not any(state.raw for state in below):
+                found = State()
+            case ops.Project(columns=columns):
+                found = _projected(columns, below[0])
+            case ops.Filter(predicate=predicate):
+                found = below[0]
+                if columns_of(predicate) & found.marked:
+                    found = _refused(operator, found.raw, "picks rows by who they are about")
+            case ops.Sort() | ops.Explode() | ops.Rows():
+                found = below[0]
+            case ops.Distinct() if below[0].names_all(operator.schema.names):
+                found = below[0]
+            case _:
+                raw = tuple(who for state in below for who in state.raw)
+                found = _refused(operator, raw, "works on single rows of it")
+        return replace(found, gated=tuple(dict.fromkeys((*gated, *found.gated))))
+
+    def _scanned(self, scan: ops.Scan, table: str) -> State:
+        rule = self.rules.get(table, Rule())
+        if rule.form is Form.ROWS:
+            return State()
+        if rule.form is Form.NOTHING:
+            return _refused(scan, (Who(table, rule),), "reads it")
+        who = rule.individual
+        if who and scan.predicate is not None and who in columns_of(scan.predicate):
+            return _refused(scan, (Who(table, rule),), "picks rows by who they are about")
+        if who not in scan.schema.names:
+            return State((Who(table, rule),))
+        return State((Who(table, rule),), frozenset({who}), {who: frozenset({0})})
+
+    def _aggregated(self, operator: ops.Aggregate, below: State) -> State:
+        if not below.raw:
+            return State()
+        bare = {name: e.name for name, e in operator.keys if isinstance(e, Column)}
+        if below.names_all(bare.values()):  # one row for each individual, or more
+            marked = {name for name, e in operator.keys if columns_of(e) & below.marked}
+            marked |= {name for name, c in operator.aggregates if columns_of(c) & below.marked}
+            keys = {n: below.keys[old] for n, old in bare.items() if old in below.keys}
+            return State(below.raw, frozenset(marked), keys)
+        for name, expression in operator.keys:
+            if columns_of(expression) & below.marked:
+                why = f"groups by {name!r}, which tells who a row is about"
+                return _refused(operator, below.raw, why)
+        for name, call in operator.aggregates:
+            why = _not_allowed(call, below)
+            if why:
+                return _refused(operator, below.raw, f"column {name!r}: {why}")
+        return State(gated=below.raw)
+
+
+def _not_allowed(call: AggregateCall, below: State) -> str:
+    """Say why an aggregate may tell of a single individual; empty if it does not."""
+    if call.function not in ALLOWED or call.order_by:
+        return f"{call.function} may give the value of a single row"
+    counts = call.function in ("count", "n_unique")
+    if call.distinct and not counts:
+        return f"{call.function} of distinct values may give the value of a single row"
+    read = columns_of(call)
+    if counts and all(isinstance(a, Column) for a in call.arguments) and call.where is None:
+        return ""  # how many individuals there are
+    return f"{call} reads who a row is about" if read & below.marked else ""
+
+
+def _projected(columns: tuple[tuple[str, object], ...], below: State) -> State:
+    marked, keys = set(), {}
+    for name, expression in columns:
+        if isinstance(expression, Column) and expression.name in below.keys:
+            keys[name] = below.keys[expression.name]
+        if columns_of(expression) & below.marked:  # type: ignore[arg-type]
+            marked.add(name)
+    return State(below.raw, frozenset(marked), keys)
+
+
+def _joined(join: ops.Join, left: State, right: State) -> State:
+    raw = left.raw + right.raw
+    if not raw:
+        return State()
+    for mine, other in join.on:
+        marked = (mine in left.marked, other in right.marked)
+        if any(marked) and not all(marked):
+            return _refused(join, raw, "picks rows by a list of those they are about")
+    if join.residual is not None and columns_of(join.residual) & (left.marked | right.marked):
+        return _refused(join, raw, "picks rows by who they are about")
+    if join.how in ("semi", "anti"):
+        same = [other for mine, other in join.on if mine in left.keys]
+        if right.raw and not (left.raw and right.names_all(same)):
+            return _refused(join, right.raw, "tells of each row whether it has a partner there")
+        return left
+    many = next((who for who in raw if not who.rule.individual), None)
+    if many is not None:
+        return _refused(
+            join,
+            (many,),
+            "may repeat its rows, so that individuals cannot be counted",
+            "the site can name the column of the individual in the table's rule",
+        )
+    shift = len(left.raw)
+    moved = {name: frozenset(i + shift for i in at) for name, at in right.keys.items()}
+    keys = {**left.keys, **moved}
+    for mine, other in join.on:
+        both = left.keys.get(mine, frozenset()) | moved.get(other, frozenset())
+        if both and join.how in ("inner", "left"):
+            keys[mine] = both
+        if both and join.how in ("inner", "right"):
+            keys[other] = both
+    return State(raw, left.marked | right.marked, keys)
+
+
+def _united(union: ops.Union, below: list[State]) -> State:
+    """The rows of several tables; the names of one's individuals are not those of another's."""
+    raw = tuple(who for state in below for who in state.raw)
+    marked = frozenset(name for state in below for name in state.marked)
+    keys = next((state.keys for state in below if state.raw), {}) if len(raw) == 1 else {}
+    whole = all(state.raw for state in below)
+    return State(raw, marked, keys if whole else {})
+
+
+def _refused(operator: ops.Operator, raw: tuple[Who, ...], why: str, hint: str = "") -> State:
+    who = _strictest(raw)
+    return State(refusal=Refusal(_named(operator), who.table, who.rule, why, hint))
+
+
+def _strictest(raw: tuple[Who, ...]) -> Who:
+    order = {Form.NOTHING: 0, Form.AGGREGATES: 1, Form.ROWS: 2}
+    return min(raw, key=lambda w: (order[w.rule.form], -w.rule.min_individuals, w.table))
+
+
+def _named(operator: ops.Operator) -> str:
+    detail = operator.describe()
+    detail = detail if len(detail) <= 100 else detail[:99] + "…"
+    at = f" at {operator.origin}" if operator.origin is not None else ""
+    return f"{operator.name} ({detail}){at}" if detail else f"{operator.name}{at}"
+
+
+def _allowed(rule: Rule) -> str:
+    """What a rule lets out, as advice."""
+    if rule.form is Form.NOTHING:
+        return "ask the site to publish it in some form"
+    if rule.form is Form.ROWS:
+        return ""
+    who = f" {rule.individual!r}" if rule.individual else ""
+    return (
+        f"allowed: {_SHOWN} of groups of at least {rule.min_individuals} individuals, by keys and "
+        f"conditions that do not read{who or ' who a row is about'}"
+    )
+
+
+def release(
+    operator: ops.Operator, site: str, rules: Mapping[str, Rule], user: str = ""
+) -> Release | Refusal:
+    """Decide whether an operator's output may leave a site.
+
+    Args:
+        operator: a plan over tables of the site, and over what came in from elsewhere.
+        site: the site.
+        rules: of its tables, by name; the others let nothing out.
+        user: who is to have it.
+
+    >>> import pyarrow as pa
+    >>> source = RelationSource(pa.schema([("id", pa.int64())]), "north", ("people",))
+    >>> people = ops.Scan(source=source)
+    >>> rules = {"people": Rule(Form.AGGREGATES, 5, "id")}
+    >>> release(people, "north", rules).why
+    'gives rows of it'
+    >>> total = ops.Aggregate(input=people, aggregates=(("n", AggregateCall("len")),))
+    >>> release(total, "north", rules).words
+    'aggregates over at least 5 individuals'
+    """
+    return Analysis(site, admitted(rules, user)).release(operator)
+
+
+def admitted(rules: Mapping[str, Rule], user: str) -> dict[str, Rule]:
+    """The rules as they are for one user: nothing is for who is not among the named ones."""
+    return {
+        name: rule if rule.admits(user) else replace(rule, form=Form.NOTHING)
+        for name, rule in rules.items()
+    }
+
+
+__all__ = [
+    "ALLOWED",
+    "Analysis",
+    "Form",
+    "Refusal",
+    "Release",
+    "Rule",
+    "State",
+    "Who",
+    "admitted",
+    "release",
+]

@@ -1,0 +1,56 @@
+"""What a plan moves over the borders between sites: from where, to where, in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
+from umbel.optimizer.problem import HERE, site_of
+from umbel.platforms.base import Elsewhere
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The output of a stage on its way over one border.
+
+    Attributes:
+        stage: the stage's number.
+        source, target: the sites; "here" is where the run is driven from.
+        form: what it is: rows, or aggregates over so many individuals.
+        size: bytes to reckon with.
+    """
+
+    stage: int
+    source: str
+    target: str
+    form: str
+    size: float
+
+
+def crossings(plan: ExecutionPlan) -> list[Crossing]:
+    """List what crosses borders, in the order of the stages. What goes to a site comes here first."""
+    return [crossing for stage in plan.stages for crossing in _of_stage(plan, stage)]
+
+
+def _of_stage(plan: ExecutionPlan, stage: PlannedStage) -> Iterator[Crossing]:
+    source, root = site_of(stage.platform), stage.root
+    targets = {
+        site_of(other.platform)
+        for other in plan.stages
+        if any(index == stage.index for index, _ in other.sources.values())
+    }
+    if plan.result[0] == stage.index:
+        targets.add(HERE)
+    targets -= {source}
+    if not targets:
+        return
+    form = "rows"
+    if isinstance(stage.platform, Elsewhere):
+        form = stage.platform.released(root.operator)
+        yield Crossing(stage.index, source, HERE, form, root.estimate.size)
+    for target in sorted(targets - {HERE}):
+        yield Crossing(stage.index, HERE, target, form, root.estimate.size)
+
+
+__all__ = ["Crossing", "crossings"]

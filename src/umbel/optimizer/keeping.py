@@ -1,0 +1,242 @@
+"""Plans over sites whose rows stay there: what can be computed at the data is moved to the data.
+
+Without it a plan may ask for rows that a site does not give. Operators above a union of parts at
+several sites go into each part, and so do joins with what may come there; aggregates are begun in
+each part, and completed where the parts come together. This is done because it must be, whatever it
+costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from umbel.optimizer.aggregation import partial_aggregates
+from umbel.optimizer.facts import Facts
+from umbel.optimizer.partials import split
+from umbel.plan import operators as ops
+from umbel.plan.errors import UmbelError
+from umbel.plan.expressions import Column
+from umbel.platforms.base import Elsewhere, Platform
+from umbel.platforms.registry import Registry
+
+#: Aggregates that are begun at the data in one plan.
+_MOST = 100
+#: The sides of joins into whose parts the join may go.
+_SPREAD = {
+    "inner": ("left", "right"),
+    "cross": ("left", "right"),
+    "left": ("left",),
+    "right": ("right",),
+    "semi": ("left",),
+    "anti": ("left",),
+}
+
+
+class _Site(Platform, Elsewhere, Protocol):
+    """A platform at another site."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A plan with as much as possible at the data.
+
+    Attributes:
+        root: the plan.
+        what: what was moved there, for people.
+    """
+
+    root: ops.Operator
+    what: tuple[str, ...]
+
+
+class Keeping:
+    """Knows what stays at which site of a set of platforms."""
+
+    def __init__(self, platforms: Registry) -> None:
+        self._sites: dict[str, _Site] = {p.name: p for p in platforms if isinstance(p, Elsewhere)}
+
+    def withheld(self, operator: ops.Operator) -> UmbelError | None:
+        """Say why an operator's rows must not come together with others; None if they may."""
+        for name in operator.places:
+            if name in self._sites:
+                found = self._sites[name].withheld(operator)
+                if found is not None:
+                    return found
+        return None
+
+    def concerns(self, root: ops.Operator) -> bool:
+        """Whether a plan reads tables of other sites."""
+        return bool(self._sites) and any(name in self._sites for name in root.places)
+
+    def kept(self, root: ops.Operator, facts: Facts) -> Kept:
+        """Move to the data what can be computed there."""
+        root = self._spread(root)
+        done: list[str] = []
+        root = self._begun(root, facts, done)
+        return Kept(self._unshared(root), tuple(done))
+
+    def _begun(self, root: ops.Operator, facts: Facts, done: list[str]) -> ops.Operator:
+        """Begin aggregates at the data as long as there are rows that would have to leave it."""
+        for _ in range(_MOST):
+            for place in partial_aggregates(root, facts, self._stays):
+                changed = place.apply()
+                if self._gains(root, changed):
+                    root = changed
+                    done.append(place.what)
+                    break
+            else:
+                break
+        return root
+
+    def _unshared(self, root: ops.Operator) -> ops.Operator:
+        """Give each reader of rows that stay its own copy: to be shared they would have to leave."""
+        shared: dict[int, ops.Operator] = {}
+        made: dict[int, ops.Operator] = {}
+        for operator in ops.topological(root):
+            inputs = tuple(
+                copied(made[id(child)]) if id(child) in shared else made[id(child)]
+                for child in operator.inputs
+            )
+            made[id(operator)] = operator.with_inputs(inputs)
+            if self._bound(operator):
+                shared[id(operator)] = operator
+        return made[id(root)]
+
+    def refusal(self, root: ops.Operator, kept: ops.Operator, facts: Facts) -> UmbelError | None:
+        """Say which rows would have to leave their site for a plan; None if it is not for that.
+
+        Args:
+            root: the plan as it was.
+            kept: the same with as much as possible at the data.
+            facts: what is known of its rows.
+        """
+        found = self._first(kept)
+        if found is None:
+            return None
+        for place in partial_aggregates(kept, facts, self._stays):
+            # What is wrong with the aggregate itself says more than that rows stay.
+            changed = self._first(place.apply())
+            if changed is not None and isinstance(changed[0], ops.Aggregate):
+                return changed[1]
+        operator, error = found
+        hint = self._unsplit(root, operator) or error.hint
+        return type(error)(error.message, hint=hint)
+
+    def _stays(self, operator: ops.Operator) -> bool:
+        members = operator.inputs if isinstance(operator, ops.Union) else (operator,)
+        return any(self.withheld(member) is not None for member in members)
+
+    def _gains(self, before: ops.Operator, after: ops.Operator) -> bool:
+        """Whether fewer operators give rows that stay to others that are elsewhere."""
+        return self._exits(after) < self._exits(before)
+
+    def _exits(self, root: ops.Operator) -> int:
+        return sum(1 for _ in self._leaving(root))
+
+    def _first(self, root: ops.Operator) -> tuple[ops.Operator, UmbelError] | None:
+        return next(iter(self._leaving(root)), None)
+
+    def _leaving(self, root: ops.Operator) -> list[tuple[ops.Operator, UmbelError]]:
+        """Operators whose rows stay at a site, but that something else reads than it can run."""
+        order = ops.topological(root)
+        bound = {id(op): self._bound(op) for op in order}
+        readers = ops.consumers(root)
+        found = []
+        for operator in order:
+            sites = bound[id(operator)]
+            above = readers[id(operator)]
+            if not sites or (
+                above and all(self._runs(reader, sites | bound[id(reader)]) for reader in above)
+            ):
+                continue
+            error = self.withheld(operator)
+            if error is not None:
+                found.append((operator, error))
+        return found
+
+    def _runs(self, operator: ops.Operator, sites: frozenset[str]) -> bool:
+        """Whether an operator can run where the rows of some sites may come together."""
+        if len(sites) > 1:
+            return False
+        return all(self._sites[name].refuse(operator) is None for name in sites)
+
+    def _bound(self, operator: ops.Operator) -> frozenset[str]:
+        """The sites whose rows that stay are among an operator's."""
+        return frozenset(
+            name
+            for name in operator.places
+            if name in self._sites and self._sites[name].withheld(operator) is not None
+        )
+
+    def _spread(self, root: ops.Operator) -> ops.Operator:
+        """Move what stands above a union whose parts stay at their sites into the parts."""
+        new: dict[int, ops.Operator] = {}
+        for operator in ops.topological(root):
+            moved = operator.with_inputs(tuple(new[id(child)] for child in operator.inputs))
+            new[id(operator)] = self._moved_in(moved)
+        return new[id(root)]
+
+    def _moved_in(self, operator: ops.Operator) -> ops.Operator:
+        match operator:
+            case ops.Filter() | ops.Project(form=ops.Element.ROW) | ops.Explode():
+                if self._is_parted(operator.input):
+                    return _into(operator.input, lambda m: operator.with_inputs((m,)))
+            case ops.Distinct() if self._is_parted(operator.input):
+                keys = tuple((name, Column(name)) for name in operator.schema.names)
+                if keys:
+                    return ops.Aggregate(input=operator.input, keys=keys, origin=operator.origin)
+            case ops.Join(how=how, left=left, right=right):
+                for side in _SPREAD.get(how, ()):
+                    if side == "left" and self._is_parted(left) and not self._stays_inside(right):
+                        return _into(left, lambda m: replace(operator, left=m))
+                    if side == "right" and self._is_parted(right) and not self._stays_inside(left):
+                        return _into(right, lambda m: replace(operator, right=m))
+        return operator
+
+    def _is_parted(self, operator: ops.Operator) -> bool:
+        """Whether rows are a union of parts, of which some stay at their sites."""
+        if not isinstance(operator, ops.Union) or operator.distinct:
+            return False
+        if operator.element is not ops.Element.ROW or len(operator.places) < 2:
+            return False
+        types = operator.schema.types
+        return self._stays(operator) and all(m.schema.types == types for m in operator.members)
+
+    def _stays_inside(self, operator: ops.Operator) -> bool:
+        if self._is_parted(operator):
+            return True
+        return self.withheld(operator) is not None
+
+    def _unsplit(self, root: ops.Operator, operator: ops.Operator) -> str:
+        """Name an aggregate above some rows that cannot be made of parts."""
+        homes = operator.places
+        for aggregate in ops.topological(root):
+            if not isinstance(aggregate, ops.Aggregate) or not homes < aggregate.places:
+                continue
+            for name, call in aggregate.aggregates:
+                fresh = partial(next, iter(f"partial {i}" for i in range(10)))
+                if split(call, aggregate.input.schema, fresh, exactly=False) is None:
+                    return (
+                        f"column {name!r}: {call} over several sites cannot be made of what each "
+                        "gives; count, sum, mean, var and std can"
+                    )
+        return ""
+
+
+def copied(operator: ops.Operator) -> ops.Operator:
+    """An operator like another, with all that is below."""
+    new: dict[int, ops.Operator] = {}
+    for below in ops.topological(operator):
+        new[id(below)] = replace(below.with_inputs(tuple(new[id(c)] for c in below.inputs)))
+    return new[id(operator)]
+
+
+def _into(union: ops.Operator, change: Callable[[ops.Operator], ops.Operator]) -> ops.Operator:
+    """Change the parts of a union."""
+    return union.with_inputs(tuple(change(member) for member in union.inputs))
+
+
+__all__ = ["Keeping", "Kept"]
