@@ -55,6 +55,8 @@ def open_store(durable: Durable = True) -> RunStore:
         ) from None
     if isinstance(durable, RunStore):
         return durable
+    if isinstance(durable, Keeping):
+        return durable.store
     place = None if isinstance(durable, bool) or durable is None else os.fspath(durable)
     key = place or os.environ.get("UMBEL_RUNS", "")
     if "://" not in key:
@@ -91,7 +93,7 @@ def resume(session: Session, run_id: str, durable: Durable, **options: Any) -> R
         found = session.catalog.sink((sink.catalog, *sink.table), sink.mode)
         return replace(sink, data=found.data) if isinstance(found, IcebergSink) else sink
 
-    store = durable.store if isinstance(durable, Keeping) else open_store(durable)
+    store = open_store(durable)
     return runs.resume(store, run_id, platforms=session.platforms(), sink=bound, **options)
 
 

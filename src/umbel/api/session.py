@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from umbel.api.catalog import Catalog, TableName
+    from umbel.api.durable import Keeping
     from umbel.door.server import Door
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
@@ -39,7 +40,7 @@ CONFIG, CONFIG_FILE = "UMBEL_CONFIG", "umbel.toml"
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 SchemaLike: TypeAlias = pa.Schema | Mapping[str, TypeLike] | None
 #: Whether runs are kept, and where: the usual place, a folder, a database's URL, an open store.
-Durable: TypeAlias = "bool | str | os.PathLike[str] | RunStore | None"
+Durable: TypeAlias = "bool | str | os.PathLike[str] | RunStore | Keeping | None"
 
 
 @located_methods

@@ -9,6 +9,8 @@ import typer
 import typer.core
 
 from umbel.cli import help as texts
+from umbel.cli import runs_app
+from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
 from umbel.cli.settings import Settings
 
 SCRIPT_SUFFIX = ".py"
@@ -121,6 +123,7 @@ def build() -> Any:
     app.command(
         "calibrate", help=texts.CALIBRATE, short_help="Measure what the engines cost here."
     )(calibrate)
+    runs_app.add_to(app)
     app.command("demo", help=texts.DEMO, short_help="See two pipelines at work.")(demo)
     return typer.main.get_command(app)
 
@@ -145,7 +148,10 @@ def umbel(
 
 
 def run(
-    file: FileArgument,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A script (.py), a plan (.json) or SQL (.sql)."),
+    ] = None,
     args: ArgsArgument = None,
     on: OnOption = None,
     budget_seconds: SecondsOption = None,
@@ -159,16 +165,33 @@ def run(
     table: TableOption = None,
     attach: AttachOption = None,
     dialect: DialectOption = "duckdb",
+    durable: DurableOption = False,
+    resume: ResumeOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Run a script, a plan that was written as JSON, or an SQL statement in a file."""
     from umbel.cli.run import run_plan, run_script
 
+    if store is not None and not durable and resume is None:
+        raise typer.BadParameter("--store is for --durable and --resume")
+    if resume is not None:
+        from umbel.cli.runs import resume_run
+
+        if file is not None or durable:
+            raise typer.BadParameter("--resume takes a run's id alone: what it runs is kept")
+        settings = Settings.of(None, None, None, progress, explain, record)
+        resume_run(resume, settings, store, attach or [])
+        return
+    if file is None:
+        raise typer.BadParameter("name a FILE, or a run: --resume ID")
+    settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
     if file.suffix == SQL_SUFFIX:
         from umbel.cli.sql import read_statement, run_sql
 
         if args:
             raise typer.BadParameter(f"SQL takes no arguments, but there are: {' '.join(args)}")
-        settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
+        if durable:
+            settings = _kept(settings, store, attach or [], output_format)
         names = table or [], attach or []
         text = read_statement(file)
         form = output_format
@@ -176,18 +199,30 @@ def run(
         return
     if table or attach:
         raise typer.BadParameter("--table and --attach are for SQL")
-    settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
     if is_script(file):
         for option, value in (("output", output), ("limit", limit), ("format", output_format)):
             if value is not None:
                 raise typer.BadParameter(
                     f"--{option} is for plans; a script prints and writes itself"
                 )
-        run_script(file, args or [], settings)
-    else:
-        if args:
-            raise typer.BadParameter(f"a plan takes no arguments, but there are: {' '.join(args)}")
-        run_plan(file, settings, output=output, limit=limit, form=output_format)
+        if durable:
+            from umbel.cli.runs import keep_script
+
+            keep_script(file, args or [], settings, store)
+        else:
+            run_script(file, args or [], settings)
+        return
+    if args:
+        raise typer.BadParameter(f"a plan takes no arguments, but there are: {' '.join(args)}")
+    if durable:
+        settings = _kept(settings, store, [], output_format)
+    run_plan(file, settings, output=output, limit=limit, form=output_format)
+
+
+def _kept(settings: Settings, store: str | None, attach: list[str], form: str | None) -> Settings:
+    from umbel.cli.runs import keeping_plans
+
+    return keeping_plans(settings, store, attach, form)
 
 
 def sql(

@@ -31,6 +31,7 @@ Examples:
   umbel platforms                 see what can run here
   umbel calibrate                 measure what the engines cost here
   umbel tables                    see the tables that umbel.toml names
+  umbel runs list                 see the runs that are kept
 
 \b
 Exit codes:
@@ -42,7 +43,8 @@ Results go to standard output, everything else to standard error.
 RUN = """Run a script, a plan that was written as JSON, or a file of SQL.
 
 A script runs as Python would run it. Options stand before the script; what stands behind it is the
-script's own. A plan's result is shown, or written with --output.
+script's own. A plan's result is shown, or written with --output. With --durable the run is kept: if
+this process dies, --resume goes on with it.
 
 \b
 Examples:
@@ -53,6 +55,8 @@ Examples:
   umbel run plan.json --format csv > result.csv
   umbel run plan.json --output result.parquet --budget-seconds 60
   umbel run query.sql --table orders=data/orders.parquet
+  umbel run --durable pipeline.py
+  umbel run --resume 20261122-0badcafe
 """
 
 TABLES = """List the tables of what is configured, or say what is known of one.
@@ -161,4 +165,60 @@ seconds and leaves nothing behind.
 Examples:
   umbel demo
   umbel demo --keep flights
+"""
+
+RUNS = """See and steer the runs that are kept: those of `umbel run --durable` and `ub.connect(durable=…)`.
+
+\b
+Examples:
+  umbel runs list
+  umbel runs show 20261122-0badcafe
+  umbel runs cancel 20261122-0badcafe
+  umbel runs resume 20261122-0badcafe
+  umbel runs prune --older-than 30d
+"""
+
+RUNS_LIST = """List the runs that are kept, the latest first, with their states.
+
+A run is running, interrupted (its process has died), finished, failed or cancelled.
+
+\b
+Examples:
+  umbel runs list
+  umbel runs list --all --json
+  umbel runs list --store /srv/runs
+"""
+
+RUNS_SHOW = """Show a run: its tries, its stages with their times, and what it has written.
+
+\b
+Examples:
+  umbel runs show 20261122-0badcafe
+  umbel runs show 20261122-0badcafe --json
+"""
+
+RUNS_CANCEL = """Stop a run, whichever process runs it. It can be resumed.
+
+\b
+Examples:
+  umbel runs cancel 20261122-0badcafe
+"""
+
+RUNS_RESUME = """Go on with a run where it stopped; the same as `umbel run --resume`.
+
+A plan's result is shown. A script is run again, and what it has finished is taken over.
+
+\b
+Examples:
+  umbel runs resume 20261122-0badcafe
+  umbel runs resume 20261122-0badcafe --attach warehouse=postgresql://ann:…@db/sales
+"""
+
+RUNS_PRUNE = """Forget runs that are finished or cancelled, and remove what was kept of them.
+
+\b
+Examples:
+  umbel runs prune
+  umbel runs prune --older-than 12h
+  umbel runs prune --older-than 0 --all --dry-run
 """

@@ -28,6 +28,8 @@ class CommandSession(Session):
             options["progress"] = self.settings.progress
         if self.settings.on:
             options["platforms"] = self.settings.platforms()
+        if self.settings.keeping is not None:
+            options["durable"] = self.settings.keeping
         super().__init__(**options)
 
     def bounds(self, budget: Budget | None) -> Budget | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from umbel.api.durable import Keeping
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
 
@@ -21,6 +22,7 @@ class Settings:
         progress: show progress; None leaves it to the script.
         explain: say before each run how it will run.
         record: show after each run what was measured.
+        keeping: how runs are kept; None leaves it to the script.
     """
 
     on: tuple[str, ...] = ()
@@ -28,6 +30,7 @@ class Settings:
     progress: bool | None = None
     explain: bool = False
     record: bool = False
+    keeping: Keeping | None = None
 
     @classmethod
     def of(

@@ -7,7 +7,12 @@ from typing import Any, Protocol
 from umbel.catalog.commits import Commit
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.optimizer.movement import ChannelGraph
+from umbel.plan.errors import RunError
 from umbel.plan.operators import Write
+
+
+class JournalError(RunError):
+    """What is finished cannot be kept, or no longer by this process; the plan is not at fault."""
 
 
 class Journal(Protocol):
@@ -47,4 +52,4 @@ class Journal(Protocol):
         """Give what writes a sink the token to write it with."""
 
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "JournalError"]

@@ -15,7 +15,7 @@ from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
 from umbel.executor.interrupts import Interrupts
-from umbel.executor.journal import Journal
+from umbel.executor.journal import Journal, JournalError
 from umbel.executor.progress import ProgressDisplay
 from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
@@ -265,7 +265,7 @@ def _may_be_unequal(failure: Failure | None, error: RunError) -> bool:
         failure is not None
         and any(failure.error is cause for cause in causes)
         and failure.stage.platform.name != DRIVER
-        and not isinstance(error, FunctionError)
+        and not isinstance(error, FunctionError | JournalError)
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 #: Everything that a victim needs is imported once, in the process that all of them are forked from.
 PRELOADED = [
     "umbel.api.dataframe",
@@ -143,3 +145,49 @@ def run_sink(
     """Write the pipeline's rows to a sink of some kind."""
     session = attached(store, url, **options)
     WRITERS[kind](session, pipeline(session, data), place, mode)
+
+
+def double_or_nothing(row: Any) -> Any:
+    """As `double`; a test puts another function in its place."""
+    return double(row) if row else None
+
+
+def need_switch(row: Any) -> Any:
+    """Fails until there is a file."""
+    if not Path(os.environ["UMBEL_TEST_SWITCH"]).exists():
+        raise ValueError("no switch")
+    return (row.b, row.t, row.a)
+
+
+def run_on_a_full_disk(store: Path, data: Path) -> None:
+    """Run where no file may grow beyond some bytes."""
+    import resource
+
+    import umbel as ub
+
+    session = ub.connect(progress=False, durable=store)
+    limit = 400_000  # less than the rows take, and more than the store's own files
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with pytest.raises(ub.RunError, match="cannot be kept"):
+        session.read_parquet(data).sort("a").collect()
+
+
+def wait_for_go(value: int) -> int:
+    """Say that it runs, then wait for a file."""
+    import time
+
+    switch = Path(os.environ["UMBEL_TEST_SWITCH"])
+    switch.touch()
+    while not switch.with_suffix(".go").exists():
+        time.sleep(0.01)
+    return value
+
+
+def run_until_stopped(store: Path, switch: str) -> None:
+    """Run a function that does not come to its end, until somebody cancels the run."""
+    import umbel as ub
+
+    os.environ["UMBEL_TEST_SWITCH"] = switch
+    session = ub.connect(progress=False, durable=store)
+    with pytest.raises(ub.CancelledError):
+        session.from_items([1, 2, 3]).map(wait_for_go).collect()

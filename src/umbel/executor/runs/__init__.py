@@ -8,6 +8,7 @@ from umbel.executor.runs.errors import LostRunError, RunInUseError, StoreError
 from umbel.executor.runs.history import History
 from umbel.executor.runs.rows import StoredRun, TimedEvent
 from umbel.executor.runs.scripts import ScriptRun, begin_script, resume_script
+from umbel.executor.runs.sinks import forget_begun
 from umbel.executor.runs.store import RunStore
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "StoredRun",
     "TimedEvent",
     "begin_script",
+    "forget_begun",
     "keeping",
     "resume",
     "resume_script",

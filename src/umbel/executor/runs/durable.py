@@ -20,7 +20,6 @@ from umbel.executor.runs.ids import new_id
 from umbel.executor.runs.leases import Heartbeat
 from umbel.executor.runs.preparing import (
     INPUT_LIMIT,
-    everywhere,
     prepare,
     restore,
     sources_of,
@@ -214,7 +213,6 @@ def keeping(owned: Owned, stop: Callable[[], None]) -> Iterator[None]:
 def _keep_failure(owned: Owned, error: BaseException) -> None:
     """Keep why a run failed, if the store still can; the error itself is what is raised."""
     if isinstance(error, CancelledError | KeyboardInterrupt):
-        # The run is also stopped when another process takes it over: it is not ours to cancel.
         event: Cancelled | Failed = Cancelled()
     else:
         hint = error.hint if isinstance(error, UmbelError) else ""
@@ -224,8 +222,8 @@ def _keep_failure(owned: Owned, error: BaseException) -> None:
         event = Failed(message[:_ERROR], hint[:_ERROR])
     try:
         owned.add(event)
-    except LostRunError as lost:
-        if isinstance(error, CancelledError):
+    except LostRunError as lost:  # which stopped it, as `cancel` does
+        if isinstance(error, CancelledError | KeyboardInterrupt):
             raise lost from error
     except StoreError:
         return  # full or away, which is often why the run failed
@@ -282,11 +280,14 @@ def _versions(root: Operator, platforms: Registry) -> dict[str, str | None]:
 
 
 def _title(root: Operator) -> str:
-    leaves = list(dict.fromkeys(source.describe() for source in sources_of(root)))
-    over = f" over {', '.join(leaves)}" if leaves else ""
-    count = sum(1 for _ in everywhere(root))
-    text = f"{root.name} {root.describe()}".strip()
-    return f"{text}{over} ({count} operators)" if len(text) < _TITLE else text[:_TITLE]
+    """Say in a line what a plan does, and over what."""
+    names = [
+        f"memory ({len(source.data):,} rows)" if isinstance(source, MemorySource)
+        else source.describe()
+        for source in sources_of(root)
+    ]  # fmt: skip
+    over = f" over {', '.join(dict.fromkeys(names))}" if names else ""
+    return (f"{root.name} {root.describe()}".strip()[:_TITLE] + over)[: 2 * _TITLE]
 
 
 __all__ = ["keeping", "resume", "run_durable"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from umbel.plan.errors import RunError
+from umbel.executor.journal import JournalError
 
 
-class StoreError(RunError):
+class StoreError(JournalError):
     """A store of runs that cannot be used as it is: locked, damaged, full, or of a newer version."""
 
 
-class RunInUseError(RunError):
+class RunInUseError(JournalError):
     """A run that another process runs."""
 
 
-class LostRunError(RunError):
+class LostRunError(JournalError):
     """This process has lost a run: another took it over, and nothing more is kept of this one."""
 
 

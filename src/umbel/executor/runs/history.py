@@ -51,6 +51,7 @@ class StageKept(RunEvent):
         file, sha256: the sealed output, in the run's folder; empty for what is not kept because
             running the stage again costs less.
         form: how the rows lie in the file: "arrow", or "values" for Python objects.
+        sources: what was read for it, by the keys of the sources.
     """
 
     digest: str
@@ -64,6 +65,7 @@ class StageKept(RunEvent):
     file: str = ""
     sha256: str = ""
     form: str = ""
+    sources: tuple[str, ...] = ()
     kind: ClassVar[str] = "stage"
 
     @property
@@ -167,7 +169,8 @@ def event_from_json(kind: str, text: str) -> RunEvent:
     """
     cls = EVENTS[kind]
     known = {item.name for item in fields(cls)}
-    return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+    values = {name: value for name, value in json.loads(text).items() if name in known}
+    return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
 
 
 @dataclass

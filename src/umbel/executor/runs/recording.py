@@ -75,13 +75,16 @@ class Recorder:
         if isinstance(root, Write):
             return token_of(self.run_id, root.sink) in self._owned.history.written
         kept = self._owned.history.stages.get(_digest(planned))
-        seal = None if kept is None else kept.seal
-        if kept is None or seal is None:
+        if kept is None or not self._at_hand(kept):
             return False
-        if self._path(ARROW if kept.form == TABLE else PYTHON, planned.stage.output) is None:
-            return False
+        channel = ARROW if kept.form == TABLE else PYTHON
+        return self._path(channel, planned.stage.output) is not None
+
+    def _at_hand(self, kept: StageKept) -> bool:
+        """Whether a sealed output is there, and whole."""
         if kept.digest not in self._whole:
-            self._whole[kept.digest] = is_whole(self._owned.folder, seal)
+            seal = kept.seal
+            self._whole[kept.digest] = seal is not None and is_whole(self._owned.folder, seal)
         return self._whole[kept.digest]
 
     def _check_sources(self, plan: ExecutionPlan) -> None:
@@ -93,22 +96,22 @@ class Recorder:
         changed = {key for key, now in self._versions.items() if was.get(key, now) != now}
         if not changed:
             return
-        finished = [stage for stage in plan.stages if self.finished(stage)]
-        wanted = self._to_run(plan, {stage.index for stage in finished})
+        wanted = self._to_run(plan, {stage.index for stage in plan.stages if self.finished(stage)})
+        kept = [kept for kept in self._owned.history.stages.values() if self._at_hand(kept)]
         seen: dict[str, str | None] = {}
         for key in sorted(changed):
             reading = [s for s in wanted if _reads(s, key)]
             if not reading:
                 continue  # all that was read of it is kept
-            for stage in finished:
-                for source in sources_of(stage.root.operator):
-                    if source_key(source) == key:
-                        raise RunError(
-                            f"{source.describe()} has changed since run {self.run_id} began: "
-                            f"stage {stage.index} has read it as it was, and stage "
-                            f"{reading[0].index} would read it as it is",
-                            hint="bring its old state back and resume, or run the plan anew",
-                        )
+            for stage in kept:
+                if key in stage.sources:
+                    source = next(s for s in sources_of(plan.rewritten) if source_key(s) == key)
+                    raise RunError(
+                        f"{source.describe()} has changed since run {self.run_id} began: "
+                        f"what stage {stage.index} has made of it is kept, and stage "
+                        f"{reading[0].index} would read it as it is now",
+                        hint="bring its old state back and resume, or run the plan anew",
+                    )
             seen[key] = self._versions[key]
         if seen:
             self._owned.add(SourcesSeen(seen))
@@ -180,14 +183,14 @@ class Recorder:
             file="" if seal is None else seal.file,
             sha256="" if seal is None else seal.sha256,
             form="" if seal is None else seal.form,
+            sources=tuple(sorted({source_key(source) for source in sources_of(root)})),
         )
         self._owned.add(kept)
         self._whole.pop(kept.digest, None)
         reach("stage-kept")
 
     def _keep_write(self, planned: PlannedStage, root: Write, output: Any, seconds: float) -> None:
-        table = convert(self._graph, output, planned.stage.output, ARROW, root)
-        rows = int(table.column("rows")[0].as_py())
+        rows = int(output.column("rows")[0].as_py())  # whatever the channel, it is a table
         token = token_of(self.run_id, root.sink)
         self._owned.add(WriteDone(token, rows, root.sink.describe(), seconds))
         forget(self._owned, root.sink, self._platforms)

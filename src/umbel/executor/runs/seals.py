@@ -104,8 +104,9 @@ def _sealed(
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:
     """Make the error for a folder of runs that takes no more."""
+    why = os.strerror(error.errno) if error.errno else str(error)
     return StoreError(
-        f"{folder}: what the run has finished cannot be kept: {error.strerror or error}",
+        f"{folder}: what the run has finished cannot be kept: {why}",
         hint="make room or let it be written to, then resume the run: what was kept before is there",
     )
 

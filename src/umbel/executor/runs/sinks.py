@@ -10,10 +10,12 @@ import pyarrow as pa
 
 from umbel.catalog.commits import forget_staged, settle_file
 from umbel.catalog.lakes import lake_commit
-from umbel.executor.runs.history import WriteDone, WriteIntended, WriteUndone
+from umbel.executor.runs.history import FINISHED, WriteDone, WriteIntended, WriteUndone
 from umbel.executor.runs.preparing import everywhere, short_digest
+from umbel.executor.runs.rows import StoredRun
 from umbel.executor.runs.store import Owned
 from umbel.failpoints import reach
+from umbel.plan.codec import plan_from_json
 from umbel.plan.errors import PlanError, UmbelError
 from umbel.plan.operators import Operator, Write
 from umbel.plan.sinks import DeltaSink, FileSink, IcebergSink, LakeSink, RelationSink, Sink
@@ -119,6 +121,15 @@ def settle(owned: Owned, sink: Sink, platforms: Registry) -> bool:
     return True
 
 
+def forget_begun(run: StoredRun) -> None:
+    """Remove what a run that is given up has left beside the places of its files."""
+    if run.state == FINISHED or not run.plan:
+        return
+    for operator in everywhere(plan_from_json(run.plan)):
+        if isinstance(operator, Write) and isinstance(operator.sink, FileSink):
+            forget_staged(operator.sink, token_of(run.id, operator.sink))
+
+
 def forget(owned: Owned, sink: Sink, platforms: Registry) -> None:
     """Drop a token once the run's own store knows that the sink was written."""
     if isinstance(sink, RelationSink):
@@ -128,4 +139,4 @@ def forget(owned: Owned, sink: Sink, platforms: Registry) -> None:
                 store.forget_commit(sink, token_of(owned.run.id, sink))
 
 
-__all__ = ["SinkCommit", "check_sinks", "forget", "place_of", "settle", "token_of"]
+__all__ = ["SinkCommit", "check_sinks", "forget", "forget_begun", "place_of", "settle", "token_of"]

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from umbel.executor.runs.history import (
 from umbel.executor.runs.ids import check_id
 from umbel.executor.runs.leases import LEASE, Lock, this_host, this_process
 from umbel.executor.runs.rows import INTERRUPTED, Rows, StoredRun, TimedEvent, lost
+from umbel.executor.runs.seals import cannot_write
 from umbel.executor.runs.tables import (
     EVENTS,
     RUNS,
-    explained,
     open_postgres,
     open_sqlite,
     upgrade,
@@ -112,9 +112,12 @@ class RunStore(Rows):
             root = Path(text).expanduser().absolute()
             self.folder = root / "data"
             self.name = f"the store of runs {root / 'runs.db'}"
-            with explained(self.name):
-                self._engine = open_sqlite(root / "runs.db")
+            self._engine = open_sqlite(root / "runs.db")
         upgrade(self._engine, self.name)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from None
 
     def __repr__(self) -> str:
         return f"RunStore({self.name})"
@@ -176,31 +179,35 @@ class RunStore(Rows):
         lock = self.lock_of(run_id)
         locked = lock.take()
         begun = (Begun(this_process()), SourcesSeen(versions))
-        with self.writing() as connection:
-            now = self.now(connection)
-            connection.execute(
-                RUNS.insert().values(
-                    id=run_id,
-                    kind=kind,
-                    script=script,
-                    state=RUNNING,
-                    created=now,
-                    updated=now,
-                    title=title,
-                    digest=digest,
-                    plan=plan,
-                    options=json.dumps(options, allow_nan=False),
-                    owner=this_process(),
-                    host=this_host(),
-                    locked=locked,
-                    fence=1,
-                    lease=now + LEASE,
-                    cancel=False,
+        try:
+            with self.writing() as connection:
+                now = self.now(connection)
+                connection.execute(
+                    RUNS.insert().values(
+                        id=run_id,
+                        kind=kind,
+                        script=script,
+                        state=RUNNING,
+                        created=now,
+                        updated=now,
+                        title=title,
+                        digest=digest,
+                        plan=plan,
+                        options=json.dumps(options, allow_nan=False),
+                        owner=this_process(),
+                        host=this_host(),
+                        locked=locked,
+                        fence=1,
+                        lease=now + LEASE,
+                        cancel=False,
+                    )
                 )
-            )
-            for event in begun:
-                self.insert(connection, run_id, now, event)
-            run = self.stored(connection, self.row_of(connection, run_id))
+                for event in begun:
+                    self.insert(connection, run_id, now, event)
+                run = self.stored(connection, self.row_of(connection, run_id))
+        except BaseException:
+            lock.release()
+            raise
         reach("run-created")
         return Owned(self, run, History.of(begun), lock)
 
@@ -308,7 +315,12 @@ class RunStore(Rows):
             return False
 
     def prune(
-        self, *, seconds: float, everything: bool = False, dry: bool = False
+        self,
+        *,
+        seconds: float,
+        everything: bool = False,
+        dry: bool = False,
+        before: Callable[[StoredRun], None] = lambda run: None,
     ) -> list[StoredRun]:
         """Forget runs, and remove what was kept of them.
 
@@ -316,14 +328,15 @@ class RunStore(Rows):
             seconds: for which nothing has happened to them.
             everything: those too that could be resumed: failed and interrupted ones.
             dry: only say which.
+            before: called with each run before it is forgotten.
 
         Returns:
             The runs; none that somebody runs is among them.
         """
         states = {FINISHED, CANCELLED, *(("failed", INTERRUPTED) if everything else ())}
         with self.reading() as connection:
-            before = self.now(connection) - seconds
-        found = [r for r in self.runs() if r.state in states and r.updated <= before]
+            latest = self.now(connection) - seconds
+        found = [r for r in self.runs() if r.state in states and r.updated <= latest]
         kept = {r.id for r in self.runs()} - {r.id for r in found}
         # A script's run is of use only with all that it has asked for.
         found = [r for r in found if r.script not in kept]
@@ -332,6 +345,7 @@ class RunStore(Rows):
         if dry:
             return found
         for run in found:
+            before(run)
             with self.writing() as connection:
                 where = (RUNS.c.id == run.id) & (RUNS.c.fence == run.fence)
                 if connection.execute(RUNS.delete().where(where)).rowcount:

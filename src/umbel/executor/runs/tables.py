@@ -76,6 +76,7 @@ def open_sqlite(path: Path) -> Engine:
     """Open a store in an SQLite file, which is made if it is not there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)  # plans hold what people ask for
     except OSError as error:
         raise StoreError(
             f"{path}: the folder of the runs cannot be made: {error.strerror}",
