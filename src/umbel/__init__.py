@@ -198,6 +198,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
+    if name == "federation":
+        return importlib.import_module("umbel.federation")
     try:
         module, attribute = _PUBLIC[name]
     except KeyError:
