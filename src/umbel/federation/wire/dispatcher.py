@@ -13,7 +13,7 @@ from umbel.federation.tasks import Outcome, Task
 from umbel.federation.wire import segments
 from umbel.federation.wire.board import Work
 from umbel.federation.wire.endpoint import FlightEndpoint
-from umbel.federation.wire.messages import SegmentEntry
+from umbel.federation.wire.messages import Buffer, SegmentEntry
 from umbel.plan.errors import CancelledError
 from umbel.platforms.base import RunContext
 
@@ -91,7 +91,7 @@ class WireDispatcher:
                 return False
         return True
 
-    def _content(self, task: Task, record: SegmentRecord) -> tuple[bytes, bool]:
+    def _content(self, task: Task, record: SegmentRecord) -> tuple[Buffer, bool]:
         if record.content is not None:
             return record.content, False
         return self._endpoint.arrivals.read(task.id, record.digest)

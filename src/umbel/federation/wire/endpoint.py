@@ -164,7 +164,9 @@ class FlightEndpoint:
                 return messages.answer(messages.Challenged(nonce=nonce))
             case messages.Hello():
                 return messages.answer(self._hello(site, request))
-        session = self._sessions.session(site, str(getattr(request, "session", "")))
+        token = str(getattr(request, "session", ""))
+        # Of a part of a segment nothing comes but bytes in a file: a moment's old look will do.
+        session = self._sessions.session(site, token, lately=isinstance(request, messages.Put))
         match request:
             case messages.Poll():
                 return self._poll(session, request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
@@ -32,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 #: How often a result is sent whose manifest the coordinator cannot fulfil.
 _MOST_COMMITS = 3
+#: Segments that wait in memory to be sent while later ones are being made.
+_MOST_AHEAD = 6
 
 _T = TypeVar("_T")
 
@@ -112,7 +115,7 @@ class Job:
         inputs = {
             given.label: self._fetch(task, given.label, given.digest) for given in task.inputs
         }
-        pending: list[Future[None]] = []
+        pending: deque[Future[None]] = deque()
         schema = task.schema
 
         def deliver(table: pa.Table) -> None:
@@ -121,7 +124,10 @@ class Job:
                 self._cancellation.check()
                 entry = draft.add(segment)
                 if entry.bytes > messages.LARGEST_INLINE or pending:
-                    pending.append(uploads.submit(self._upload, draft, entry))
+                    # Whoever computes faster than the line carries waits here.
+                    while len(pending) > _MOST_AHEAD:
+                        pending.popleft().result()
+                    pending.append(uploads.submit(self._send, memoryview(segment.content), entry))
 
         late = threading.Event()
         timer: threading.Timer | None = None
@@ -222,7 +228,9 @@ class Job:
 
     def _upload(self, draft: Draft, entry: SegmentEntry) -> None:
         """Send a segment, part by part, each from where the coordinator says."""
-        content = memoryview(draft.path(entry).read_bytes())
+        self._send(memoryview(draft.path(entry).read_bytes()), entry)
+
+    def _send(self, content: memoryview, entry: SegmentEntry) -> None:
         offset = 0
         while offset < entry.bytes:
             part = content[offset : offset + messages.PART]

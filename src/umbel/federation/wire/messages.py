@@ -26,7 +26,7 @@ LARGEST_BODY = 4 << 20
 LARGEST_SEGMENT = 64 << 20
 #: Bytes of one part of a segment on its way: large enough that calls cost little, small enough
 #: that gRPC need not fetch fresh memory for each (measured: 1 to 2 MiB are best).
-PART = 1 << 20
+PART = 2 << 20
 #: A result of one segment this small travels with its commit.
 LARGEST_INLINE = 256 << 10
 LARGEST_MANIFEST = 4 << 20
@@ -64,6 +64,8 @@ class RefusedError(FederationError):
 
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+#: Names the bytes of a segment: `segments.digest`.
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Token = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -160,7 +162,7 @@ class Polled(Message):
 class SegmentEntry(Message):
     """One segment of a result or an input."""
 
-    digest: Digest
+    digest: Checksum
     bytes: int = Field(ge=0, le=LARGEST_SEGMENT)
     rows: _Count
 
@@ -193,7 +195,7 @@ class Have(Request):
 class Arrived(Message):
     """The segments that are there."""
 
-    digests: list[Digest] = Field(max_length=MOST_SEGMENTS)
+    digests: list[Checksum] = Field(max_length=MOST_SEGMENTS)
 
 
 class Put(Request):
@@ -204,7 +206,7 @@ class Put(Request):
     session: Token
     task: Digest
     token: Token
-    digest: Digest
+    digest: Checksum
     bytes: int = Field(gt=0, le=LARGEST_SEGMENT)
     offset: int = Field(ge=0, le=LARGEST_SEGMENT)
 

@@ -1,4 +1,4 @@
-"""Segments: sealed pieces of a result, each an Arrow IPC file known by its SHA-256.
+"""Segments: sealed pieces of a result, each an Arrow IPC file known by a digest of its bytes.
 
 The file format, not the stream's, for a stream that was cut reads as one that ended. Whoever
 receives a segment checks its digest, then what it declares, then its schema, then every offset in
@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from cryptography.hazmat.primitives.ciphers import (
+    AEADEncryptionContext,
+    Cipher,
+    algorithms,
+    modes,
+)
 
 from umbel.federation.errors import FederationError
 from umbel.federation.wire.declared import declared_size
@@ -20,6 +26,9 @@ from umbel.federation.wire.messages import LARGEST_SEGMENT, Buffer, SegmentEntry
 
 #: Bytes of rows in one segment, before compression.
 SEGMENT_BYTES = 8 << 20
+#: Compression is worth its time where it saves at least so much of a sample of so many rows.
+_WORTH, _SAMPLE = 0.1, 20_000
+_DIGEST_KEY = hashlib.sha256(b"umbel segment 1").digest()
 #: What one segment may decode to.
 LARGEST_DECODED = 1 << 30
 
@@ -41,9 +50,38 @@ class Segment:
         return SegmentEntry(digest=digest(self.content), bytes=self.content.size, rows=self.rows)
 
 
+class Digest:
+    """The digest by which a segment is known: AES-256-GMAC by a key that everybody knows.
+
+    It tells damage, cuts and mistakes apart from what was written (128 bits), ten times as fast as
+    SHA-256 where processors have no instructions for that. It need not withstand forgers: bytes
+    come over mutual TLS, and whoever could choose two contents of one digest is the site whose own
+    result both would be.
+    """
+
+    def __init__(self) -> None:
+        cipher = Cipher(algorithms.AES(_DIGEST_KEY), modes.GCM(bytes(12)))
+        self._encryptor: AEADEncryptionContext = cipher.encryptor()
+
+    def update(self, content: Buffer) -> None:
+        """Take the next bytes."""
+        self._encryptor.authenticate_additional_data(memoryview(content).cast("B"))
+
+    def hexdigest(self) -> str:
+        """Give the digest of all that was taken; nothing can be taken after."""
+        self._encryptor.finalize()
+        return self._encryptor.tag.hex()
+
+
 def digest(content: Buffer) -> str:
-    """Give the SHA-256 by which a segment is known."""
-    return hashlib.sha256(content).hexdigest()
+    """Give the digest by which a segment is known.
+
+    >>> digest(b"rows") == digest(bytearray(b"rows")) != digest(b"row")
+    True
+    """
+    whole = Digest()
+    whole.update(content)
+    return whole.hexdigest()
 
 
 def seal(table: pa.Table, size: int = SEGMENT_BYTES) -> Iterator[Segment]:
@@ -54,25 +92,45 @@ def seal(table: pa.Table, size: int = SEGMENT_BYTES) -> Iterator[Segment]:
     """
     if not table.num_rows:
         return
+    table = table.replace_schema_metadata()
     rows = max(1, min(table.num_rows, size * table.num_rows // max(table.nbytes, 1)))
+    sample = table.slice(0, min(rows, _SAMPLE)).combine_chunks()
+    plain, compressed = _written_size(sample, None), _written_size(sample, "lz4")
+    compression = "lz4" if compressed < (1 - _WORTH) * plain else None
     for start in range(0, table.num_rows, rows):
-        yield from _seal(table.slice(start, rows))
-
-
-def _seal(part: pa.Table) -> Iterator[Segment]:
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.ipc.new_file(sink, part.schema.remove_metadata(), options=options) as writer:
         # One batch: what many small ones cost is more than the copy.
-        writer.write_table(part.replace_schema_metadata().combine_chunks())
-    content = sink.getvalue()
+        yield from _seal(table.slice(start, rows).combine_chunks(), compression)
+
+
+def _write(part: pa.Table, sink: Any, compression: str | None) -> None:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_file(sink, part.schema, options=options) as writer:
+        writer.write_table(part)
+
+
+def _written_size(part: pa.Table, compression: str | None) -> int:
+    sink = pa.MockOutputStream()
+    _write(part, sink, compression)
+    return int(sink.size())
+
+
+def _seal(part: pa.Table, compression: str | None) -> Iterator[Segment]:
+    if compression is None:
+        # Into memory of the right size, which need not grow and be copied.
+        content = pa.allocate_buffer(_written_size(part, None))
+        sink = pa.FixedSizeBufferWriter(content)
+        _write(part, sink, None)
+    else:
+        grown = pa.BufferOutputStream()
+        _write(part, grown, compression)
+        content = grown.getvalue()
     if content.size <= LARGEST_SEGMENT:
         yield Segment(content, part.num_rows)
     elif part.num_rows > 1:
         # Some rows are much longer than most.
         half = part.num_rows // 2
-        yield from _seal(part.slice(0, half))
-        yield from _seal(part.slice(half))
+        yield from _seal(part.slice(0, half), compression)
+        yield from _seal(part.slice(half), compression)
     else:
         raise FederationError(
             f"one row takes {content.size:,} bytes; a segment holds {LARGEST_SEGMENT:,}",
@@ -136,6 +194,7 @@ def check_schema(given: pa.Schema, wanted: pa.Schema) -> None:
 __all__ = [
     "LARGEST_DECODED",
     "SEGMENT_BYTES",
+    "Digest",
     "Segment",
     "check_schema",
     "digest",

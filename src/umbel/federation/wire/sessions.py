@@ -29,6 +29,8 @@ from umbel.federation.wire.messages import (
 
 #: Seconds for which a nonce holds, and how many one site may have open.
 _NONCE_SECONDS, _MOST_NONCES = 60.0, 16
+#: Seconds for which one look at what was revoked serves the parts of segments.
+_MOMENT = 0.25
 #: Sessions of one site that are remembered, so that an overtaken one hears why.
 _MOST_SESSIONS = 4
 
@@ -67,6 +69,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._nonces: dict[str, dict[str, float]] = {}
         self._sessions: dict[str, dict[str, Session]] = {}
+        self._looked: dict[str, float] = {}
 
     def peer(self, identity: bytes) -> str:
         """Give the site that TLS proved.
@@ -141,13 +144,20 @@ class Sessions:
             held = self._sessions.setdefault(site, {})
             held[token] = session
             while len(held) > _MOST_SESSIONS:
-                del held[next(iter(held))]
+                oldest = next(iter(held))
+                del held[oldest]
+                self._looked.pop(oldest, None)
         ahead = hello.clock - time.time()
         self._store.members.saw(site, serial, hello.version, ahead, hello.round_trip)
         return token
 
-    def session(self, site: str, token: str) -> Session:
+    def session(self, site: str, token: str, *, lately: bool = False) -> Session:
         """Give the session of a message, if it may still speak.
+
+        Args:
+            site: whom TLS proved.
+            token: the session's.
+            lately: whether it is enough that it was not revoked a moment ago.
 
         Raises:
             RefusedError: there is none, a newer one took its place, or it was revoked.
@@ -164,7 +174,10 @@ class Sessions:
                 f"another process speaks for site {site!r} now",
                 hint="run one agent for each site; if this was not you, revoke the site",
             )
-        self._check_valid(session)
+        now = time.monotonic()
+        if not lately or now - self._looked.get(token, float("-inf")) > _MOMENT:
+            self._check_valid(session)
+            self._looked[token] = now
         return session
 
     def _check_valid(self, session: Session) -> None:

@@ -56,7 +56,7 @@ class Draft:
         entry = segment.entry()
         self._spool.reserve(entry.bytes)
         self.size += entry.bytes
-        self.path(entry).write_bytes(segment.content)
+        self.path(entry).write_bytes(memoryview(segment.content))
         self.entries.append(entry)
         return entry
 
