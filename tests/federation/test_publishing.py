@@ -34,6 +34,7 @@ form = "aggregates"
 min_individuals = 7
 individual = "id"
 to = ["ann"]
+resident = true
 tells_size = true
 only = ["id", "kg"]
 
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_site_is_read_from_its_settings(folder: Path) -> None:
     site = read_site(folder / "site.toml", name="north")
     people, again = site.tables["people"], site.tables["again"]
-    assert people.rule == Rule(Form.AGGREGATES, 7, "id", ("ann",))
+    assert people.rule == Rule(Form.AGGREGATES, 7, "id", ("ann",), resident=True)
     assert again.rule == Rule(Form.NOTHING)
     rows = ub.api.dataframe.DataFrame(people.plan, site.session).collect()
     assert rows.to_pylist() == [
@@ -135,8 +136,30 @@ def test_what_is_no_manifest_is_refused(change: dict[str, object], word: str) ->
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"rule": {"form": "rows", "min_individuals": 1, "individual": "x", "to": []}}, "'x'"),
-        ({"rule": {"form": "all", "min_individuals": 1, "individual": "", "to": []}}, "form"),
+        (
+            {
+                "rule": {
+                    "form": "rows",
+                    "min_individuals": 1,
+                    "individual": "x",
+                    "to": [],
+                    "resident": False,
+                }
+            },
+            "'x'",
+        ),
+        (
+            {
+                "rule": {
+                    "form": "all",
+                    "min_individuals": 1,
+                    "individual": "",
+                    "to": [],
+                    "resident": False,
+                }
+            },
+            "form",
+        ),
         ({"schema": [{"name": "id", "type": "object of any kind"}]}, "not a manifest"),
         ({"rows": -1}, "rows"),
     ],

@@ -98,6 +98,7 @@ class Manifest:
                             "min_individuals": table.rule.min_individuals,
                             "individual": table.rule.individual,
                             "to": list(table.rule.to),
+                            "resident": table.rule.resident,
                         },
                         "rows": table.rows,
                     }
@@ -149,7 +150,11 @@ def _table(read: _TableModel, position: int) -> TableManifest:
     except PlanError as error:
         raise FederationError(f"not a manifest: {error.message}") from None
     rule = Rule(
-        Form(read.rule.form), read.rule.min_individuals, read.rule.individual, tuple(read.rule.to)
+        Form(read.rule.form),
+        read.rule.min_individuals,
+        read.rule.individual,
+        tuple(read.rule.to),
+        read.rule.resident,
     )
     if rule.individual and rule.individual not in schema.names:
         raise FederationError(
@@ -167,6 +172,7 @@ class _RuleModel(BaseModel):
     min_individuals: int = Field(ge=1, le=10**9)
     individual: str = Field(max_length=1000)
     to: list[str] = Field(max_length=1000)
+    resident: bool
 
 
 class _TableModel(BaseModel):

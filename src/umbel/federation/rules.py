@@ -44,6 +44,8 @@ class Rule:
         individual: the column that says which individual a row is about; empty if each row is
             about another one.
         to: the users who may have it, by name; "*" for every one that the coordinator knows.
+        resident: no other site has rows about an individual of this table, so that joins by
+            individuals stay inside of each site.
 
     >>> Rule(Form.AGGREGATES, 10, "patient_id").words
     'aggregates over at least 10 different patient_id'
@@ -53,12 +55,18 @@ class Rule:
     min_individuals: int = 10
     individual: str = ""
     to: tuple[str, ...] = ("*",)
+    resident: bool = False
 
     def __post_init__(self) -> None:
         if self.min_individuals < 1:
             raise FederationError(
                 f"aggregates over at least {self.min_individuals} individuals are no rule",
                 hint="min_individuals is 1 or more",
+            )
+        if self.resident and not self.individual:
+            raise FederationError(
+                "individuals that are resident have no column",
+                hint="name it: individual",
             )
 
     @property
@@ -213,6 +221,13 @@ class Analysis:
             return Release(Form.ROWS)
         least = max(who.rule.min_individuals for who in found.gated)
         return Release(Form.AGGREGATES, tuple(sorted({w.table for w in found.gated})), least)
+
+    def residents(self, operator: ops.Operator) -> frozenset[str]:
+        """The columns that name individuals of whom no other site has rows."""
+        found = self.state(operator)
+        if found.refusal is not None or not all(who.rule.resident for who in found.raw):
+            return frozenset()
+        return frozenset(found.keys)
 
     def is_gate(self, operator: ops.Operator) -> bool:
         """Whether this aggregate takes individuals together, so that its cells have to be counted."""

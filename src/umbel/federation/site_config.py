@@ -86,6 +86,7 @@ class TableSection(_Strict):
     min_individuals: int = Field(default=10, ge=1)
     individual: str = ""
     to: list[str] = ["*"]
+    resident: bool = False
     tells_size: bool = False
     only: list[str] | None = None
     columns: dict[str, ColumnSection] = {}
@@ -145,7 +146,13 @@ def _publish(site: Site, file: TomlFile, name: str, table: TableSection) -> None
         column: Mapped(made.from_, made.factor, made.offset, made.type)
         for column, made in table.columns.items()
     }
-    rule = Rule(Form(table.form), table.min_individuals, table.individual, tuple(table.to))
+    rule = Rule(
+        Form(table.form),
+        table.min_individuals,
+        table.individual,
+        tuple(table.to),
+        table.resident,
+    )
     site.publish(
         name,
         _frame(site.session, file, table),

@@ -18,7 +18,7 @@ from umbel.optimizer.facts import Facts
 from umbel.optimizer.partials import split
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
-from umbel.plan.expressions import Column
+from umbel.plan.expressions import Column, Literal
 from umbel.platforms.base import Elsewhere, Platform
 from umbel.platforms.registry import Registry
 
@@ -189,12 +189,45 @@ class Keeping:
                 if keys:
                     return ops.Aggregate(input=operator.input, keys=keys, origin=operator.origin)
             case ops.Join(how=how, left=left, right=right):
+                if self._is_parted(left) and self._is_parted(right):
+                    return self._joined_at_home(operator)
                 for side in _SPREAD.get(how, ()):
                     if side == "left" and self._is_parted(left) and not self._stays_inside(right):
                         return _into(left, lambda m: replace(operator, left=m))
                     if side == "right" and self._is_parted(right) and not self._stays_inside(left):
                         return _into(right, lambda m: replace(operator, right=m))
         return operator
+
+    def _joined_at_home(self, join: ops.Join) -> ops.Operator:
+        """Join parts with those of the same site, if rows of others cannot match."""
+        left, right = self._by_site(join.left), self._by_site(join.right)
+        if left is None or right is None or join.how in ("right", "full", "cross"):
+            return join
+        if not any(
+            all(mine in self._sites[name].residents(part) for name, part in left.items())
+            and all(other in self._sites[name].residents(part) for name, part in right.items())
+            for mine, other in join.on
+        ):
+            return join
+        joined = [
+            replace(join, left=part, right=right[name]) if name in right else _alone(join, part)
+            for name, part in left.items()
+            if name in right or join.how in ("left", "anti")
+        ]
+        return ops.Union(members=tuple(joined)) if joined else join
+
+    def _by_site(self, union: ops.Operator) -> dict[str, ops.Operator] | None:
+        """The parts of a union by their sites; None if one has rows of several, or of none."""
+        parts: dict[str, list[ops.Operator]] = {}
+        for member in union.inputs:
+            if len(member.places) != 1 or not member.places <= self._sites.keys():
+                return None
+            (name,) = member.places
+            parts.setdefault(name, []).append(member)
+        return {
+            name: found[0] if len(found) == 1 else ops.Union(members=tuple(found))
+            for name, found in parts.items()
+        }
 
     def _is_parted(self, operator: ops.Operator) -> bool:
         """Whether rows are a union of parts, of which some stay at their sites."""
@@ -224,6 +257,15 @@ class Keeping:
                         "gives; count, sum, mean, var and std can"
                     )
         return ""
+
+
+def _alone(join: ops.Join, left: ops.Operator) -> ops.Operator:
+    """What a left or anti join gives of rows that nothing matches."""
+    if join.how == "anti":
+        return left
+    own = tuple((name, Column(name)) for name in left.schema.names)
+    none = tuple((field.name, Literal(None, field.type)) for field in join.right.schema)
+    return ops.Project(input=left, columns=(*own, *none), origin=join.origin)
 
 
 def copied(operator: ops.Operator) -> ops.Operator:

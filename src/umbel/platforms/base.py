@@ -267,6 +267,9 @@ class Elsewhere(Protocol):
     def released(self, operator: Operator) -> str:
         """Say in which form an operator's output leaves, for people."""
 
+    def residents(self, operator: Operator) -> frozenset[str]:
+        """Name the columns of an operator's output by whose values no other site has any rows."""
+
 
 @runtime_checkable
 class TableStore(Namespace, Protocol):

@@ -348,3 +348,59 @@ def test_a_table_without_individuals_counts_rows() -> None:
     assert found == [{"k": "a", "n": 4}]
     with pytest.raises(PolicyError, match="individuals cannot be counted"):
         answer(session, "select count(*) as n from t join codes on k = c")
+
+
+def test_joins_by_resident_individuals_stay_inside_of_sites(pooled: pl.DataFrame) -> None:
+    made = []
+    people = pooled.select("site", "patient_id", "sex").unique(["site", "patient_id"])
+    stays = pooled.select("site", pid="patient_id", days=pl.col("age"))
+    rule = Rule(Form.AGGREGATES, LEAST, "patient_id", resident=True)
+    for name in ("north", "south", "west"):
+        site = Site(name, ub.connect())
+        own = people.filter(pl.col("site") == name).drop("site")
+        site.publish("people", site.session.from_polars(own), rule)
+        if name != "west":
+            own = stays.filter(pl.col("site") == name).drop("site")
+            frame = site.session.from_polars(own)
+            site.publish("stays", frame, Rule(Form.AGGREGATES, LEAST, "pid", resident=True))
+        made.append(site)
+    session = local(made)
+    here = pooled.filter(pl.col("site") != "west")
+    sex_of = people.select("patient_id", real="sex")
+    found = answer(
+        session,
+        "select sex, count(*) as n, sum(days) as days from people join stays on patient_id = pid "
+        "group by sex order by sex",
+    )
+    expected = (
+        here.join(sex_of, on="patient_id")
+        .group_by(sex="real")
+        .agg(n=pl.len(), days=pl.col("age").sum())
+        .sort("sex")
+    )
+    assert found == expected.to_dicts()
+    inside = people.filter(pl.col("site") == "west").height
+    for how, count in (("exists", people.height - inside), ("not exists", inside)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = answer(
+                session,
+                f"select count(*) as n from people where {how} "
+                "(select 1 from stays where pid = patient_id)",
+            )
+        assert found == [{"n": count}]
+    found = answer(
+        session,
+        "select count(*) as n from people left join stays on patient_id = pid",
+    )
+    assert found == [{"n": here.height + inside}]
+    plain = Site("north", ub.connect())
+    frame = plain.session.from_dict({"patient_id": list(range(20)), "v": [1] * 20})
+    plain.publish("people", frame, Rule(Form.AGGREGATES, LEAST, "patient_id"))
+    other = Site("south", plain.session)
+    other.publish("people", frame, Rule(Form.AGGREGATES, LEAST, "patient_id"))
+    with pytest.raises(PolicyError):
+        answer(
+            local([plain, other]),
+            "select count(*) as n from people a join people b on a.patient_id = b.patient_id",
+        )

@@ -149,6 +149,11 @@ class SitePlatform:
         verdict = self._verdict(operator)
         return verdict.words if isinstance(verdict, Release) else "nothing"
 
+    def residents(self, operator: Operator) -> frozenset[str]:
+        """Name the columns by whose values no other site has any rows."""
+        with self._lock:
+            return self._analysis.residents(operator)
+
     def _verdict(self, operator: Operator) -> Release | Refusal:
         with self._lock:
             return self._analysis.release(operator)
