@@ -41,7 +41,7 @@ def make(folder: Path, rows: int) -> Path:
         {
             "id": np.arange(rows),
             "user": random.integers(0, 50_000, rows),
-            "amount": random.gamma(2.0, 30.0, rows).round(2),
+            "amount": random.gamma(2.0, 3000.0, rows).astype(np.int64),
             "kind": pa.array(
                 np.array(["view", "cart", "buy", "back"])[random.integers(0, 4, rows)]
             ),

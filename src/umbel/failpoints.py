@@ -19,13 +19,13 @@ POINTS: dict[str, str] = {
     "stage-done": "a stage has its output, and nothing of it is kept",
     "seal-written": "a stage's output is in a file beside its place",
     "seal-placed": "the file is in its place, and the store does not know of it",
-    "stage-kept": "the store knows of a stage's output",
+    "stage-kept": "the store knows of a stage's output; that of the result it learns at the end",
     "write-started": "a sink begins to be written",
     "write-staged": "a sink's rows are written where nobody sees them",
     "write-intended": "the store knows what will be put in place",
     "write-linked": "a new file has its name, and still the other that it was written under",
     "write-done": "the sink holds the rows, and the store does not know of it",
-    "write-kept": "the store knows that the sink holds the rows",
+    "write-kept": "the store knows that the sink holds the rows, which still hold the token",
     "run-finished": "the store knows that the run is finished; its caller does not",
 }
 

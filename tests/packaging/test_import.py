@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-LAZY = {"duckdb", "pandas", "polars", "pydantic", "rich", "sqlglot", "typer"}
+LAZY = {"duckdb", "pandas", "polars", "pydantic", "rich", "sqlalchemy", "sqlglot", "typer"}
 
 
 @pytest.fixture(scope="module")
@@ -35,4 +35,7 @@ assert session.from_items([1, 2]).map(lambda x: x + 1).collect() == [2, 3]
 print(*{name.partition('.')[0] for name in sys.modules})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) & {"datafusion", "duckdb", "polars", "sqlglot"} == set()
+    assert (
+        set(done.stdout.split()) & {"datafusion", "duckdb", "polars", "sqlalchemy", "sqlglot"}
+        == set()
+    )

@@ -291,3 +291,33 @@ def test_secrets_as_they_are_are_refused(session: ub.Session) -> None:
     assert "by reference" in error.message
     error = complaint(lambda: session.catalog.attach("lake", "s3://lake", endpoint="http://x"))
     assert "did you mean 'endpoint_url'?" in error.hint
+
+
+@pytest.mark.parametrize("exists", ["replace", "fail"])
+def test_an_object_of_a_durable_run_is_uploaded_once(
+    session: ub.Session,
+    bucket: Bucket,
+    exists: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from umbel.executor.runs import RunStore, StoreError, recording
+
+    def lost(*arguments: Any) -> None:
+        raise StoreError("the store is away")
+
+    path, store = f"{bucket.url}/out.csv", RunStore(tmp_path / "runs")
+    durable = ub.connect(progress=False, durable=store)
+    with monkeypatch.context() as away:  # between the upload and its record
+        away.setattr(recording.Recorder, "keep", lambda self, planned, *rest: (
+            lost() if planned.platform.name == "umbel" else None
+        ))  # fmt: skip
+        with pytest.raises(StoreError):
+            durable.from_arrow(TABLE).write_csv(path, exists=exists)
+    assert bucket.keys() == ["out.csv"]
+    written, uploads = bucket.get("out.csv"), len(bucket.requests("PUT", "POST"))
+    [run] = store.runs()
+    assert durable.resume(run.id).table.to_pydict() == {"path": [path], "rows": [4]}
+    assert len(bucket.requests("PUT", "POST")) == uploads
+    assert bucket.get("out.csv") == written
+    store.close()

@@ -153,6 +153,15 @@ def test_what_a_sink_cannot_write_once_is_refused(session: ub.Session, tmp_path:
         session.run(both)
 
 
+def test_a_loop_is_one_stage(session: ub.Session, store: RunStore) -> None:
+    made = session.from_items([("a", 1), ("b", 2)]).repeat(3, lambda d: d.map(victims.step))
+    assert sorted(made.collect()) == [("a", 8), ("b", 16)]
+    assert session.last_run is not None
+    kept = store.history(session.last_run.id).stages.values()
+    assert [stage.operators for stage in kept if "Repeat" in stage.operators] == ["Repeat"]
+    assert sorted(session.resume(session.last_run.id).elements) == [("a", 8), ("b", 16)]
+
+
 # --- sources that change ------------------------------------------------------------------------
 
 
@@ -241,7 +250,15 @@ def test_one_owner_wins_and_the_other_keeps_nothing(either: RunStore) -> None:
     assert either.run(first.run.id).state == "running"
     with pytest.raises(RunInUseError, match=f"being run by process {os.getpid()}"):
         either.acquire(first.run.id)
+    elsewhere = tables.RUNS.update().values(host="another", lease=sa.literal(1e12))
+    with either.writing() as connection:  # of another machine only the lease tells
+        connection.execute(elsewhere)
     first._lock.release()  # what the system does when a process dies
+    assert either.run(first.run.id).state == "running"
+    with pytest.raises(RunInUseError):
+        either.acquire(first.run.id)
+    with either.writing() as connection:
+        connection.execute(elsewhere.values(lease=1.0))
     assert either.run(first.run.id).state == "interrupted"
     second = either.acquire(first.run.id)
     for late in (lambda: first.add(Finished(1.0)), first.renew, first.is_unwanted):

@@ -46,9 +46,9 @@ FATE = [
     "stage-kept",  # the first
     "stage-started",
     "stage-kept",  # the second
+    "stage-done",
     "seal-placed",
-    "stage-kept",  # the third, which gives the result
-    "run-finished",
+    "run-finished",  # the third, which gives the result
 ]
 
 
@@ -68,12 +68,26 @@ def test_a_run_that_dies_everywhere_gives_the_same_answer_and_does_nothing_twice
     assert result.table.to_pydict() == TABLE
     events = [timed.event for timed in store.events(run.id)]
     kept = [event for event in events if isinstance(event, StageKept)]
-    assert [event.index for event in kept] == [0, 1, 2]  # each once, though eleven died
+    assert [event.index for event in kept] == [0, 1, 2]  # each once, though all of them died
     assert store.history(run.id).tries == len(FATE)
     # Of all that was sealed only the result is left.
     assert [path.name for path in (store.folder / run.id).iterdir() if path.name != "lock"] == [
         kept[-1].file
     ]
+
+
+def test_a_run_in_postgresql_goes_on(data: Path, tmp_path: Path) -> None:
+    with postgres_server.server().fresh() as url:
+        place = f"{url}&folder={tmp_path / 'outputs'}"
+        assert victims.killed("stage-kept:2", victims.run_frame, place, data)
+        store = RunStore(place)
+        [run] = store.runs()
+        assert run.state == "interrupted"
+        session = ub.connect(progress=False)
+        assert session.resume(run.id, durable=place).table.to_pydict() == TABLE
+        assert session.last_run is not None
+        assert [stage.resumed for stage in session.last_run.stages] == [False, True, False]
+        store.close()
 
 
 @pytest.mark.parametrize(

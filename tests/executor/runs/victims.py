@@ -88,7 +88,7 @@ def pipeline(session: Any, data: Path, sink: str = "") -> Any:
     )
 
 
-def run_frame(store: Path, data: Path) -> None:
+def run_frame(store: Path | str, data: Path) -> None:
     """Run the pipeline, and keep its rows."""
     import umbel as ub
 
@@ -150,6 +150,11 @@ def run_sink(
 def double_or_nothing(row: Any) -> Any:
     """As `double`; a test puts another function in its place."""
     return double(row) if row else None
+
+
+def step(row: Any) -> Any:
+    """Doubles a number; it branches, so that it stays a function."""
+    return (row[0], row[1] * 2) if row[1] > 0 else (row[0], [])
 
 
 def need_switch(row: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from umbel.executor.context import Cancellation
 from umbel.executor.record import Result
 from umbel.executor.run import run
 from umbel.executor.runs.errors import LostRunError, StoreError
-from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished, History
+from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished
 from umbel.executor.runs.ids import new_id
 from umbel.executor.runs.leases import Heartbeat
 from umbel.executor.runs.preparing import (
@@ -24,13 +23,12 @@ from umbel.executor.runs.preparing import (
     restore,
     sources_of,
 )
-from umbel.executor.runs.recording import Recorder
+from umbel.executor.runs.recording import Recorder, drop_all_but
 from umbel.executor.runs.rows import PLAN, StoredRun
 from umbel.executor.runs.scripts import ScriptRun
 from umbel.executor.runs.seals import is_whole, read_seal
 from umbel.executor.runs.sinks import check_sinks, token_of, written_row
 from umbel.executor.runs.store import Owned, RunStore
-from umbel.failpoints import reach
 from umbel.optimizer import Budget
 from umbel.optimizer.planner import started
 from umbel.plan.codec import plan_from_json
@@ -182,10 +180,7 @@ def _run_owned(
             journal=recorder,
             **options,
         )
-        finished = Finished(result.run.seconds, recorder.result, recorder.element)
-        owned.add(finished)
-    reach("run-finished")
-    _drop_all_but(owned.folder, owned.history, recorder.result)
+        recorder.finish(result.run.seconds)
     return result
 
 
@@ -246,7 +241,7 @@ def _kept_result(
         if seal is None or not is_whole(store.folder / stored.id, seal):
             return None
         data = read_seal(store.folder / stored.id, seal)
-    _drop_all_but(store.folder / stored.id, history, finished.stage)  # if its owner died before
+    drop_all_but(store.folder / stored.id, history, finished.stage)  # if its owner died before
     return _known_result(data, finished.element, stored.id, platforms)
 
 
@@ -257,13 +252,6 @@ def _known_result(data: Any, element: str, run_id: str, platforms: Registry) -> 
     result = run(Scan(source=source), platforms=platforms, progress=False)
     result.run.id = run_id
     return result
-
-
-def _drop_all_but(folder: Path, history: History, result: str) -> None:
-    """Remove the outputs that only a resumed run would have read."""
-    for digest, kept in history.stages.items():
-        if digest != result and kept.file:
-            (folder / kept.file).unlink(missing_ok=True)
 
 
 def _versions(root: Operator, platforms: Registry) -> dict[str, str | None]:

@@ -224,16 +224,15 @@ class _Inputs:
         return replace(source, token=known.token)
 
     def _seal(self, source: MemorySource) -> MemorySource:
-        name = f"new-{os.getpid()}-{id(source.data):x}"
         try:
             if isinstance(source.data, pa.Table):
                 self._check_size(source.data.nbytes)
                 # Batches that are the same for the same rows, so that their digest is.
                 batches = arrow_batches(source.data, source.schema, Element.ROW, lambda: None)
                 table = pa.Table.from_batches(batches, source.schema)
-                seal = seal_table(self._folder, name, table)
+                seal = seal_table(self._folder, "", table)
             else:
-                seal = seal_values(self._folder, name, source.data)
+                seal = seal_values(self._folder, "", source.data)
                 self._check_size(seal.size)
         except NoFormError as error:
             raise PlanError(
@@ -242,10 +241,8 @@ class _Inputs:
                 hint="give it numbers, texts, dates, and tuples, lists and dicts of them; "
                 "or read a file",
             ) from None
-        file = seal.sha256 + Path(seal.file).suffix
-        (self._folder / seal.file).replace(self._folder / file)
         token = f"sha256-{seal.sha256[:40]}"
-        self.seals[token] = replace(seal, file=file)
+        self.seals[token] = seal
         return replace(source, token=token)
 
     def _check_size(self, size: int) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from umbel.catalog.commits import Commit
 from umbel.catalog.versions import source_key
 from umbel.executor.handover import convert
-from umbel.executor.runs.history import SourcesSeen, StageKept, WriteDone
+from umbel.executor.runs.history import (
+    Finished,
+    History,
+    RunEvent,
+    SourcesSeen,
+    StageKept,
+    WriteDone,
+)
 from umbel.executor.runs.preparing import sources_of
 from umbel.executor.runs.seals import TABLE, Seal, is_whole, read_seal, seal_table, seal_values
 from umbel.executor.runs.sinks import SinkCommit, forget, settle, token_of, written_row
@@ -43,8 +51,10 @@ class Recorder:
         self._versions = versions
         self._graph = ChannelGraph(())
         self._whole: dict[str, bool] = {}
-        self.result = ""
-        self.element = ""
+        self._root: Operator | None = None
+        self._result = ""
+        self._element = ""
+        self._last: list[RunEvent] = []
 
     @property
     def run_id(self) -> str:
@@ -65,8 +75,9 @@ class Recorder:
         """Look which stages are finished, and whether they still fit the sources."""
         self._graph = graph
         result = plan.stages[plan.result[0]]
-        self.element = result.root.operator.element.value
-        self.result = "" if isinstance(result.root.operator, Write) else _digest(result)
+        self._element = result.root.operator.element.value
+        self._result = "" if isinstance(result.root.operator, Write) else _digest(result)
+        self._root, self._last = result.root.operator, []
         self._check_sources(plan)
 
     def finished(self, planned: PlannedStage) -> bool:
@@ -152,6 +163,15 @@ class Recorder:
 
     # --- what finishes --------------------------------------------------------------------------
 
+    def finish(self, seconds: float) -> None:
+        """Keep the result, and that the run is finished."""
+        self._owned.add(*self._last, Finished(seconds, self._result, self._element))
+        if isinstance(self._root, Write):
+            reach("write-kept")
+            forget(self._owned, self._root.sink, self._platforms)
+        reach("run-finished")
+        drop_all_but(self._owned.folder, self._owned.history, self._result)
+
     def started(self, planned: PlannedStage) -> None:
         """A stage begins."""
         reach("write-started" if isinstance(planned.root.operator, Write) else "stage-started")
@@ -165,8 +185,9 @@ class Recorder:
         root = planned.root.operator
         if isinstance(root, Write):
             reach("write-done")
-            self._keep_write(planned, root, output, seconds)
-            reach("write-kept")
+            rows = int(output.column("rows")[0].as_py())  # whatever the channel, it is a table
+            token = token_of(self.run_id, root.sink)
+            self._keep(root, WriteDone(token, rows, root.sink.describe(), seconds))
             return
         reach("stage-done")
         start = time.perf_counter()
@@ -185,15 +206,17 @@ class Recorder:
             form="" if seal is None else seal.form,
             sources=tuple(sorted({source_key(source) for source in sources_of(root)})),
         )
-        self._owned.add(kept)
         self._whole.pop(kept.digest, None)
-        reach("stage-kept")
+        if self._keep(root, kept):
+            reach("stage-kept")
 
-    def _keep_write(self, planned: PlannedStage, root: Write, output: Any, seconds: float) -> None:
-        rows = int(output.column("rows")[0].as_py())  # whatever the channel, it is a table
-        token = token_of(self.run_id, root.sink)
-        self._owned.add(WriteDone(token, rows, root.sink.describe(), seconds))
-        forget(self._owned, root.sink, self._platforms)
+    def _keep(self, root: Operator, event: StageKept | WriteDone) -> bool:
+        """Keep an event; that of the result is kept when the run ends, which it nearly has."""
+        if root is self._root:
+            self._last = [event]
+            return False
+        self._owned.add(event)
+        return True
 
     def _sealed(
         self, planned: PlannedStage, root: Operator, output: Any, seconds: float
@@ -202,7 +225,7 @@ class Recorder:
         folder, name, channel = self._owned.folder, _digest(planned), planned.stage.output
         if any(is_object(field.type) for field in root.schema):
             try:
-                return seal_values(folder, name, output)
+                return seal_values(folder, name, output, lasting=root is self._root)
             except NoFormError:
                 return None
         path = self._path(channel, ARROW)
@@ -213,7 +236,8 @@ class Recorder:
             size = rows * planned.root.estimate.width
             if sum(step.cost(rows, size) for step in path) > max(seconds, _CHEAP):
                 return None
-        return seal_table(folder, name, convert(self._graph, output, channel, ARROW, root))
+        table = convert(self._graph, output, channel, ARROW, root)
+        return seal_table(folder, name, table, lasting=root is self._root)
 
 
 #: Seconds that bringing an engine's output here may take in any case.
@@ -237,4 +261,11 @@ def _own_sources(operator: Operator) -> list[Source]:
     return [source for source in sources_of(operator) if id(source) not in below]
 
 
-__all__ = ["Recorder"]
+def drop_all_but(folder: Path, history: History, result: str) -> None:
+    """Remove the outputs that only a resumed run would have read."""
+    for digest, kept in history.stages.items():
+        if digest != result and kept.file:
+            (folder / kept.file).unlink(missing_ok=True)
+
+
+__all__ = ["Recorder", "drop_all_but"]

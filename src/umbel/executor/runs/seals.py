@@ -1,13 +1,15 @@
 """Files that hold what a run must not lose: sealed outputs of stages, and data of its process.
 
-A file is written beside its place, flushed to the disk and renamed; its SHA-256 is kept elsewhere,
-in the store. A file that does not fit its digest is as good as none: what it held is computed again.
+A file is written beside its place and renamed; its SHA-256 is kept elsewhere, in the store. A file
+that does not fit its digest is as good as none: what it held is computed again. So only what cannot
+be computed again is flushed to the disk; the rest outlives its process, which is what is promised.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -46,24 +48,30 @@ class Seal:
     form: str
 
 
-def seal_table(folder: Path, name: str, table: pa.Table) -> Seal:
+def seal_table(folder: Path, name: str, table: pa.Table, *, lasting: bool = True) -> Seal:
     """Seal a table.
+
+    Args:
+        folder: where the file goes.
+        name: the file's, without its suffix; empty for its SHA-256.
+        table: the rows.
+        lasting: it must outlive the machine's power too.
 
     Raises:
         StoreError: the file cannot be written, such as on a full disk.
     """
     batches = table.to_batches(max_chunksize=_BATCH)
-    return _sealed(folder, f"{name}.arrow", table.schema, batches, TABLE)
+    return _sealed(folder, name, table.schema, batches, TABLE, lasting=lasting)
 
 
-def seal_values(folder: Path, name: str, values: Iterable[Any]) -> Seal:
-    """Seal Python values.
+def seal_values(folder: Path, name: str, values: Iterable[Any], *, lasting: bool = True) -> Seal:
+    """Seal Python values; see `seal_table`.
 
     Raises:
         NoFormError: one has no form that can be kept.
         StoreError: the file cannot be written.
     """
-    return _sealed(folder, f"{name}.values", _TEXTS, _texts(values), VALUES)
+    return _sealed(folder, name, _TEXTS, _texts(values), VALUES, lasting=lasting)
 
 
 def _texts(values: Iterable[Any]) -> Iterator[pa.RecordBatch]:
@@ -73,9 +81,15 @@ def _texts(values: Iterable[Any]) -> Iterator[pa.RecordBatch]:
 
 
 def _sealed(
-    folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str
+    folder: Path,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    form: str,
+    *,
+    lasting: bool,
 ) -> Seal:
-    temporary = folder / f"{name}.partial"
+    temporary = folder / f"{name or secrets.token_hex(8)}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -88,10 +102,13 @@ def _sealed(
         with temporary.open("rb+") as written:
             sha256 = hashlib.file_digest(written, "sha256").hexdigest()
             size = written.tell()
-            os.fsync(written.fileno())
+            if lasting:
+                os.fsync(written.fileno())
+        place = folder / f"{name or sha256}.{form}"
         reach("seal-written")
-        temporary.replace(folder / name)
-        sync_folder(folder)
+        temporary.replace(place)
+        if lasting:
+            sync_folder(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise cannot_write(folder, error) from error
@@ -99,7 +116,7 @@ def _sealed(
         temporary.unlink(missing_ok=True)
         raise
     reach("seal-placed")
-    return Seal(name, sha256, size, form)
+    return Seal(place.name, sha256, size, form)
 
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:

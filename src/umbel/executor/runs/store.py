@@ -60,16 +60,17 @@ class Owned:
         self._lock = lock
         self._adding = threading.Lock()
 
-    def add(self, event: RunEvent) -> None:
-        """Keep an event; it lasts when this returns.
+    def add(self, *events: RunEvent) -> None:
+        """Keep events, all or none; they last when this returns. The last may end the run.
 
         Raises:
             LostRunError: another process has taken the run over; nothing was kept.
             StoreError: the store cannot keep it.
         """
         with self._adding:
-            self.store.add(self.run.id, self.run.fence, event)
-            self.history.add(event)
+            self.store.add(self.run.id, self.run.fence, *events)
+            for event in events:
+                self.history.add(event)
 
     def renew(self) -> None:
         """Renew the lease."""
@@ -82,7 +83,8 @@ class Owned:
     def release(self) -> None:
         """Give the run up: who resumes it need not wait."""
         self._lock.release()
-        self.store.release(self.run.id, self.run.fence)
+        if self.history.state == RUNNING:  # else its end has ended the lease
+            self.store.release(self.run.id, self.run.fence)
 
 
 class RunStore(Rows):
@@ -255,16 +257,17 @@ class RunStore(Rows):
         history.add(begun)
         return Owned(self, run, history, lock)
 
-    def add(self, run_id: str, fence: int, event: RunEvent) -> None:
-        """Keep an event of a run under a fence; see `Owned.add`."""
+    def add(self, run_id: str, fence: int, *events: RunEvent) -> None:
+        """Keep events of a run under a fence; see `Owned.add`."""
         with self.writing() as connection:
             now = self.now(connection)
-            state = History.of([event]).state
+            state = History.of(events).state
             values: dict[str, Any] = {"updated": now, "lease": now + LEASE}
             if state != RUNNING:
-                values["state"] = state
+                values.update(state=state, lease=0.0, locked=False)
             self.update(connection, run_id, fence, **values)
-            self.insert(connection, run_id, now, event)
+            for event in events:
+                self.insert(connection, run_id, now, event)
 
     def renew(self, run_id: str, fence: int) -> None:
         """Renew a lease."""
