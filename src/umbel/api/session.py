@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from umbel.api.catalog import Catalog, TableName
     from umbel.api.durable import Keeping
+    from umbel.catalog.address import Secret
     from umbel.door.server import Door
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
@@ -141,6 +142,7 @@ class Session:
         cancellation: Cancellation | None = None,
         deliver: Callable[[pa.Table], None] | None = None,
         durable: Durable = None,
+        listener: Listener | None = None,
     ) -> Result:
         """Run a plan; give its data and the record of the run.
 
@@ -152,6 +154,7 @@ class Session:
                 holds none.
             durable: keep the run, so that another process can go on with it; see `Session.durable`.
                 None for what the session says.
+            listener: told of every event of this run; None for the session's.
         """
         from umbel.executor import run
 
@@ -165,6 +168,8 @@ class Session:
                 "deliver": deliver,
                 **self._options(),
             }
+            if listener is not None:
+                options["listener"] = listener
             if durable is None or durable is False:
                 result = run(plan, measured=facts.rows, **options)
             else:
@@ -630,7 +635,12 @@ class Session:
 
 @located
 def connect(
+    url: str | None = None,
     *,
+    token: str | Secret | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    purpose: str = "",
+    on_missing_site: str = "fail",
     config: str | os.PathLike[str] | None = None,
     budget: Budget | None = None,
     progress: bool | None = None,
@@ -640,9 +650,17 @@ def connect(
     prices: Mapping[str, Price] | None = None,
     durable: Durable = None,
 ) -> Session:
-    """Begin a session: embedded, with the engines that are installed here.
+    """Begin a session: embedded, with the engines that are installed here, or over a federation.
 
     Args:
+        url: a coordinator, as "https://host:port"; None for an embedded session.
+        token: what the coordinator knows you by: the word, or where it is ("env:NAME" or
+            "file:/path"); None takes the variable UMBEL_TOKEN.
+        ca: a file with the federation's root certificate; None trusts the fingerprint that
+            stands in the token.
+        purpose: what answers of a federation are for, in your words; sites may go by it.
+        on_missing_site: what runs do about a site that is away: "wait" for it, "fail", or "skip"
+            it.
         config: a TOML file that names what is attached; None reads the one that the variable
             UMBEL_CONFIG names, or umbel.toml in the working folder, if there is one.
         budget: bounds every run's estimated seconds and dollars.
@@ -656,15 +674,35 @@ def connect(
         durable: keep every run, so that another process can go on with it; True for the usual
             place, a folder, or the URL of a database.
     """
-    session = session_class(
-        budget=budget,
-        progress=progress,
-        memory_limit=memory_limit,
-        listener=listener,
-        profile=profile,
-        prices=prices,
-        durable=durable,
-    )
+    options: dict[str, Any] = {
+        "budget": budget,
+        "progress": progress,
+        "memory_limit": memory_limit,
+        "listener": listener,
+        "profile": profile,
+        "prices": prices,
+        "durable": durable,
+    }
+    session: Session
+    if url is None:
+        if token is not None or ca is not None or purpose:
+            raise PlanError(
+                "token, ca and purpose are for a coordinator",
+                hint="umbel.connect('https://umbel.example.org:8443', token='env:UMBEL_TOKEN')",
+            )
+        session = session_class(**options)
+    else:
+        try:
+            from umbel.federation.client import connect_to
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("umbel"):
+                raise
+            raise PlanError(
+                f"a federation needs {error.name}", hint="pip install 'umbel[federation]'"
+            ) from None
+        session = connect_to(
+            url, token=token, ca=ca, purpose=purpose, on_missing_site=on_missing_site, **options
+        )
     session.configure(config)
     return session
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from umbel.cli import federation, federation_help
 from umbel.cli import help as texts
 from umbel.cli import runs_app
 from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
@@ -124,7 +125,22 @@ def build() -> Any:
         "calibrate", help=texts.CALIBRATE, short_help="Measure what the engines cost here."
     )(calibrate)
     runs_app.add_to(app)
-    app.command("demo", help=texts.DEMO, short_help="See two pipelines at work.")(demo)
+    app.add_typer(
+        federation.coordinator_commands(),
+        name="coordinator",
+        help=federation_help.COORDINATOR,
+        short_help="Make and run a coordinator.",
+    )
+    app.add_typer(
+        federation.site_commands(),
+        name="site",
+        help=federation_help.SITE,
+        short_help="Join a federation, run a site.",
+    )
+    app.command("sites", help=federation_help.SITES, short_help="List a federation's sites.")(
+        federation.sites
+    )
+    app.command("demo", help=texts.DEMO, short_help="See umbel at work.")(demo)
     return typer.main.get_command(app)
 
 
@@ -450,15 +466,26 @@ def calibrate(
 
 
 def demo(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="hospitals: three sites answer one question together."),
+    ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Leave the demo's files in this folder."),
     ] = None,
 ) -> None:
     """See two pipelines planned and run across engines, with the reasons."""
-    from umbel.cli.demo import run_demo
+    if name is None:
+        from umbel.cli.demo import run_demo
 
-    run_demo(keep)
+        run_demo(keep)
+    elif name == "hospitals":
+        from umbel.cli.demo.hospitals import run_hospitals
+
+        run_hospitals(keep)
+    else:
+        raise typer.BadParameter(f"there is no demo {name!r}; there is: hospitals")
 
 
 def is_script(file: Path) -> bool:

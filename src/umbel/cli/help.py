@@ -4,7 +4,8 @@ from __future__ import annotations
 
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
-#: What each exit code means; the errors of `umbel.plan.errors` carry 1 to 6 and 130.
+#: What each exit code means; the errors of `umbel.plan.errors` carry 1 to 6 and 130, those of a
+#: federation 10 to 15.
 EXIT_CODES: dict[int, str] = {
     0: "all went well",
     1: "the script raised an exception, or something else went wrong",
@@ -13,6 +14,12 @@ EXIT_CODES: dict[int, str] = {
     4: "a source is missing, empty or malformed",
     5: "no platform can run some operator, or no plan fits the budget",
     6: "the run failed: a function raised, a value has no result, an engine gave up",
+    10: "something between sites and their coordinator is wrong",
+    11: "a credential is missing, forged, expired, revoked or another's",
+    12: "a site's rules do not let out what was asked for",
+    13: "a site could not do its part",
+    14: "the role does not allow it",
+    15: "the coordinator cannot be reached, or is of another version",
     INTERRUPTED: "cancelled by Ctrl-C",
     BROKEN_PIPE: "the reader of standard output went away",
     TERMINATED: "cancelled by SIGTERM",
@@ -32,6 +39,7 @@ Examples:
   umbel calibrate                 measure what the engines cost here
   umbel tables                    see the tables that umbel.toml names
   umbel runs list                 see the runs that are kept
+  umbel sites URL                 see the sites of a federation
 
 \b
 Exit codes:
@@ -81,11 +89,14 @@ Examples:
 
 CONFIG_CHECK = """Check a configuration file: its keys, and that each entry can be attached.
 
-Nothing is connected to. Secrets must stand in it by reference: env:NAME or file:/path.
+It may be a session's (umbel.toml), a coordinator's or a site's. Nothing is connected to. Secrets
+must stand in it by reference: env:NAME or file:/path.
 
 \b
 Examples:
   umbel config check umbel.toml
+  umbel config check coordinator.toml
+  umbel config check site.toml
 """
 
 SQL = """Run an SQL statement, and show or write what it gives.
@@ -159,11 +170,13 @@ Examples:
 DEMO = """See two pipelines planned and run across engines, with the reasons.
 
 WordCount over real text, and a query over four files of four formats. It takes less than 20
-seconds and leaves nothing behind.
+seconds and leaves nothing behind. `umbel demo hospitals` starts a coordinator and three sites
+here, each a process of its own, and has them answer one question together, in under a minute.
 
 \b
 Examples:
   umbel demo
+  umbel demo hospitals
   umbel demo --keep flights
 """
 

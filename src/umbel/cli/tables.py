@@ -9,6 +9,7 @@ from rich.console import Console
 from umbel.api.catalog import TableDescription, TableList
 from umbel.api.config import find_config, read_config
 from umbel.api.session import CONFIG, CONFIG_FILE, Session
+from umbel.api.toml import TomlFile
 from umbel.plan.errors import PlanError
 
 
@@ -43,11 +44,31 @@ def check_config(file: Path) -> None:
 
     Nothing is connected to.
     """
+    kind = _kind(file)
+    if kind is not None:
+        print(f"{file}: fine, a {kind}'s; nothing was connected to")
+        return
     config = read_config(file)
     config.attach_to(Session(progress=False))
     for entry in config.entries:
         print(f"{entry.section}.{entry.name}: fine")
     print(f"{file}: fine, {len(config.entries)} entries; nothing was connected to")
+
+
+def _kind(file: Path) -> str | None:
+    """Check the configuration of a federation's process; None if it is a session's."""
+    sections = TomlFile.read(file).data
+    if "coordinator" in sections:
+        from umbel.federation.coordinator.settings import CoordinatorSettings
+
+        CoordinatorSettings.read(file)
+        return "coordinator"
+    if "site" in sections or "agent" in sections:
+        from umbel.federation.site.settings import SiteSettings
+
+        SiteSettings.read(file)
+        return "site"
+    return None
 
 
 def _show(what: TableList | TableDescription) -> None:

@@ -1,0 +1,398 @@
+"""The coordinator: what it keeps, and what it does for sites, people and tools.
+
+Nothing here knows of HTTP; `umbel.federation.coordinator.app` puts it on the network.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.api.session import Session
+from umbel.executor import Cancellation, Result
+from umbel.executor.events import Event
+from umbel.federation.access import LIFE as TOKEN_LIFE
+from umbel.federation.access import ApiToken, Principal, Role, TokenRecord, unknown_token
+from umbel.federation.coordinator.intake import read_plan
+from umbel.federation.coordinator.runs import HostedRun, Runs
+from umbel.federation.coordinator.settings import FILE, TEMPLATE, CoordinatorSettings
+from umbel.federation.coordinator.sites import CoordinatorSession, RunDispatcher, Sites
+from umbel.federation.coordinator.spool import Folder
+from umbel.federation.coordinator.tables import SessionTables
+from umbel.federation.coordinator.uploads import Uploads
+from umbel.federation.errors import FederationError, IdentityError
+from umbel.federation.identity import Authority, Certificate, EnrolmentRequest, Invitation
+from umbel.federation.identity.authority import SERVER_LIFE
+from umbel.federation.identity.enrolment import enrol
+from umbel.federation.identity.invitations import LIFE as INVITATION_LIFE
+from umbel.federation.identity.keys import new_key, write_key, write_secret
+from umbel.federation.protocol import FAIL
+from umbel.federation.store import Store
+from umbel.federation.wire.endpoint import FlightEndpoint
+from umbel.optimizer import Budget
+from umbel.plan.errors import PlanError, UnknownNameError
+from umbel.plan.operators import Operator, topological
+from umbel.plan.types import is_object
+
+#: The server's certificate and key in the coordinator's folder.
+CERTIFICATE, KEY = "server.pem", "server.key"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a plan is to be run.
+
+    Attributes:
+        budget: bounds on the estimates.
+        purpose: what the answer is for, in the user's word.
+        missing: what to do about sites that are away: "wait", "fail" or "skip".
+    """
+
+    budget: Budget | None = None
+    purpose: str = ""
+    missing: str = FAIL
+
+
+@dataclass(frozen=True)
+class Question:
+    """A plan of a user's, read and checked, and the session that answers it.
+
+    Attributes:
+        plan: what is asked.
+        session: runs it, on behalf of the user.
+        budget: bounds on the estimates.
+        dispatcher: takes its tasks to sites.
+        away: the sites that it goes on without.
+    """
+
+    plan: Operator
+    session: CoordinatorSession
+    budget: Budget | None
+    dispatcher: RunDispatcher | None
+    away: list[str]
+
+    def answer(
+        self,
+        cancellation: Cancellation,
+        deliver: Callable[[pa.Table], None],
+        listener: Callable[[Event], None],
+    ) -> Result:
+        """Run the plan."""
+        try:
+            return self.session.run(
+                self.plan,
+                self.budget,
+                cancellation=cancellation,
+                deliver=deliver,
+                listener=listener,
+            )
+        finally:
+            if self.dispatcher is not None:
+                self.dispatcher.close()
+
+
+class Coordinator:
+    """A coordinator that is open.
+
+    Attributes:
+        settings: its configuration.
+        authority: issues the certificates of the federation.
+        store: what it remembers.
+        session: plans and runs.
+        endpoint: where sites connect; None for a coordinator without sites.
+        sites: who they are, and what they publish.
+        runs: what users run.
+        uploads: tables that users sent.
+    """
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        *,
+        store: Store,
+        authority: Authority,
+        endpoint: FlightEndpoint | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.authority = authority
+        limits = settings.limits
+        self.session = Session(progress=False, memory_limit=limits.memory_bytes)
+        for name, (url, options) in settings.catalog.items():
+            self.session.catalog.attach(name, url, **options)
+        self.endpoint = endpoint
+        self.sites = Sites(store, endpoint, self.session)
+        self.runs = Runs(Folder(settings.folder / "results"), limits)
+        self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
+        self._certificate = threading.Lock()
+
+    @classmethod
+    def open(cls, settings: CoordinatorSettings, *, serving: bool = True) -> Coordinator:
+        """Open a coordinator that `create` made.
+
+        Args:
+            settings: its configuration.
+            serving: let sites connect; without it people are let in and out, while the
+                coordinator itself may run elsewhere.
+
+        Raises:
+            IdentityError: its authority is missing or no good.
+            FederationError: its store cannot be opened, another coordinator runs on it, or the
+                address for sites is taken.
+        """
+        authority = Authority.open(settings.authority)
+        store = Store.open(settings.store_url)
+        endpoint = None
+        try:
+            if serving:
+                host, port = settings.sites
+                shown = f"[{host}]" if ":" in host else host
+                endpoint = FlightEndpoint(
+                    store, authority, f"{shown}:{port}", hosts=settings.hosts,
+                    folder=settings.folder / "arrivals", name=settings.name,
+                )  # fmt: skip
+            coordinator = cls(settings, store=store, authority=authority, endpoint=endpoint)
+            if endpoint is not None:
+                endpoint.start()
+        except BaseException:
+            if endpoint is not None:
+                endpoint.close()
+            store.close()
+            raise
+        return coordinator
+
+    def close(self) -> None:
+        """Stop all runs, and let go of everything."""
+        self.runs.close()
+        if self.endpoint is not None:
+            self.endpoint.close()
+        for name in list(self.session.catalog):
+            self.session.catalog.detach(name)
+        self.store.close()
+
+    # --- who is who ---------------------------------------------------------------------------
+
+    def server_certificate(self) -> tuple[Path, Path]:
+        """Give the files of the server's certificate and key; new ones if it is time.
+
+        Raises:
+            IdentityError: they cannot be written.
+        """
+        certificate, key = self.settings.folder / CERTIFICATE, self.settings.folder / KEY
+        with self._certificate:
+            if not self._is_good(certificate, key):
+                made = new_key()
+                issued = self.authority.issue_server(
+                    self.settings.name, made.public_key(), self.settings.hosts, life=SERVER_LIFE
+                )
+                write_key(key, made)
+                write_secret(certificate, issued.pem())
+        return certificate, key
+
+    def _is_good(self, certificate: Path, key: Path) -> bool:
+        """Whether a certificate can still be used, for the hosts that are configured."""
+        if not certificate.exists() or not key.exists():
+            return False
+        try:
+            found = Certificate.read(certificate)
+            found.check(self.authority.root)
+        except IdentityError:
+            return False
+        hosts = _hosts(found)
+        return datetime.now(UTC) < found.renewal and set(self.settings.hosts) <= hosts
+
+    def admit(self, word: str) -> Principal:
+        """Give whose token this is.
+
+        Raises:
+            IdentityError: it is nobody's, or not any more.
+        """
+        try:
+            token = ApiToken.decode(word)
+        except IdentityError:
+            raise unknown_token() from None
+        record = self.store.tokens.get(token.id)
+        if record is None:
+            raise unknown_token()
+        return record.admit(token.secret, now=datetime.now(UTC))
+
+    def new_token(
+        self, user: str, roles: Iterable[Role], life: timedelta = TOKEN_LIFE
+    ) -> tuple[TokenRecord, ApiToken]:
+        """Make a token for a user.
+
+        Raises:
+            AccessError: the user has no name, or there is no role.
+        """
+        now = datetime.now(UTC)
+        record, token = ApiToken.make(user, roles, self.authority.fingerprint, now=now, life=life)
+        self.store.tokens.add(record)
+        return record, token
+
+    def revoke_token(self, name: str) -> None:
+        """Take a token back.
+
+        Raises:
+            UnknownNameError: there is none of this id.
+        """
+        if not self.store.tokens.revoke(name):
+            raise UnknownNameError("token", name, [r.id for r in self.store.tokens.all()])
+
+    def invite(self, site: str, life: timedelta = INVITATION_LIFE) -> tuple[Invitation, str]:
+        """Invite a site; give the invitation, and the word to hand over.
+
+        Raises:
+            IdentityError: the site's name is none.
+        """
+        now = datetime.now(UTC)
+        invitation, token = Invitation.make(
+            site, self.settings.url, self.authority.fingerprint, now=now, life=life
+        )
+        self.store.members.invite(invitation)
+        return invitation, token.encode()
+
+    def enrol(self, request: EnrolmentRequest) -> Certificate:
+        """Give an invited site its first certificate.
+
+        Raises:
+            IdentityError: it was not invited, or not for long, or used its invitation before.
+        """
+        invitation = self.store.members.invitation(request.invitation)
+        if invitation is None:
+            raise IdentityError(
+                "there is no such invitation, or it was used already",
+                hint="ask for a new one: umbel coordinator invite SITE",
+            )
+        certificate = enrol(self.authority, invitation, request, now=datetime.now(UTC))
+        self.store.members.join(invitation.id, certificate)
+        return certificate
+
+    def revoke_site(self, name: str) -> None:
+        """Let a site speak no more.
+
+        Raises:
+            UnknownNameError: there is no such site.
+        """
+        if name not in [site.name for site in self.store.members.sites()]:
+            known = [site.name for site in self.store.members.sites()]
+            raise UnknownNameError("site", name, known)
+        self.store.members.revoke(name)
+        self.sites.forget(name)
+
+    @property
+    def sites_address(self) -> str:
+        """Where sites reach it: host and port."""
+        port = self.settings.sites[1] if self.endpoint is None else self.endpoint.port
+        return f"{self.settings.hosts[0]}:{port}"
+
+    # --- plans ----------------------------------------------------------------------------------
+
+    def tables(self, who: Principal) -> SessionTables:
+        """What names mean to a user."""
+        return SessionTables(self.sites.session(who)[0])
+
+    def asked(
+        self, who: Principal, text: bytes, uploads: Mapping[str, str], ways: Ways | None = None
+    ) -> Question:
+        """Read a plan that a user sent.
+
+        Args:
+            who: the user.
+            text: the plan's JSON.
+            uploads: the digests of tables that were sent before, by the tokens of its sources.
+            ways: how it is to be run.
+
+        Raises:
+            PlanFormatError: it is no plan, or too large.
+            AccessError: it holds what a user may not ask for.
+            PlanError: a table was not sent, or has changed.
+            UnknownNameError: it names a table or a platform that is not there.
+        """
+        ways = ways or Ways()
+        brought = {token: self.uploads.table(who.user, d) for token, d in uploads.items()}
+        dispatcher = self.sites.dispatcher(ways.missing)
+        session, away = self.sites.session(
+            who, purpose=ways.purpose, missing=ways.missing, dispatcher=dispatcher
+        )
+        limit = self.settings.limits.plan_bytes
+        plan = read_plan(text, brought, SessionTables(session), limit=limit)
+        for item in plan.schema:
+            if is_object(item.type):
+                raise PlanError(f"column {item.name!r} holds Python objects, which do not travel")
+        for operator in topological(plan):
+            if operator.pin:
+                session.platform_name(operator.pin)
+        return Question(plan, session, ways.budget, dispatcher, away)
+
+    def explain(self, question: Question) -> dict[str, Any]:
+        """Say how a plan would run, in every form in which it can be said."""
+        found = question.session.explain(question.plan, question.budget)
+        return {
+            "text": found.text(),
+            "data": found.to_dict(),
+            "mermaid": found.to_mermaid(),
+            "svg": found.to_svg(),
+        }
+
+    def run(self, who: Principal, question: Question, *, name: str) -> HostedRun:
+        """Begin to run a plan for a user; a run that goes by the name already is given back."""
+        return self.runs.start(name, who, question.answer, missing=question.away)
+
+    def platforms(self, who: Principal) -> list[dict[str, Any]]:
+        """Say what can run something here, and at the sites."""
+        return [
+            {"name": platform.name, "engine": platform.engine, "version": platform.version}
+            for platform in self.sites.session(who)[0].platforms()
+        ]
+
+
+def create(
+    folder: Path, federation: str, hosts: Sequence[str], *, listen: str, sites: str
+) -> CoordinatorSettings:
+    """Make a coordinator: its authority, its configuration and its store.
+
+    Args:
+        folder: where all of it will lie.
+        federation: its name.
+        hosts: the names and addresses at which it is reached.
+        listen: host and port for people and tools.
+        sites: host and port for sites.
+
+    Raises:
+        IdentityError: there is an authority already, or the folder cannot be written.
+        FederationError: there is a configuration already.
+    """
+    file = folder / FILE
+    if file.exists():
+        raise FederationError(
+            f"{file} is there already", hint=f"umbel coordinator serve {file} starts it"
+        )
+    text = TEMPLATE.format(
+        file=FILE,
+        name="coordinator",
+        hosts=", ".join(f'"{host}"' for host in hosts),
+        listen=listen,
+        sites=sites,
+    )
+    Authority.create(folder / "authority", federation)
+    file.write_text(text, encoding="utf-8")
+    settings = CoordinatorSettings.read(file)
+    Store.open(settings.store_url).close()
+    return settings
+
+
+def _hosts(certificate: Certificate) -> set[str]:
+    from cryptography import x509
+
+    names = certificate.own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return {*names.get_values_for_type(x509.DNSName), *map(str, addresses)}
+
+
+__all__ = ["Coordinator", "create"]

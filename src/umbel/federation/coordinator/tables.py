@@ -1,0 +1,127 @@
+"""What the names of tables mean at a coordinator: those of its own, and those of its sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from umbel.catalog.namespace import TableEntry
+from umbel.federation.planning import FederatedSession
+from umbel.federation.protocol import HORIZONTAL
+from umbel.plan.encoder import schema_to_json
+from umbel.plan.errors import UmbelError, UnknownNameError
+from umbel.plan.operators import Operator, Scan
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A table as clients see it in a list.
+
+    Attributes:
+        name: its parts.
+        kind: "table", "view" or the like.
+        rows: about how many it has; None if that is not known, or not revealed.
+    """
+
+    name: tuple[str, ...]
+    kind: str
+    rows: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe it."""
+        return {"name": list(self.name), "kind": self.kind, "rows": self.rows}
+
+
+class SessionTables:
+    """The tables of a session over sites; implements `umbel.federation.coordinator.intake.Tables`.
+
+    A name of more parts begins with a site or a database of the coordinator's own; one that
+    begins with `HORIZONTAL` is that of a table with parts at several sites.
+    """
+
+    def __init__(self, session: FederatedSession) -> None:
+        self._session = session
+
+    def operator(self, name: tuple[str, ...]) -> Operator:
+        """Give the rows of a table.
+
+        Raises:
+            UnknownNameError: there is no such table.
+            PlanError: its parts at the sites have different columns.
+        """
+        if name[0] == HORIZONTAL:
+            return self._session.federation.operator_of(name[1:2])
+        return Scan(source=self._session.catalog.source(name))
+
+    def namespaces(self) -> list[str]:
+        """The first parts of the names."""
+        return list(self._session.catalog)
+
+    def horizontal(self) -> list[str]:
+        """The names of the tables that have parts at sites."""
+        return [table.name for table in self._session.federation]
+
+    def listed(self, namespace: str | None = None) -> tuple[list[Listed], dict[str, str]]:
+        """List the tables of one namespace, or of all; and what could not be reached, with why.
+
+        Raises:
+            UnknownNameError: there is no such namespace.
+        """
+        names = [HORIZONTAL, *self.namespaces()]
+        chosen = names if namespace is None else [namespace]
+        found: list[Listed] = []
+        missing: dict[str, str] = {}
+        for name in chosen:
+            try:
+                found += map(_listed, self._entries(name))
+            except UnknownNameError:
+                raise
+            except UmbelError as error:
+                missing[name] = error.message
+        return found, missing
+
+    def _entries(self, namespace: str) -> Sequence[TableEntry]:
+        if namespace == HORIZONTAL:
+            return [
+                TableEntry(HORIZONTAL, (table.name,), f"at {', '.join(table.sites)}")
+                for table in self._session.federation
+            ]
+        return self._session.catalog.tables(namespace)
+
+    def described(self, name: tuple[str, ...]) -> dict[str, Any]:
+        """Say what is known of a table: its columns, and what is revealed of what they hold."""
+        found = self.operator(name)
+        described: dict[str, Any] = {"name": list(name), "schema": schema_to_json(found.schema)}
+        if name[0] != HORIZONTAL and isinstance(found, Scan):
+            described["statistics"] = self._statistics(name, found.schema)
+        return described
+
+    def _statistics(self, name: tuple[str, ...], schema: pa.Schema) -> dict[str, Any]:
+        known = self._session.catalog.describe(name).statistics
+        columns = {}
+        for item in schema:
+            column = known.columns.get(item.name)
+            if column is not None:
+                columns[item.name] = {
+                    "nulls": column.nulls,
+                    "distinct": column.distinct,
+                    "low": None if column.low is None else str(column.low),
+                    "high": None if column.high is None else str(column.high),
+                }
+        rows = known.rows
+        return {
+            "rows": [rows.low, None if math.isinf(rows.high) else rows.high, rows.confidence],
+            "bytes": int(known.bytes),
+            "columns": columns,
+        }
+
+
+def _listed(entry: TableEntry) -> Listed:
+    return Listed((entry.namespace, *entry.table), entry.kind, entry.rows)
+
+
+__all__ = ["Listed", "SessionTables"]
