@@ -29,7 +29,7 @@ def coordinator_commands() -> typer.Typer:
     app.command("serve", help=texts.COORDINATOR_SERVE, short_help="Start a coordinator.")(serve)
     app.command("invite", help=texts.INVITE, short_help="Let a site join.")(invite)
     app.command("revoke", help=texts.REVOKE, short_help="Shut a site or a token out.")(revoke)
-    app.command("token", help=texts.MAKE_TOKEN, short_help="Give a user a token.")(token)
+    app.command("token", help=texts.FOR_USERS, short_help="Give a user a token.")(token)
     return app
 
 

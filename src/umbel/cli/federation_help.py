@@ -51,7 +51,7 @@ Examples:
   umbel coordinator revoke --token 0f3a5c7b9d1e2f40
 """
 
-MAKE_TOKEN = """Make a user's token; it is shown this once.
+FOR_USERS = """Make a user's token; it is shown this once.
 
 \b
 Roles:

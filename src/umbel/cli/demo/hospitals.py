@@ -241,7 +241,7 @@ def _process(
     print(f"  umbel {' '.join(arguments)}", flush=True)
     log = folder / f"{name}.log"
     with log.open("w", encoding="utf-8") as errors:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "umbel", *arguments],
             stdout=subprocess.PIPE,
             stderr=errors,
