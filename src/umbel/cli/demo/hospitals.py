@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 import umbel
 from umbel import col
+from umbel.api.located import written_at
 from umbel.api.session import Session
 from umbel.plan.errors import PlacementError, RunError
 
@@ -68,14 +70,17 @@ def run_hospitals(keep: Path | None) -> None:
         serving = ["coordinator", "serve", "--config", str(settings.folder)]
         stack.enter_context(_process("coordinator", serving, folder, "sites:"))
         for site, word in words.items():
+            print(f"  umbel site join --folder {folder / site} --token {word[:14]}…", flush=True)
             _join(folder, site, word, sources[site])
+        for site in words:
             stack.enter_context(_process(site, ["site", "run", str(folder / site)], folder))
         session: Any = umbel.connect(
             CoordinatorSettings.read(settings.folder).url, token=token, progress=False
         )
         stack.enter_context(session)
         _wait(session)
-        _ask(session, pooled)
+        with written_at(None):  # there is no script whose lines could be shown
+            _ask(session, pooled)
     print(f"\nAll of it took {time.monotonic() - began:.0f} s. The processes have ended", end="")
     print(f"; the files are in {keep}." if keep else ", and the files are gone.")
 
@@ -157,6 +162,7 @@ def _write(folder: Path, pooled: dict[str, pa.Table], stack: ExitStack) -> dict[
             found[site], what = 'parquet = "patients.parquet"', "a Parquet file"
         else:
             # Here the column of the age has another name: the site's own mapping says so.
+            sqlite3.connect(home / "ward.db").close()
             session.catalog.attach("c", f"sqlite://{home / 'ward.db'}")
             frame.rename({"age": "years"}).write_table("c.patients")
             session.catalog.detach("c")
@@ -191,6 +197,9 @@ def _in_database(session: Session, home: Path, frame: Any, stack: ExitStack) -> 
         what = f"a table of PostgreSQL at {urlsplit(url).hostname or 'this machine'}"
         lines = f'from = "ward.public.{_TABLE}"\n' + _RULE
     else:
+        import duckdb
+
+        duckdb.connect(home / "ward.duckdb").close()
         url = f"duckdb://{home / 'ward.duckdb'}"
         session.catalog.attach("a", url)
         frame.write_table("a.patients")
@@ -234,10 +243,15 @@ def _join(folder: Path, site: str, word: str, source: str) -> None:
 
 
 @contextmanager
-def _process(
-    name: str, arguments: list[str], folder: Path, ready: str = "publishes"
-) -> Iterator[None]:
-    """Run a command of umbel's until the block ends; begin the block when it says a word."""
+def _process(name: str, arguments: list[str], folder: Path, ready: str = "") -> Iterator[None]:
+    """Run a command of umbel's until the block ends.
+
+    Args:
+        name: what its log is called.
+        arguments: of the command.
+        folder: where the log goes.
+        ready: what it says when the block may begin; empty lets it begin at once.
+    """
     print(f"  umbel {' '.join(arguments)}", flush=True)
     log = folder / f"{name}.log"
     with log.open("w", encoding="utf-8") as errors:
@@ -250,7 +264,7 @@ def _process(
         )
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked for
-            if not any(line.startswith(ready) for line in process.stdout):
+            if ready and not any(line.startswith(ready) for line in process.stdout):
                 said = log.read_text(encoding="utf-8").strip()
                 raise RunError(f"{name} did not start: {said or 'it said nothing'}")
             yield

@@ -28,6 +28,7 @@ from umbel.plan.operators import (
     rebuild,
     topological,
 )
+from umbel.plan.origin import Origin
 from umbel.plan.sources import MemorySource, RelationSource
 
 
@@ -103,7 +104,7 @@ def _bound(operator: Operator, tables: Tables) -> Operator:
     if not isinstance(operator, Scan) or not isinstance(operator.source, RelationSource):
         return operator
     name = (operator.source.platform, *operator.source.relation)
-    found = tables.operator(name)
+    found = _written_at(operator.origin, tables.operator(name))
     if not found.schema.equals(operator.source.schema):
         raise PlanError(
             f"the columns of {operator.source.describe()} have changed",
@@ -120,6 +121,11 @@ def _bound(operator: Operator, tables: Tables) -> Operator:
         columns = tuple((column, Column(column)) for column in operator.columns)
         return Project(input=found, columns=columns, origin=operator.origin)
     return found
+
+
+def _written_at(origin: Origin | None, plan: Operator) -> Operator:
+    """Let what stands for a table name the line that named the table."""
+    return rebuild(plan, lambda inner: replace(inner, origin=origin))
 
 
 __all__ = ["Tables", "read_plan"]

@@ -119,8 +119,10 @@ class Sites:
 
     def manifests(self) -> list[Manifest]:
         """What the sites publish, by name."""
+        # A site may have been revoked from the command line, by another process.
+        shut = {site.name for site in self._store.members.sites() if site.revoked is not None}
         with self._lock:
-            return [self._manifests[site] for site in sorted(self._manifests)]
+            return [self._manifests[site] for site in sorted(self._manifests.keys() - shut)]
 
     def connected(self, site: str) -> bool:
         """Whether a site is there now."""
