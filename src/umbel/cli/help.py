@@ -5,7 +5,7 @@ from __future__ import annotations
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
 #: What each exit code means; the errors of `umbel.plan.errors` carry 1 to 6 and 130, those of a
-#: federation 10 to 15.
+#: federation 10 to 16.
 EXIT_CODES: dict[int, str] = {
     0: "all went well",
     1: "the script raised an exception, or something else went wrong",
@@ -18,8 +18,9 @@ EXIT_CODES: dict[int, str] = {
     11: "a credential is missing, forged, expired, revoked or another's",
     12: "a site's rules do not let out what was asked for",
     13: "a site could not do its part",
-    14: "the role does not allow it",
+    14: "work at a site would take more than it may",
     15: "the coordinator cannot be reached, or is of another version",
+    16: "the role does not allow it",
     INTERRUPTED: "cancelled by Ctrl-C",
     BROKEN_PIPE: "the reader of standard output went away",
     TERMINATED: "cancelled by SIGTERM",

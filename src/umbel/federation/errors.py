@@ -44,7 +44,7 @@ class SiteError(RunError):
 class AccessError(FederationError):
     """Somebody who is known, but may not do what they ask for."""
 
-    exit_code = 14
+    exit_code = 16
 
 
 class CoordinatorError(FederationError):

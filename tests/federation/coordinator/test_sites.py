@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from umbel.federation.execution import SiteExecution
 
 import umbel as ub
 from tests.federation.coordinator.conftest import Running
@@ -19,6 +18,7 @@ from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
 from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server, create
 from umbel.federation.errors import IdentityError, PolicyError, SiteError
+from umbel.federation.execution import SiteExecution
 from umbel.federation.site import SiteProcess, SiteSettings, examine, join
 from umbel.federation.wire.agent import Agent, AgentConfig
 from umbel.plan.errors import PlanError, SourceError, UnknownNameError
@@ -37,7 +37,7 @@ class Sited(Running):
 def _site(name: str) -> Site:
     site = Site(name, ub.connect(progress=False))
     ages = AGES[name]
-    rows = {
+    rows: dict[str, Any] = {
         "id": list(range(len(ages))),
         "age": ages,
         "what": ["x", "y", "x", "y", "x"][: len(ages)],
@@ -45,6 +45,10 @@ def _site(name: str) -> Site:
     site.publish("people", site.session.from_dict(rows), RULE)
     site.publish("codes", site.session.from_dict({"what": ["x"]}), Rule(Form.ROWS))
     return site
+
+
+def _agent(config: AgentConfig, site: Site) -> Agent:
+    return Agent(config, SiteExecution(site), lambda: site.manifest().to_json())
 
 
 def _wait_for(running: Sited, *sites: str) -> None:
@@ -69,8 +73,7 @@ def sited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sited]:
             _, word = coordinator.invite(name)
             joined = join(word, folder / name, url=running.url)
             config = AgentConfig(joined.folder, joined.coordinator)
-            site = _site(name)
-            agent = Agent(config, SiteExecution(site), lambda site=site: site.manifest().to_json())
+            agent = _agent(config, _site(name))
             running.agents[name] = agent
             agent.start()
         _wait_for(running, *AGES)
@@ -164,11 +167,7 @@ def test_a_site_that_is_revoked_is_gone_at_once(sited: Sited, tmp_path: Path) ->
     joined = join(word, tmp_path / "east", url=sited.url)
     site = Site("east", ub.connect(progress=False))
     site.publish("beds", site.session.from_dict({"n": [1, 2, 3]}), Rule(Form.ROWS))
-    agent = Agent(
-        AgentConfig(joined.folder, joined.coordinator),
-        SiteExecution(site),
-        lambda: site.manifest().to_json(),
-    )
+    agent = _agent(AgentConfig(joined.folder, joined.coordinator), site)
     ended: list[BaseException] = []
 
     def work() -> None:
