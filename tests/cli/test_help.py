@@ -23,11 +23,6 @@ from umbel.plan import errors
         ("config",),
         ("config", "check"),
         ("demo",),
-        ("coordinator",),
-        ("coordinator", "token"),
-        ("site",),
-        ("site", "join"),
-        ("sites",),
     ],
 )
 def test_help_has_examples_that_name_the_command(umbel: Run, command: tuple[str, ...]):

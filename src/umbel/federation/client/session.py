@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-import secrets
-import time
-import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,20 +17,16 @@ from umbel.api.located import here
 from umbel.api.session import Session
 from umbel.catalog.address import Secret
 from umbel.executor import Cancellation, Listener, Result
-from umbel.executor.record import StageRecord
+from umbel.federation.client.asking import Delivered, RemoteCall, lifted, own_table, stands_for
 from umbel.federation.client.catalog import RemoteCatalog, RemoteTables
 from umbel.federation.client.connection import Connection
-from umbel.federation.client.cutting import Asked, Cut, as_relation, cut, is_remote, with_answers
+from umbel.federation.client.cutting import Asked, Cut, as_relation, cut, is_remote
 from umbel.federation.client.origins import Lines
 from umbel.federation.client.records import (
     RemoteExplanation,
-    RemoteRun,
-    stages_from,
 )
-from umbel.federation.client.watching import watched
-from umbel.federation.errors import FederationError
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
-from umbel.federation.stream import read_rows, write_table
+from umbel.federation.stream import write_table
 from umbel.plan.codec import plan_to_json
 from umbel.plan.encoder import schema_to_json
 from umbel.plan.errors import (
@@ -45,13 +37,11 @@ from umbel.plan.errors import (
     UmbelError,
     UnknownNameError,
 )
-from umbel.plan.operators import Element, Functional, Operator, Scan, topological
-from umbel.plan.sources import MemorySource, RelationSource, split_name
+from umbel.plan.operators import Operator, Scan, topological
+from umbel.plan.sources import RelationSource, split_name
 
 if TYPE_CHECKING:
     from umbel.optimizer import Budget
-
-log = logging.getLogger("umbel.client")
 
 
 class RemoteSession(Session):
@@ -171,15 +161,15 @@ class RemoteSession(Session):
         if not is_remote(plan, self._is_remote):
             return super().explain(plan, budget)
         lines = Lines(plan)
-        parts = self._cut(_lifted(plan))
+        parts = self._cut(lifted(plan))
         found = []
         for asked in parts.asked.values():
-            body = self._body(asked, budget or self.budget)
+            body = self.body_of(asked, budget or self.budget)
             try:
                 found.append(self.connection.post("/v1/explain", body))
             except UmbelError as error:
                 raise lines.restored(error) from None
-        here = [o for o in topological(parts.here) if not _stands_for(o, parts)]
+        here = [o for o in topological(parts.here) if not stands_for(o, parts)]
         return RemoteExplanation(tuple(found), " > ".join(o.name for o in here))
 
     def run(
@@ -211,16 +201,16 @@ class RemoteSession(Session):
         cancellation = cancellation or Cancellation()
         self._running.add(cancellation)
         lines = Lines(plan)
-        delivered = _Delivered(deliver)
-        run = _RemoteCall(self, budget or self.budget, cancellation, listener or self.listener)
+        delivered = Delivered(deliver)
+        run = RemoteCall(self, budget or self.budget, cancellation, listener or self.listener)
         try:
-            lifted = _lifted(plan)
+            as_expressions = lifted(plan)
             try:
-                result = run(self._cut(lifted), delivered)
+                result = run(self._cut(as_expressions), delivered)
             except EvaluationError as error:
                 # The expressions are equal to the functions unless they fail; then the functions
                 # themselves decide, here.
-                if lifted is plan or delivered.rows or isinstance(error, FunctionError):
+                if as_expressions is plan or delivered.rows or isinstance(error, FunctionError):
                     raise
                 result = run(self._cut(plan), delivered)
                 result.run.unlifted = error.message
@@ -255,16 +245,16 @@ class RemoteSession(Session):
     def _cut(self, plan: Operator) -> Cut:
         return cut(plan, self._is_remote, lambda name: name in self._remote_platforms)
 
-    def _run_here(self, plan: Operator, **options: Any) -> Result:
+    def run_here(self, plan: Operator, **options: Any) -> Result:
         return super().run(plan, **options)
 
-    def _body(self, asked: Asked, budget: Budget | None) -> dict[str, Any]:
+    def body_of(self, asked: Asked, budget: Budget | None) -> dict[str, Any]:
         """Send what a question needs, and give the body that asks it."""
         uploads = {}
         for token, part in asked.sent.items():
-            table = _own_table(part)
+            table = own_table(part)
             if table is None:
-                table = self._run_here(as_relation(part)).data.cast(part.schema)
+                table = self.run_here(as_relation(part)).data.cast(part.schema)
             uploads[token] = self._upload(table)
         body: dict[str, Any] = {
             "plan": plan_to_json(asked.plan),
@@ -290,110 +280,6 @@ class RemoteSession(Session):
         return f"Session of federation {self.federation!r} at {self.connection.url}, as {self.user}"
 
 
-class _Delivered:
-    """Hands rows on, and counts them: what was handed on cannot be taken back."""
-
-    def __init__(self, deliver: Callable[[pa.Table], None] | None) -> None:
-        self.deliver = deliver
-        self.rows = 0
-
-    def __call__(self, table: pa.Table) -> None:
-        if self.deliver is not None and table.num_rows:
-            self.rows += table.num_rows
-            self.deliver(table)
-
-
-class _RemoteCall:
-    """Runs the parts of a plan where they belong."""
-
-    def __init__(
-        self,
-        session: RemoteSession,
-        budget: Budget | None,
-        cancellation: Cancellation,
-        listener: Listener | None,
-    ) -> None:
-        self._session = session
-        self._budget = budget
-        self._cancellation = cancellation
-        self._listener = listener
-
-    def __call__(self, parts: Cut, delivered: _Delivered) -> Result:
-        """Run it; give its data and the record of all that was run."""
-        began = time.perf_counter()
-        whole = _is_answer(parts.here, parts)
-        answers: dict[str, pa.Table] = {}
-        records: list[dict[str, Any]] = []
-        missing: list[str] = []
-        for token, asked in parts.asked.items():
-            rows: list[pa.Table] = []
-            direct = whole and delivered.deliver is not None
-            record = self._ask(asked, delivered if direct else rows.append)
-            schema = asked.plan.schema
-            answers[token] = pa.concat_tables(rows) if rows else schema.empty_table()
-            records.append(record)
-            missing += record.get("missing", [])
-        stages = [stage for record in records for stage in stages_from(record)]
-        planning = sum(record.get("planning_seconds", 0.0) for record in records)
-        if whole:
-            (data,) = answers.values()
-        else:
-            result = self._session._run_here(
-                with_answers(parts.here, answers),
-                cancellation=self._cancellation,
-                deliver=delivered if delivered.deliver is not None else None,
-                listener=self._listener,
-            )
-            data = result.data
-            stages += result.run.stages
-            planning += result.run.planning_seconds
-        _warn(stages)
-        seconds = time.perf_counter() - began - planning
-        return Result(data, RemoteRun(stages, seconds, planning, tuple(dict.fromkeys(missing))))
-
-    def _ask(self, asked: Asked, deliver: Callable[[pa.Table], None]) -> dict[str, Any]:
-        """Ask the coordinator one question; give the record of its run."""
-        connection = self._session.connection
-        self._cancellation.check()
-        body = self._session._body(asked, self._budget)
-        # The name is ours, so that the run can be cancelled also if no answer comes.
-        body["id"] = secrets.token_hex(16)
-        path = f"/v1/runs/{body['id']}"
-
-        def stop() -> None:
-            connection.post(f"{path}/cancel")
-
-        self._cancellation.register(stop)
-        over = False
-        try:
-            connection.post("/v1/runs", body)
-            with (
-                watched(connection, f"{path}/events", self._session.progress, self._listener),
-                connection.stream(f"{path}/result") as chunks,
-            ):
-                ended = read_rows(chunks, asked.plan.schema, deliver)
-            over = True
-        except FederationError:
-            if self._cancellation.cancelled:
-                raise CancelledError("the run was cancelled") from None
-            raise
-        finally:
-            self._cancellation.unregister(stop)
-            if not over and not self._cancellation.cancelled:
-                self._let_go(stop)
-        connection.delete(f"{path}/result")
-        record = ended.more.get("record")
-        found = record if isinstance(record, dict) else {}
-        return {**found, "missing": ended.more.get("missing", [])}
-
-    def _let_go(self, stop: Callable[[], None]) -> None:
-        """Stop a run whose answer is of no use any more, if the coordinator can be reached."""
-        try:
-            stop()
-        except FederationError as error:
-            log.warning("a run goes on at the coordinator: %s", error.message)
-
-
 class FederatedFrame(DataFrame):
     """A table of several sites as SQL finds it: its columns are asked for when it is named."""
 
@@ -407,43 +293,6 @@ class FederatedFrame(DataFrame):
     def plan(self) -> Operator:  # type: ignore[override]
         """The rows of all its parts."""
         return Scan(source=self._remote.horizontal(self._name))
-
-
-def _warn(stages: Iterable[StageRecord]) -> None:
-    """Warn of what sites left out of an answer."""
-    notes = [note for stage in stages for note in stage.notes]
-    if notes:
-        from umbel.federation.planning import WithheldWarning
-
-        warnings.warn("; ".join(dict.fromkeys(notes)), WithheldWarning, stacklevel=5)
-
-
-def _lifted(plan: Operator) -> Operator:
-    """The plan with expressions in place of its Python functions, where the two are equal."""
-    if not any(isinstance(operator, Functional) for operator in topological(plan)):
-        return plan
-    from umbel.optimizer.rewrite.lift import lift
-
-    return lift(plan)
-
-
-def _is_answer(here: Operator, parts: Cut) -> bool:
-    """Whether what runs here is nothing but the coordinator's answer, as rows."""
-    return _stands_for(here, parts) and here.element is Element.ROW
-
-
-def _stands_for(operator: Operator, parts: Cut) -> bool:
-    match operator:
-        case Scan(source=MemorySource(token=token)):
-            return token in parts.asked
-    return False
-
-
-def _own_table(operator: Operator) -> pa.Table | None:
-    match operator:
-        case Scan(source=MemorySource(data=pa.Table() as table), columns=None, predicate=None):
-            return table
-    return None
 
 
 def connect_to(

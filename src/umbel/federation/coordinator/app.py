@@ -6,27 +6,26 @@ Nothing of a request is believed, and no more of it is read than its limit.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 import umbel
 from umbel.api.located import written_at
-from umbel.federation.access import Permission, Principal, Role
+from umbel.federation.access import Permission, Role
+from umbel.federation.coordinator.calls import Call, Enrol, Invite, MakeToken, Submit
 from umbel.federation.coordinator.coordinator import Coordinator, Question, Ways
 from umbel.federation.coordinator.runs import HostedRun, State, unexpected
 from umbel.federation.coordinator.uploads import check_digest
-from umbel.federation.errors import AccessError, CoordinatorError, FederationError, IdentityError
+from umbel.federation.errors import AccessError, CoordinatorError, IdentityError
 from umbel.federation.identity import EnrolmentRequest
 from umbel.federation.protocol import (
     ALIVE,
@@ -50,138 +49,9 @@ from umbel.plan.errors import (
     UnknownNameError,
 )
 
-#: Bytes of a request that carries neither plan nor rows.
-_SMALL = 64 * 1024
 #: Bytes of rows that are sent at once.
 _PIECE = 2**20
-#: Seconds in which a body must have come.
-_PATIENCE = 600.0
-
-Body = TypeVar("Body", bound=BaseModel)
-Answer = Callable[["Call"], Awaitable[Response]]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Enrol(_Body):
-    """A site asks to join."""
-
-    invitation: str = Field(max_length=64)
-    signing_request: str = Field(max_length=4096)
-    proof: str = Field(max_length=128)
-
-
-class Invite(_Body):
-    """A site is to be invited."""
-
-    site: str = Field(max_length=64)
-    minutes: float = Field(default=15, gt=0, le=7 * 24 * 60)
-
-
-class MakeToken(_Body):
-    """A user is to get a token."""
-
-    user: str = Field(max_length=128)
-    roles: list[str] = Field(min_length=1, max_length=8)
-    days: float = Field(default=90, gt=0, le=366)
-
-
-class Bounds(_Body):
-    """What a run may cost."""
-
-    seconds: float | None = None
-    dollars: float | None = None
-
-
-class Submit(_Body):
-    """A plan, and the tables that it brings by the tokens of its sources.
-
-    Who sends it may name the run, and so can cancel it also if no answer comes back; the same
-    plan that is sent again by the same name is not run again.
-    """
-
-    id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = ""
-    plan: str
-    uploads: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
-    budget: Bounds | None = None
-    purpose: Annotated[str, Field(max_length=200)] = ""
-    missing: Literal["wait", "fail", "skip"] = "fail"
-
-
-class Call:
-    """One request: what it says, and who says it.
-
-    Attributes:
-        coordinator: whom it is for.
-        request: as it came.
-    """
-
-    def __init__(self, coordinator: Coordinator, request: Request) -> None:
-        self.coordinator = coordinator
-        self.request = request
-        self._who: Principal | None = None
-
-    @property
-    def who(self) -> Principal:
-        """Whose token came with it."""
-        if self._who is None:
-            raise IdentityError("a token is needed here")
-        return self._who
-
-    async def admit(self, permission: Permission) -> None:
-        """Find out who asks, and whether they may.
-
-        Raises:
-            IdentityError: no token, or none that is good.
-            AccessError: the user may not.
-        """
-        scheme, _, word = self.request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not word:
-            raise IdentityError(
-                "a token is needed here", hint="ub.connect(url, token='env:UMBEL_TOKEN')"
-            )
-        self._who = await run_in_threadpool(self.coordinator.admit, word)
-        self._who.check(permission)
-
-    async def body(self, limit: int) -> bytes:
-        """Read the body, up to a limit of bytes.
-
-        Raises:
-            FederationError: it is larger.
-            CoordinatorError: it did not come in time.
-        """
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                async for part in self.request.stream():
-                    size += len(part)
-                    if size > limit:
-                        raise FederationError(f"the request has more than {limit:,} bytes")
-                    parts.append(part)
-        except TimeoutError:
-            raise CoordinatorError("the request did not come to its end in time") from None
-        return b"".join(parts)
-
-    async def read(self, model: type[Body], limit: int = _SMALL) -> Body:
-        """Read a JSON body.
-
-        Raises:
-            PlanError: it is not what it should be; says where.
-        """
-        text = await self.body(limit)
-        try:
-            return model.model_validate_json(text)
-        except ValidationError as errors:
-            first = errors.errors(include_input=False, include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the body"
-            raise PlanError(f"{where}: {first['msg']}") from None
-
-    @property
-    def name(self) -> str:
-        """What the path names."""
-        return str(self.request.path_params["name"])
+Answer = Callable[[Call], Awaitable[Response]]
 
 
 # --- who is who -----------------------------------------------------------------------------------
