@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from umbel.cli import federation, federation_help
+from umbel.cli import federation, federation_help, runs_app
 from umbel.cli import help as texts
-from umbel.cli import runs_app
 from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
 from umbel.cli.settings import Settings
 

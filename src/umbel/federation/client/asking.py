@@ -157,6 +157,7 @@ def _is_answer(here: Operator, parts: Cut) -> bool:
 
 
 def stands_for(operator: Operator, parts: Cut) -> bool:
+    """Whether an operator only stands for what the coordinator answers."""
     match operator:
         case Scan(source=MemorySource(token=token)):
             return token in parts.asked
@@ -164,6 +165,7 @@ def stands_for(operator: Operator, parts: Cut) -> bool:
 
 
 def own_table(operator: Operator) -> pa.Table | None:
+    """The table that an operator gives, if it is one of this process."""
     match operator:
         case Scan(source=MemorySource(data=pa.Table() as table), columns=None, predicate=None):
             return table
