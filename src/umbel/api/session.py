@@ -235,6 +235,10 @@ class Session:
         finally:
             self._running.discard(cancellation)
 
+    def missing(self, name: str) -> PlanError | None:
+        """Say why a table that somebody may expect under a name of one part cannot be had."""
+        return None
+
     def explain(self, plan: Operator, budget: Budget | None = None) -> Explanation:
         """Say how a plan would run, what it is estimated to cost, and what lost against it.
 

@@ -75,6 +75,9 @@ class SessionTables:
         return Scan(source=self._attached(parts))
 
     def _unknown(self, name: str) -> PlanError:
+        known = self._session.missing(name)
+        if known is not None:
+            return known
         error = UnknownNameError("table", name, self._session.registered)
         attached = list(self._session.catalog)
         hints = [error.hint, "session.register(name, frame) adds one; files stand in 'quotes'"]

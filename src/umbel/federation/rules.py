@@ -204,9 +204,18 @@ class Analysis:
 
     def state(self, operator: ops.Operator) -> State:
         """Find out about an operator."""
-        if self.site in operator.places and operator.digest not in self._states:
-            for below in operator.below:
-                self._find(below)
+        waiting = [operator]
+        while waiting:  # not all that is below: of a hundred sites each looks at its own
+            last = waiting[-1]
+            ahead = [
+                child
+                for child in last.inputs
+                if self.site in child.places and child.digest not in self._states
+            ]
+            if ahead and last.digest not in self._states:
+                waiting += ahead
+            else:
+                self._find(waiting.pop())
         return self._find(operator)
 
     def release(self, operator: ops.Operator) -> Release | Refusal:

@@ -72,10 +72,10 @@ class Keeping:
         return bool(self._sites) and any(name in self._sites for name in root.places)
 
     def kept(self, root: ops.Operator, facts: Facts) -> Kept:
-        """Move to the data what can be computed there."""
-        root = self._spread(root)
+        """Move to the data what can be computed there, if rows would have to leave it otherwise."""
         done: list[str] = []
-        root = self._begun(root, facts, done)
+        if self._leaving(root):
+            root = self._begun(self._spread(root), facts, done)
         return Kept(self._unshared(root), tuple(done))
 
     def _begun(self, root: ops.Operator, facts: Facts, done: list[str]) -> ops.Operator:

@@ -153,13 +153,12 @@ class Planner:
         """
         self._facts.probes.at_borders(root, self._facts.estimate)
         kept: Kept | None = None
-        if self._keeping.concerns(root) and self._attempt(root, wanted) is None:
+        if self._keeping.concerns(root):
             written, kept = root, self._keeping.kept(root, self._facts)
             root = kept.root
-            if self._attempt(root, wanted) is None:
-                refusal = self._keeping.refusal(written, root, self._facts)
-                if refusal is not None:
-                    raise refusal
+            refusal = self._keeping.refusal(written, root, self._facts)
+            if refusal is not None:
+                raise refusal
         root, best, grouped = self._grouped_early(root, wanted)
         if kept is not None:
             grouped = [*kept.what, *grouped]

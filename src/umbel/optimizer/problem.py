@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from umbel.optimizer.cost import Cost
 from umbel.optimizer.movement import (
@@ -74,7 +75,8 @@ def handover(
     """
     if not readers_at:
         return ConversionTree("", (), (), 0.0)
-    if isinstance(producer, Elsewhere) and producer.withheld(operator) is not None:
+    there = elsewhere(producer)
+    if there is not None and there.withheld(operator) is not None:
         return None
     readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
     writing = problem.profile(producer).write
@@ -111,15 +113,29 @@ def transfer(
     size = problem.conversion_cost(operator, Linear(per_byte=1.0))
     moved = {(HERE, site): size for site in sorted(sites - {HERE})}
     dollars = 0.0
-    if isinstance(producer, Elsewhere):
+    there = elsewhere(producer)
+    if there is not None:
         moved[source, HERE] = size
-        dollars = producer.dollars_per_gb * size / 1e9
+        dollars = there.dollars_per_gb * size / 1e9
     return Cost(0.0, dollars, moved)
 
 
 def site_of(platform: Platform) -> str:
     """The site that a platform is at."""
-    return platform.site if isinstance(platform, Elsewhere) else HERE
+    there = elsewhere(platform)
+    return HERE if there is None else there.site
+
+
+#: Which classes of platforms are of other sites; to ask a protocol takes as long as a cost.
+_KINDS: dict[type, bool] = {}
+
+
+def elsewhere(platform: Platform) -> Elsewhere | None:
+    """The platform as one of another site; None if it is here."""
+    kind = type(platform)
+    if kind not in _KINDS:
+        _KINDS[kind] = isinstance(platform, Elsewhere)
+    return cast("Elsewhere", platform) if _KINDS[kind] else None
 
 
 def _crossing(

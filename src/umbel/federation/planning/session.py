@@ -90,6 +90,15 @@ class FederatedSession(Session):
         written = self.federation[parts[0]].operator()
         return DataFrame(_written_here(written), self)
 
+    def missing(self, name: str) -> PlanError | None:
+        """Say why a table of the federation cannot be had: its parts have different columns."""
+        if name in self.federation:
+            try:
+                self.federation[name].operator()
+            except PlanError as error:
+                return error
+        return None
+
     def run(
         self,
         plan: Operator,
