@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 
@@ -115,6 +116,21 @@ class TestSimplify:
             simplify(Filter(input=scan(), predicate=predicate)),
             """
             Filter: greater(a, 1)
+              Scan: parquet t
+            """,
+        )
+
+    def test_sums_of_constants_are_computed_unless_they_fail(self) -> None:
+        digits = pa.decimal128(2, 2)
+        six, one = (Literal(Decimal(text), digits) for text in ("0.06", "0.01"))
+        large = Literal(2**63 - 1, INT64)
+        fails = Call("greater", (A, Call("add", (large, large))))
+        exact = Call("less", (Call("subtract", (six, one)), A))
+        float_ = Call("less", (Call("add", (Literal(0.1, pa.float64()),) * 2), A))
+        check(
+            simplify(Filter(input=scan(), predicate=Call("and", (exact, float_, fails)))),
+            """
+            Filter: and(less(Decimal('0.05'), a), less(add(0.1, 0.1), a), greater(a, add(9223372036854775807, 9223372036854775807)))
               Scan: parquet t
             """,
         )

@@ -17,7 +17,7 @@ Econometrica 28, 1960 (the bound).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import NamedTuple, TypeVar
 
@@ -29,9 +29,13 @@ from umbel.plan.operators import Operator, topological
 from umbel.platforms.base import Elsewhere, Platform
 from umbel.platforms.costs import Price
 
-#: Partial plans kept per step. Beyond it the cheapest survive, and pruning may lose the best plan;
-#: no plan that people write comes near it.
-WIDEST = 20_000
+#: Partial plans of one branch that are kept. Beyond it the fastest survive, and pruning may lose the
+#: best plan. Where branches meet there are few; there are more only while many outputs that are
+#: read twice lie open. It keeps the planning of the largest queries of TPC-DS below a second.
+WIDEST = 200
+
+#: Ways in which two branches may meet.
+_MOST_MEETINGS = 2_000
 
 _FAR = float("inf")
 
@@ -190,7 +194,7 @@ def place(
     except PlacementError:
         if best is None:
             raise
-        return best
+        return replace(best, pruned=search.pruned)
     allowed = [p for p in finished if budget is None or budget.allows(search.whole(p))]
     if not allowed:
         costs = [search.whole(partial) for partial in finished]
@@ -418,10 +422,10 @@ class _Search:
 
     def _widest(self, arrived: list[_Arrived], others: int) -> list[_Arrived]:
         """The fastest of some, if they could meet the others in too many ways."""
-        if len(arrived) * others <= WIDEST:
+        if len(arrived) * others <= _MOST_MEETINGS:
             return arrived
         self.pruned = True
-        return sorted(arrived, key=lambda one: one.seconds)[: isqrt(WIDEST)]
+        return sorted(arrived, key=lambda one: one.seconds)[: isqrt(_MOST_MEETINGS)]
 
     def _kept(self, grown: Sequence[_Partial]) -> list[_Partial]:
         """Drop partial plans that cannot be part of a best one."""
@@ -438,7 +442,8 @@ class _Search:
         kept = [step for front in by_open.values() for step in front]
         if len(kept) > WIDEST:
             self.pruned = True
-            kept = sorted(kept, key=lambda step: step.seconds)[:WIDEST]
+            kept.sort(key=lambda step: step.seconds + self._starting(step.used))
+            del kept[WIDEST:]
         return kept
 
     def _fastest(self, steps: list[_Partial]) -> list[_Partial]:

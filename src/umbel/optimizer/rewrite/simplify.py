@@ -25,11 +25,16 @@ from umbel.plan.expressions import (
     walk,
 )
 from umbel.plan.limits import MAX_EXPRESSION_DEPTH
-from umbel.plan.types import BOOL
+from umbel.plan.safety import constant_value
+from umbel.plan.types import BOOL, is_decimal, is_integer
 from umbel.plan.typing import infer_type
 
 #: How large a merged projection's expression may grow; nesting without bound grows exponentially.
 _LARGEST = 200
+
+#: Exact functions that are computed here if all their arguments are constants.
+_SUMS = frozenset({"add", "subtract", "multiply", "negate"})
+_NO_COLUMNS = pa.schema([])
 
 
 def simplify(root: ops.Operator, facts: Facts | None = None) -> ops.Operator:
@@ -244,10 +249,12 @@ def conjunction(parts: list[Expression]) -> Expression:
 
 
 def fold(expression: Expression, schema: pa.Schema) -> Expression:
-    """Simplify booleans, and casts to the type an operand has already."""
+    """Simplify booleans, casts to the type an operand has already, and sums of constants."""
 
     def change(node: Expression) -> Expression:
         match node:
+            case Call(function, arguments) if function in _SUMS and _all_known(arguments):
+                return _computed(node)
             case Cast(operand, dtype) if infer_type(operand, schema) == dtype:
                 return operand
             case Call("and", arguments):
@@ -259,6 +266,22 @@ def fold(expression: Expression, schema: pa.Schema) -> Expression:
         return node
 
     return transform(expression, change)
+
+
+def _all_known(arguments: tuple[Expression, ...]) -> bool:
+    return all(isinstance(argument, Literal) for argument in arguments)
+
+
+def _computed(call: Call) -> Expression:
+    """The value of a function of exact constants, with which engines and estimates can do more.
+
+    What has none stays: it fails where and when the plan says.
+    """
+    dtype = infer_type(call, _NO_COLUMNS)
+    if not (is_integer(dtype) or is_decimal(dtype)):
+        return call
+    value = constant_value(call)
+    return call if value is None else Literal(value, dtype)
 
 
 def joined(name: str, arguments: Iterable[Expression]) -> Expression:

@@ -61,6 +61,9 @@ def _may_fail(source: pa.DataType, target: pa.DataType) -> bool:
     if kind(source) == "integer" and kind(target) == "decimal":
         digits = max(len(str(abs(bound))) for bound in integer_bounds(source))
         return bool(target.precision - target.scale < digits)
+    if kind(source) == "decimal" and kind(target) == "decimal":
+        whole = source.precision - source.scale
+        return bool(target.precision - target.scale < whole or target.scale < source.scale)
     return not (kind(source) in ("boolean", "integer") and target in (pa.int64(), pa.float64()))
 
 
