@@ -7,6 +7,7 @@ texts are in the order of their code points. What differs comes in its `Dialect`
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 from umbel.lazy import LazyModule
 from umbel.plan.functions.comparison import compared_type, exactly_common
 from umbel.plan.functions.forms import Absent, Form, TypedCall
+from umbel.plan.types import MAX_DECIMAL_PRECISION, is_decimal
 from umbel.sql.expressions import Dialect, function, key_of
 from umbel.sql.nodes import binary, is_null, operand, when
 
@@ -26,6 +28,9 @@ else:
 
 Call: TypeAlias = "TypedCall[exp.Expr]"
 
+#: Comparisons that a difference in sign decides.
+_ORDERED = frozenset(["EQ", "NEQ", "LT", "LTE", "GT", "GTE"])
+
 
 def comparisons(dialect: Dialect) -> dict[str, Form[Any] | Absent]:
     """The forms of comparisons and of boolean logic."""
@@ -35,9 +40,11 @@ def comparisons(dialect: Dialect) -> dict[str, Form[Any] | Absent]:
 
     def comparison(operator: str) -> Form[exp.Expr]:
         def build(call: Call) -> exp.Expr:
-            if not exact(call):
-                return call.fallback()
-            return binary(getattr(exp, operator), *pair(call, 0, 1))
+            if exact(call):
+                return binary(getattr(exp, operator), *pair(call, 0, 1))
+            if operator in _ORDERED and all(map(is_decimal, call.types)):
+                return _long_decimals(dialect, call, getattr(exp, operator))
+            return call.fallback()
 
         return Form(build)
 
@@ -166,6 +173,26 @@ def compared(dialect: Dialect, call: Call, first: int, second: int) -> tuple[exp
 def exact(call: Call) -> bool:
     """Whether the first argument and each of the others have a type that holds both exactly."""
     return all(exactly_common(call.types[0], other) for other in call.types[1:])
+
+
+def _long_decimals(dialect: Dialect, call: Call, operator: type[exp.Binary]) -> exp.Expr:
+    """Compare decimals of which no type holds both.
+
+    One with fewer digits behind the point is brought to the scale of the other, as far as it fits.
+    What does not is further from zero than the other one can be, so its sign decides.
+    """
+    scales = [dtype.scale for dtype in call.types]
+    short = scales.index(min(scales))
+    coarse, fine = (call.arguments[i] for i in (short, 1 - short))
+    own, target = call.types[short], pa.decimal128(MAX_DECIMAL_PRECISION, max(scales))
+    fitting = {short: dialect.cast(coarse.copy(), own, target, strict=False), 1 - short: fine}
+    least = Decimal(10) ** (MAX_DECIMAL_PRECISION - max(scales))
+    bound = dialect.literal(least, pa.decimal128(MAX_DECIMAL_PRECISION, min(scales)))
+    zero = dialect.literal(Decimal(0), own)
+    signs = (coarse.copy(), zero) if short == 0 else (zero, coarse.copy())
+    decided = when(is_null(fine), dialect.literal(None, pa.bool_()), binary(operator, *signs))
+    fits = binary(exp.LT, function("abs", coarse.copy()), bound)
+    return when(fits, binary(operator, fitting[0].copy(), fitting[1].copy()), decided)
 
 
 def _targets(call: Call) -> set[pa.DataType]:

@@ -17,6 +17,7 @@ from umbel.optimizer.rewrite.order_evaluation import order_evaluation
 from umbel.optimizer.rewrite.order_joins import order_joins
 from umbel.optimizer.rewrite.prune_columns import prune_columns
 from umbel.optimizer.rewrite.push_filters import push_filters
+from umbel.optimizer.rewrite.restrict_groups import restrict_groups
 from umbel.optimizer.rewrite.share import share
 from umbel.optimizer.rewrite.simplify import simplify
 from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     simplify,  # filters that met in one place become one
     aggregate_early,  # after simplifying: keys and what they are computed from have met
     prune_columns,
+    restrict_groups,  # after pushing filters: they say how few keys are asked for
     order_joins,  # after pruning: what is not carried along costs nothing
     order_evaluation,  # after all that moves expressions: it fixes where they are evaluated
     share,  # last: only now are equal subplans written equally
