@@ -147,7 +147,7 @@ def test_tokens_come_back_as_they_were(store: Store) -> None:
 def test_a_task_is_committed_once_and_stays_done(store: Store) -> None:
     work = task("r-commit", 1, 10)
     assert store.tasks.submit(work).state == "waiting"
-    store.tasks.lease(work.id, 1)
+    store.tasks.lease(work.id, 1, 5.0)
     answers: list[bool] = []
 
     def commit() -> None:

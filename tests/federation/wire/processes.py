@@ -62,8 +62,8 @@ def coordinator(folder: Path, port: int, sites: int, tasks: int, rows: int) -> N
     made = Federation(folder, port=port, poll_seconds=2.0, lease_seconds=3.0)
     commit: Any = made.store.tasks.commit
 
-    def recorded(task: str, *rest: Any) -> Any:
-        done = commit(task, *rest)
+    def recorded(task: str, *rest: Any, **more: Any) -> Any:
+        done = commit(task, *rest, **more)
         if done:
             history.write(event="commit", task=task)
         return done

@@ -20,6 +20,8 @@ from umbel.federation.tasks import Failure, Outcome, Task
 
 #: The states of a task.
 WAITING, LEASED, DONE, FAILED, CANCELLED = "waiting", "leased", "done", "failed", "cancelled"
+_OPEN = (WAITING, LEASED)
+_GIVEN_UP = (*_OPEN, FAILED, CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +115,46 @@ class Tasks:
         with self._database.read() as connection:
             return [_task(row) for row in connection.execute(query)]
 
-    def lease(self, task: str, attempts: int) -> None:
-        """Record that a task was given to its site."""
-        self._set(task, durable=False, state=LEASED, attempts=attempts, leased=time.time())
+    def lease(self, task: str, attempts: int, leased: float) -> None:
+        """Record that a task was given to its site, as often as that, at a time."""
+        self._set(task, _OPEN, durable=False, state=LEASED, attempts=attempts, leased=leased)
 
     def wait(self, task: str) -> None:
         """Record that a task waits for its site again."""
-        self._set(task, durable=False, state=WAITING)
+        self._set(task, _OPEN, durable=False, state=WAITING)
 
     def fail(self, task: str, failure: Failure) -> None:
         """Record that a task failed."""
-        self._set(task, durable=True, state=FAILED, failure=failure.to_json(), finished=time.time())
+        self._set(
+            task,
+            _GIVEN_UP,
+            durable=True,
+            state=FAILED,
+            failure=failure.to_json(),
+            finished=time.time(),
+        )
 
     def cancel(self, task: str) -> None:
         """Record that nobody wants a task any more."""
-        self._set(task, durable=True, state=CANCELLED, finished=time.time())
+        self._set(task, _GIVEN_UP, durable=True, state=CANCELLED, finished=time.time())
 
-    def commit(self, task: str, segments: Sequence[SegmentRecord], outcome: Outcome) -> bool:
+    def commit(
+        self,
+        task: str,
+        segments: Sequence[SegmentRecord],
+        outcome: Outcome,
+        *,
+        attempts: int = 1,
+        leased: float | None = None,
+    ) -> bool:
         """Record a result, once.
+
+        Args:
+            task: whose.
+            segments: its rows, in order.
+            outcome: what the site says of the work.
+            attempts: how often it was begun.
+            leased: when it was last given to the site.
 
         Returns:
             Whether this was the commit; False if the task was done or given up before.
@@ -138,7 +162,13 @@ class Tasks:
         done = (
             sa.update(TASKS)
             .where(TASKS.c.id == task, TASKS.c.state.in_((WAITING, LEASED)))
-            .values(state=DONE, outcome=outcome.to_json(), finished=time.time())
+            .values(
+                state=DONE,
+                outcome=outcome.to_json(),
+                finished=time.time(),
+                attempts=attempts,
+                leased=leased,
+            )
         )
         with self._database.write_as_coordinator(durable=True) as connection:
             if connection.execute(done).rowcount != 1:
@@ -187,8 +217,9 @@ class Tasks:
             connection.execute(sa.delete(TASKS).where(TASKS.c.run == run))
         return ids
 
-    def _set(self, task: str, *, durable: bool, **values: object) -> None:
-        change = sa.update(TASKS).where(TASKS.c.id == task, TASKS.c.state != DONE)
+    def _set(self, task: str, of: Sequence[str], *, durable: bool, **values: object) -> None:
+        """Change a task that is in one of some states; what comes late changes nothing."""
+        change = sa.update(TASKS).where(TASKS.c.id == task, TASKS.c.state.in_(of))
         with self._database.write_as_coordinator(durable=durable) as connection:
             connection.execute(change.values(**values))
 

@@ -8,16 +8,19 @@ changes nothing; and after a restart every lease is new. What a site has committ
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+from sqlalchemy.exc import SQLAlchemyError
 
-from umbel.federation.errors import SiteError
-from umbel.federation.store import Store
+from umbel.federation.errors import FederationError, SiteError
+from umbel.federation.store import SegmentRecord, Store
 from umbel.federation.store.tasks import CANCELLED, DONE, FAILED, LEASED, WAITING
 from umbel.federation.tasks import Failure, FailureCode, Outcome, Task
 from umbel.federation.wire.messages import (
@@ -28,6 +31,8 @@ from umbel.federation.wire.messages import (
     Refused,
     RefusedError,
 )
+
+_LOG = logging.getLogger(__name__)
 
 #: Seconds of one poll, and of silence after which a site counts as away.
 POLL_SECONDS, LEASE_SECONDS = 8.0, 14.0
@@ -62,11 +67,13 @@ class Work:
     inputs: Mapping[str, pa.Table] = field(default_factory=dict)
     state: str = WAITING
     attempts: int = 0
+    leased: float | None = None
     token: str = ""
     not_before: float = 0.0
     waiters: int = 0
     outcome: Outcome | None = None
     failure: Failure | None = None
+    records: list[SegmentRecord] | None = None
 
     def settle(self, state: str) -> None:
         """Come to an end, and tell those who wait."""
@@ -100,6 +107,7 @@ class Board:
         self._lock = threading.RLock()
         self._sites: dict[str, _Site] = {}
         self._closed = False
+        self._recorder = ThreadPoolExecutor(1, thread_name_prefix="umbel-record")
 
     # --- The side of the coordinator.
 
@@ -176,7 +184,7 @@ class Board:
         """Have a task done again whose result cannot be read any more."""
         with self._lock:
             self._store.tasks.undo(work.id)
-            work.state, work.outcome, work.attempts = WAITING, None, 0
+            work.state, work.outcome, work.attempts, work.records = WAITING, None, 0, None
             site = self._site(work.site)
             site.works[work.id] = work
             site.wake.notify_all()
@@ -201,6 +209,7 @@ class Board:
                 site.wake.notify_all()
                 for work in site.works.values():
                     work.changed.notify_all()
+        self._recorder.shutdown()
 
     # --- The side of the sites.
 
@@ -285,13 +294,15 @@ class Board:
             work.state = _COMMITTING
             return work
 
-    def end_commit(self, work: Work, outcome: Outcome | None) -> None:
+    def end_commit(
+        self, work: Work, outcome: Outcome | None, records: list[SegmentRecord] | None
+    ) -> None:
         """Tell how the commit went: with an outcome the task is done, else it is leased still."""
         with self._lock:
             if outcome is None:
                 work.state = LEASED
                 return
-            work.outcome = outcome
+            work.outcome, work.records = outcome, records
             work.settle(DONE)
 
     def fail(self, site: str, task: str, token: str, failure: Failure) -> None:
@@ -392,7 +403,8 @@ class Board:
                 continue
             work.attempts += fresh
             work.state, work.token = LEASED, secrets.token_hex(16)
-            self._store.tasks.lease(work.id, work.attempts)
+            work.leased = time.time()
+            self._record(self._store.tasks.lease, work.id, work.attempts, work.leased)
             leases.append(
                 Lease(task=work.id, token=work.token, attempt=work.attempts, envelope=fresh)
             )
@@ -402,8 +414,19 @@ class Board:
 
     def _put_back(self, work: Work) -> None:
         work.state, work.token = WAITING, ""
-        self._store.tasks.wait(work.id)
+        self._record(self._store.tasks.wait, work.id)
         self._site(work.site).wake.notify_all()
+
+    def _record(self, record: Callable[..., None], *values: object) -> None:
+        """Write down what people may want to look at, without keeping a site waiting for it."""
+        if not self._closed:
+            self._recorder.submit(self._recorded, record, *values)
+
+    def _recorded(self, record: Callable[..., None], *values: object) -> None:
+        try:
+            record(*values)
+        except (FederationError, SQLAlchemyError) as error:
+            _LOG.warning("a lease was not written down: %s", error)
 
     def _fail(self, work: Work, failure: Failure) -> None:
         work.failure = failure

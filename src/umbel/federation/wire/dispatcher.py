@@ -56,7 +56,9 @@ class WireDispatcher:
                 board.wait(work, self._patience)
                 context.check_cancelled()
                 outcome = self._outcome(work, task)
-                records = self._endpoint.store.tasks.segments(task.id)
+                records = work.records
+                if records is None:
+                    records = self._endpoint.store.tasks.segments(task.id)
                 if self._whole(task, records):
                     self._deliver(work, task, records, context, deliver)
                     return outcome

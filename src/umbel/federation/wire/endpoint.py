@@ -230,16 +230,18 @@ class FlightEndpoint:
         work = self.board.begin_commit(site, commit.task, commit.token)
         if work is None:
             return messages.Committed(duplicate=True)
-        done = None
+        done = records = None
         try:
             if work.task is not None:
                 _check_limits(work.task.limits.rows, commit)
             records = self._records(commit, payload)
-            if not self.store.tasks.commit(commit.task, records, outcome):
+            if not self.store.tasks.commit(
+                commit.task, records, outcome, attempts=work.attempts, leased=work.leased
+            ):
                 raise RefusedError(Refused.LOST, "nobody wants this task any more")
             done = outcome
         finally:
-            self.board.end_commit(work, done)
+            self.board.end_commit(work, done, records)
         return messages.Committed(duplicate=False)
 
     def _records(self, commit: messages.Commit, payload: memoryview) -> list[SegmentRecord]:

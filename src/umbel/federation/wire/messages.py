@@ -25,8 +25,8 @@ LARGEST_HEADER = 1 << 20
 LARGEST_BODY = 4 << 20
 LARGEST_SEGMENT = 64 << 20
 #: Bytes of one part of a segment on its way: large enough that calls cost little, small enough
-#: that gRPC need not fetch fresh memory for each (measured: 1 to 2 MiB are best).
-PART = 2 << 20
+#: that gRPC need not fetch fresh memory for each.
+PART = 1 << 20
 #: A result of one segment this small travels with its commit.
 LARGEST_INLINE = 256 << 10
 LARGEST_MANIFEST = 4 << 20
