@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,26 @@ def test_a_script_that_was_killed_goes_on_and_writes_once(
     code, _, error = command("run", "--resume", script)
     assert code == 2
     assert f"run {script} of script.py is finished" in error
+
+
+def test_a_script_that_sleeps_is_cancelled_from_outside(
+    command: Command, folder: Path, environment: dict[str, str]
+) -> None:
+    (folder / "sleep.py").write_text("import time\ntime.sleep(60)", encoding="utf-8")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "umbel", "run", "--durable", "--store", "kept", "sleep.py"],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with started:
+        assert started.stderr is not None
+        run_id = started.stderr.readline().split()[1]
+        assert f"to stop run {run_id}" in command("runs", "cancel", run_id)[1]
+        assert started.wait(30) == 130
+        assert started.stderr.read() == "cancelled\n"
+    assert RunStore("kept").run(run_id).state == "cancelled"
 
 
 def test_sql_is_kept_resumed_listed_and_forgotten(command: Command, folder: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -103,7 +104,7 @@ def _kept(script: ScriptRun) -> Iterator[None]:
 
     start = time.perf_counter()
     ended: SystemExit | None = None
-    with keeping(script.owned, _thread.interrupt_main):
+    with keeping(script.owned, _interrupt):
         try:
             yield
         except SystemExit as exit_:
@@ -113,6 +114,13 @@ def _kept(script: ScriptRun) -> Iterator[None]:
         script.finish(time.perf_counter() - start)
     if ended is not None:
         raise ended
+
+
+def _interrupt() -> None:
+    """Do as Ctrl-C does: the script may be in a function of its own that waits."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 def _about(settings: Settings) -> dict[str, Any]:
