@@ -12,15 +12,17 @@ from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.catalog.statistics import TableStatistics, statistics
+from umbel.lazy import LazyModule
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Column, Expression
 from umbel.plan.safety import Range, cannot_fail, examine
 from umbel.plan.sources import MemorySource, ParquetSource, Source
 from umbel.plan.types import is_decimal, is_integer
+
+pc = LazyModule("pyarrow.compute")
 
 #: Operators between a column and its source that are looked through.
 _DEEPEST = 24

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import datafusion
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.lazy import LazyModule
 from umbel.plan.errors import CancelledError, EvaluationError
 from umbel.platforms.base import RunContext
 from umbel.platforms.datafusion.operators import FAILURE, SYNTAX
 from umbel.sql.python_functions import PythonFunction, calls_of, evaluator, to_array
+
+pc = LazyModule("pyarrow.compute")
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.lazy import LazyModule
 from umbel.plan.errors import EvaluationError
 from umbel.plan.types import is_decimal, is_list
 from umbel.platforms.postgres.snippets import snippet
 from umbel.platforms.postgres.types import convert, literal
+
+pc = LazyModule("pyarrow.compute")
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp

@@ -9,10 +9,11 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.lazy import LazyModule
 from umbel.plan.types import is_float, is_integer, type_name
+
+pc = LazyModule("pyarrow.compute")
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
