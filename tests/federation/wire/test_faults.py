@@ -13,7 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
+from tests import postgres_server
 from tests.federation.harness import (
     Context,
     Federation,
@@ -234,3 +237,42 @@ def test_rows_in_another_form_than_the_tasks_fail_at_the_site(wire: Federation) 
     wire.agent("wrong", wrong)
     with pytest.raises(SiteError, match="column 1 that came is not the task's"):
         wire.run(task("r-wrong", 0, 1, site="wrong"), context=Context())
+
+
+def test_a_store_whose_disk_is_full_pauses_and_resumes(tmp_path: Path) -> None:
+    """SQLite says that the disk is full; nothing of the transaction stays, and the site waits."""
+    with federation() as made:
+        made.agent("a")
+        work = task("r-db", 0, 9_000)
+        pages = [1]
+
+        def limit(connection: Any, *_: Any) -> None:
+            connection.execute(f"PRAGMA max_page_count={pages[0]}")
+
+        refused: list[str] = []
+        commit: Any = made.store.tasks.commit
+
+        def recorded(*values: Any, **more: Any) -> Any:
+            # From here on there is no page left for what the commit writes.
+            sa.event.listen(made.store.database._engine, "checkout", limit)
+            try:
+                return commit(*values, **more)
+            except OperationalError as error:
+                refused.append(str(error.orig))
+                pages[0] = 1 << 30
+                raise
+
+        setattr(made.store.tasks, "commit", recorded)  # noqa: B010 - a method, for mypy
+        assert made.begin(work).result().equals(numbers(work))
+        assert refused == ["database or disk is full"]
+
+
+def test_the_same_on_postgresql() -> None:
+    with postgres_server.server().fresh() as url, federation(store=url) as made:
+        made.agent("a")
+        works = [task("r-pg", stage, size) for stage, size in enumerate((0, 5, 200_000))]
+        for running, work in [(made.begin(work), work) for work in works]:
+            assert running.result().equals(numbers(work))
+        assert {record.state for record in made.store.tasks.of_run("r-pg")} == {"done"}
+        made.endpoint.forget("r-pg")
+        assert made.store.tasks.of_run("r-pg") == []
