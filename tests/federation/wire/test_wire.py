@@ -202,6 +202,15 @@ def test_parts_that_come_twice_or_too_early_change_nothing(wire: Federation, raw
     assert running.result().equals(numbers(work))
 
 
+def test_what_nobody_knows_any_more_is_forgotten(raw: Raw, wire: Federation) -> None:
+    """A site must not keep for ever what belongs to a run that was forgotten, or to another site."""
+    other = task("r-unknown", 0, 1, site="a")
+    wire.run(other)
+    unknown = ["ab" * 32, other.id]
+    held = [Held(task=one, token="0" * 32) for one in unknown]
+    assert raw.poll(*held).release == sorted(unknown)
+
+
 def test_an_old_poll_takes_nothing(raw: Raw) -> None:
     raw.poll(wait=0.0)
     raw.number -= 1

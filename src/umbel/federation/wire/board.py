@@ -345,10 +345,7 @@ class Board:
         gone: set[str] = set()
         for task in unknown:
             record = self._store.tasks.get(task)
-            if record is None or record.site != name:
-                # Perhaps a run that will be resumed asks for it.
-                continue
-            if record.state in (DONE, FAILED, CANCELLED):
+            if record is None or record.site != name or record.state in (DONE, FAILED, CANCELLED):
                 gone.add(task)
                 continue
             with self._lock:
