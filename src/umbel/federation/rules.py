@@ -99,6 +99,10 @@ ALLOWED = frozenset(
 _SHOWN = "count, sum, mean, var and std"
 
 
+#: Operators of which the state is kept; a session may live for long.
+_MOST_KEPT = 50_000
+
+
 @dataclass(frozen=True)
 class Who:
     """Whose rows these are: the individuals of one scan of a protected table."""
@@ -204,6 +208,8 @@ class Analysis:
 
     def state(self, operator: ops.Operator) -> State:
         """Find out about an operator."""
+        if len(self._states) > _MOST_KEPT:
+            self._states.clear()
         waiting = [operator]
         while waiting:  # not all that is below: of a hundred sites each looks at its own
             last = waiting[-1]

@@ -34,7 +34,8 @@ from umbel.platforms.refusal import RELATIONAL, refuse_class, refuse_frame, refu
 _OF_ONE_PLACE = (ops.Union, ops.Intersect, ops.Except)
 #: What is reckoned of the rows of a table of which a site does not tell.
 _UNKNOWN = Interval(1, 1e9, 0.1)
-_GB = 1e9
+#: Operators of which it is kept whether they run here; a session may live for long.
+_MOST_KEPT = 50_000
 
 
 class SitePlatform:
@@ -112,6 +113,8 @@ class SitePlatform:
         """Say why the site does not run an operator; None if it does."""
         if self.name not in operator.places:
             return f"nothing of it lies in {self.name!r}"
+        if len(self._able) > _MOST_KEPT:
+            self._able.clear()
         if operator.digest not in self._able:
             for below in operator.below:
                 self._refused(below)
