@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from umbel.plan.casting import cast_value
 from umbel.plan.expressions import Literal
 from umbel.plan.functions.comparison import compared_type, exactly_common
 from umbel.plan.functions.forms import Absent, Form, TypedCall
+from umbel.plan.types import MAX_DECIMAL_PRECISION, is_decimal
 from umbel.platforms.polars.casts import cast
 from umbel.platforms.polars.fallback import from_arrow
 from umbel.platforms.polars.types import literal
@@ -52,6 +54,41 @@ def _comparison(compare: Compare) -> Form[pl.Expr]:
     return Form(build)
 
 
+def _order(compare: Compare) -> Form[pl.Expr]:
+    """A comparison that is null for nulls."""
+
+    def build(call: Call) -> pl.Expr:
+        if exact(call):
+            return compare(*pair(call, 0, 1))
+        if all(map(is_decimal, call.types)):
+            return _long_decimals(call, compare)
+        return call.fallback()
+
+    return Form(build)
+
+
+def _long_decimals(call: Call, compare: Compare) -> pl.Expr:
+    """Compare decimals of which no type holds both.
+
+    One with fewer digits behind the point is brought to the scale of the other, as far as it fits.
+    What does not is further from zero than the other one can be, so its sign decides.
+    """
+    scales = [dtype.scale for dtype in call.types]
+    most, short = max(scales), scales.index(min(scales))
+    whole = pa.decimal128(MAX_DECIMAL_PRECISION, scales[short])
+    target = pa.decimal128(MAX_DECIMAL_PRECISION, most)
+    coarse = cast(call.arguments[short], call.types[short], whole)
+    fine = cast(call.arguments[1 - short], call.types[1 - short], target)
+    fitting = cast(coarse, whole, target, strict=False)
+    zero = literal(Decimal(0), whole)
+    values, signs = (
+        ((fitting, fine), (coarse, zero)) if short == 0 else ((fine, fitting), (zero, coarse))
+    )
+    fits = coarse.abs() < literal(Decimal(10) ** (MAX_DECIMAL_PRECISION - most), whole)
+    decided = pl.when(fine.is_null()).then(_null()).otherwise(compare(*signs))
+    return pl.when(fits).then(compare(*values)).otherwise(decided)
+
+
 def _between(call: Call) -> pl.Expr:
     if not exact(call):
         return call.fallback()
@@ -87,12 +124,12 @@ def _booleans(call: Call) -> list[pl.Expr]:
 
 
 FORMS: dict[str, Form[Any] | Absent] = {
-    "equal": _comparison(operator.eq),
-    "not_equal": _comparison(operator.ne),
-    "less": _comparison(operator.lt),
-    "less_equal": _comparison(operator.le),
-    "greater": _comparison(operator.gt),
-    "greater_equal": _comparison(operator.ge),
+    "equal": _order(operator.eq),
+    "not_equal": _order(operator.ne),
+    "less": _order(operator.lt),
+    "less_equal": _order(operator.le),
+    "greater": _order(operator.gt),
+    "greater_equal": _order(operator.ge),
     "between": Form(_between),
     "is_in": Form(_is_in),
     "is_distinct_from": _comparison(lambda left, right: left.ne_missing(right)),
