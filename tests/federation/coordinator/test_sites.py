@@ -17,7 +17,7 @@ from umbel import col
 from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
 from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server, create
-from umbel.federation.errors import IdentityError, PolicyError, SiteError
+from umbel.federation.errors import FederationError, IdentityError, PolicyError, SiteError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.site import SiteProcess, SiteSettings, examine, join
 from umbel.federation.wire.agent import Agent, AgentConfig
@@ -147,6 +147,18 @@ def test_results_are_forgotten_when_the_run_is_over(session: Any, sited: Sited) 
     arrivals = sited.coordinator.settings.folder / "arrivals"
     assert [path for path in arrivals.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
     assert sited.coordinator.endpoint is not None
+
+
+def test_a_coordinator_can_be_looked_after_while_it_runs(sited: Sited) -> None:
+    waiting = sited.coordinator.settings.folder / "results" / "of-a-run.rows"
+    waiting.write_bytes(b"rows that somebody fetches")
+    beside = Coordinator.open(sited.coordinator.settings, serving=False)
+    beside.new_token("eve", [Role.VIEWER])
+    beside.close()
+    with pytest.raises(FederationError, match="a coordinator is running"):
+        Coordinator.open(sited.coordinator.settings)
+    assert waiting.exists()
+    waiting.unlink()
 
 
 def test_sites_that_are_away_are_waited_for_or_skipped(

@@ -128,7 +128,7 @@ class Coordinator:
             self.session.catalog.attach(name, url, **options)
         self.endpoint = endpoint
         self.sites = Sites(store, endpoint, self.session)
-        self.runs = Runs(Folder(settings.folder / "results"), limits)
+        self.runs = Runs(Folder(settings.folder / "results", own=endpoint is not None), limits)
         self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
         self._certificate = threading.Lock()
 
@@ -157,9 +157,9 @@ class Coordinator:
                     store, authority, f"{shown}:{port}", hosts=settings.hosts,
                     folder=settings.folder / "arrivals", name=settings.name,
                 )  # fmt: skip
-            coordinator = cls(settings, store=store, authority=authority, endpoint=endpoint)
-            if endpoint is not None:
+                # First of all, for it finds out whether another coordinator is at work here.
                 endpoint.start()
+            coordinator = cls(settings, store=store, authority=authority, endpoint=endpoint)
         except BaseException:
             if endpoint is not None:
                 endpoint.close()

@@ -86,14 +86,15 @@ class Sites:
         self._base = base
         self._manifests: dict[str, Manifest] = {}
         self._lock = threading.Lock()
+        if endpoint is not None:
+            endpoint.on_manifest = self._take
         for record in store.members.sites():
-            if record.manifest is not None and record.revoked is None:
+            known = record.name in self._manifests  # it has spoken by now
+            if record.manifest is not None and record.revoked is None and not known:
                 try:
                     self._take(record.name, record.manifest)
                 except FederationError as error:
                     log.warning("what site %r publishes cannot be read: %s", record.name, error)
-        if endpoint is not None:
-            endpoint.on_manifest = self._take
 
     def _take(self, site: str, text: str) -> None:
         """Take up what a site says that it publishes.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 
@@ -92,12 +90,18 @@ class Spool:
 
 
 class Folder:
-    """A folder of temporary files, empty at start and at end: nothing in it outlives a process."""
+    """A folder of temporary files of one process.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: where it is.
+        own: whether it is this process's; then what an earlier one left in it is removed.
+    """
+
+    def __init__(self, path: Path, *, own: bool) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._clear()
+        if own:
+            self._clear()
 
     def _clear(self) -> None:
         for file in self._files():
@@ -105,17 +109,6 @@ class Folder:
 
     def _files(self) -> Iterator[Path]:
         return (file for file in self.path.iterdir() if file.is_file())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._clear()
 
 
 __all__ = ["Folder", "Quota", "Spool"]
