@@ -13,6 +13,10 @@ from tests.postgres_server import PASSWORD
 from umbel import col
 from umbel.plan.errors import CancelledError, PlacementError, PlanError, RunError, SourceError
 
+AT_WORK = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND state = 'active'"
+)
 SLOW = "SELECT g AS a, pg_sleep(0.01) IS NULL AS b FROM generate_series(1, 3000) AS g"
 
 
@@ -182,8 +186,8 @@ def test_no_privilege_for_temporary_tables(postgres, database, execute, reader):
 # --- in the middle of a run -------------------------------------------------------------------
 
 
-def while_running(work, act, *, after: float = 0.6) -> BaseException:
-    """Do something while some work runs in another thread; give what that raised."""
+def while_running(execute, work, act) -> BaseException:
+    """Do something while the server runs some work of another thread; give what that raised."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -194,7 +198,10 @@ def while_running(work, act, *, after: float = 0.6) -> BaseException:
 
     thread = threading.Thread(target=run)
     thread.start()
-    time.sleep(after)
+    until = time.monotonic() + 30
+    while execute(AT_WORK) == [(0,)] and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.2)  # into the midst of it
     act()
     thread.join(20)
     assert not thread.is_alive()
@@ -208,7 +215,7 @@ def test_a_connection_that_drops_midway(session, execute, nothing_left):
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid()"
     )
-    error = while_running(frame.collect, lambda: execute(kill))
+    error = while_running(execute, frame.collect, lambda: execute(kill))
     assert isinstance(error, RunError)
     assert "'warehouse'" in str(error)
     assert "connection was lost" in str(error)
@@ -218,7 +225,7 @@ def test_a_connection_that_drops_midway(session, execute, nothing_left):
 def test_a_cancelled_run_stops_the_server_at_once(session, execute, nothing_left):
     frame = session.query("warehouse", SLOW)
     began = time.perf_counter()
-    error = while_running(frame.collect, session.cancel)
+    error = while_running(execute, frame.collect, session.cancel)
     assert isinstance(error, CancelledError)
     assert time.perf_counter() - began < 10  # the query takes 30 s
     busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
@@ -230,7 +237,7 @@ def test_a_cancelled_run_stops_the_server_at_once(session, execute, nothing_left
 
 def test_a_cancelled_write_leaves_nothing(session, execute, nothing_left):
     frame = session.query("warehouse", SLOW)
-    error = while_running(lambda: frame.write_table("warehouse.t"), session.cancel)
+    error = while_running(execute, lambda: frame.write_table("warehouse.t"), session.cancel)
     assert isinstance(error, CancelledError)
     time.sleep(0.2)
     assert execute(
