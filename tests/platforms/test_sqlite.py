@@ -148,6 +148,12 @@ def test_what_sqlite_cannot_do_runs_elsewhere(session):
     assert names.collect().to_pydict() == {"n": ["ANN", "BOB"]}
 
 
+def test_conditions_that_sqlite_cannot_check_are_checked_elsewhere(session):
+    found = session.sql("SELECT name FROM shop.people WHERE name LIKE 'a%' AND id < 2")
+    assert found.collect().to_pydict() == {"name": ["ann"]}
+    assert "columns name; where less(id, 2)" in str(found.explain())
+
+
 def test_views_and_queries_type_their_columns_by_values(session):
     assert session.table("shop.paid").sort("id").collect().to_pydict() == {
         "id": [1, 4],

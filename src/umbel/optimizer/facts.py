@@ -13,7 +13,8 @@ from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.cardinality import Estimator
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.probes import Probes
-from umbel.plan.sources import Source
+from umbel.plan.operators import Scan
+from umbel.plan.sources import AttachedSource, Source
 from umbel.platforms.registry import Registry
 
 
@@ -40,14 +41,23 @@ class Facts:
         self._told: dict[int, tuple[Source, TableStatistics]] = {}
         self.bounds = Bounds(self.statistics)
         self.estimate = Estimator(self._measured, None, self.statistics)
-        self.probes = Probes(Registry())
+        self._platforms = Registry()
+        self.probes = Probes(self._platforms)
 
     @classmethod
     def of(cls, platforms: Registry, measured: Mapping[str, float] | None = None) -> Facts:
         """What can be found out with the help of some platforms."""
         facts = cls(measured, platforms.statistics)
+        facts._platforms = platforms
         facts.probes = Probes(platforms)
         return facts
+
+    def refused(self, scan: Scan) -> bool:
+        """Whether the one platform in which a scan's rows lie cannot run it."""
+        source = scan.source
+        if not isinstance(source, AttachedSource) or source.platform not in self._platforms:
+            return False
+        return self._platforms[source.platform].refuse(scan) is not None
 
     def statistics(self, source: Source) -> TableStatistics:
         """What is known of a source."""

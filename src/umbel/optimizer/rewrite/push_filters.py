@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.rewrite.simplify import conjunction, conjuncts
 from umbel.plan import operators as ops
@@ -25,7 +24,7 @@ def push_filters(root: ops.Operator, facts: Facts | None = None) -> ops.Operator
     if not any(isinstance(op, ops.Filter) for op in order):
         return root
     readers = ops.consumers(root)
-    pushing = _Pushing((facts or Facts()).bounds)
+    pushing = _Pushing(facts or Facts())
     shared = {id(op) for op in order if len(readers[id(op)]) > 1}
     # Rebuilding gives new objects, so "shared" is carried over to what replaces an operator.
     new: dict[int, ops.Operator] = {}
@@ -43,12 +42,12 @@ def push_filters(root: ops.Operator, facts: Facts | None = None) -> ops.Operator
 class _Pushing:
     """One run of the rule: which operators several others read, and what cannot fail."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, facts: Facts) -> None:
         self.shared: set[int] = set()
-        self._bounds = bounds
+        self._facts = facts
 
     def _safe(self, expressions: Iterable[Expression], *inputs: ops.Operator) -> bool:
-        return all(self._bounds.cannot_fail(e, *inputs) for e in expressions)
+        return all(self._facts.bounds.cannot_fail(e, *inputs) for e in expressions)
 
     def push(self, operator: ops.Filter) -> ops.Operator:
         """Push a filter's conditions into what it reads, as far as they may go."""
@@ -74,7 +73,7 @@ class _Pushing:
         """Push conditions into an operator; gives the new operator and what stays above it."""
         match below:
             case ops.Scan():
-                return _into_scan(below, parts)
+                return self._into_scan(below, parts)
             case ops.Filter() if self._safe([below.predicate], below.input):
                 merged = [*conjuncts(below.predicate), *parts]
                 return self._filtered(below.input, merged), []
@@ -135,6 +134,21 @@ class _Pushing:
         )
         return moved, _without(parts, [*left, *right])
 
+    def _into_scan(
+        self, scan: ops.Scan, parts: list[Expression]
+    ) -> tuple[ops.Operator, list[Expression]]:
+        if any(is_object(field.type) for field in scan.source.schema):
+            return scan, parts
+        if scan.predicate is not None and not cannot_fail(scan.predicate, scan.source.schema):
+            return scan, parts
+        # What a database cannot look for is looked for in what it gives.
+        left = [p for p in parts if self._facts.refused(replace(scan, predicate=p))]
+        have = [] if scan.predicate is None else list(conjuncts(scan.predicate))
+        into = [*have, *_without(parts, left)]
+        if len(left) == len(parts):
+            return scan, parts
+        return replace(scan, predicate=conjunction(into)), left
+
 
 def _computed(columns: Iterable[tuple[str, Expression]]) -> list[Expression]:
     return [expression for _, expression in columns if not isinstance(expression, Column)]
@@ -154,12 +168,3 @@ def _plain(expressions: tuple[Expression, ...]) -> list[str]:
 
 def _without(parts: list[Expression], taken: list[Expression]) -> list[Expression]:
     return [part for part in parts if part not in taken]
-
-
-def _into_scan(scan: ops.Scan, parts: list[Expression]) -> tuple[ops.Operator, list[Expression]]:
-    if any(is_object(field.type) for field in scan.source.schema):
-        return scan, parts
-    if scan.predicate is not None and not cannot_fail(scan.predicate, scan.source.schema):
-        return scan, parts
-    have = [] if scan.predicate is None else list(conjuncts(scan.predicate))
-    return replace(scan, predicate=conjunction([*have, *parts])), []
