@@ -41,7 +41,7 @@ def _copied(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(column.to_pylist(), field.type)], field.type)
     if column.type != field.type:
         column = column.cast(field.type)
-    positions = pa.array(range(len(column)), pa.int64())
+    positions = pa.arange(0, len(column))
     taken = column.combine_chunks().take(positions)
     return pa.chunked_array([taken], field.type)
 
