@@ -91,7 +91,7 @@ def test_an_authority_is_read_back_without_the_roots_key(tmp_path: Path) -> None
     found = Authority.open(tmp_path / "ca")
     assert found.federation == "north"
     assert found.fingerprint == made.fingerprint
-    issued = found.issue_site("a", new_key().public_key())
+    issued = found.issue_site("a", new_key().public_key(), now=NOW)
     issued.check(made.root)
 
 
@@ -167,14 +167,14 @@ def test_expiry_and_clocks_are_told_apart(authority: Authority) -> None:
 
 def test_another_federation_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
     other = Authority.create(tmp_path, "north")  # even one of the same name
-    issued = other.issue_site("a", new_key().public_key())
+    issued = other.issue_site("a", new_key().public_key(), now=NOW)
     with pytest.raises(IdentityError, match="was not issued by"):
         issued.check(authority.root)
 
 
 def test_a_site_cannot_issue(authority: Authority) -> None:
     key = new_key()
-    site = authority.issue_site("a", key.public_key())
+    site = authority.issue_site("a", key.public_key(), now=NOW)
     forged = (
         x509.CertificateBuilder()
         .subject_name(site.own.subject)
@@ -196,7 +196,7 @@ def test_a_site_cannot_issue(authority: Authority) -> None:
 
 
 def test_nothing_outlives_the_issuer(authority: Authority) -> None:
-    issued = authority.issue_site("a", new_key().public_key(), life=timedelta(days=9999))
+    issued = authority.issue_site("a", new_key().public_key(), life=timedelta(days=9999), now=NOW)
     assert issued.own.not_valid_after_utc == authority.issuer.own.not_valid_after_utc
 
 
@@ -220,7 +220,7 @@ def handshake(
     """Connect by TLS, both sides with certificates; give the name that the server saw."""
     key = new_key()
     write_key(folder / "server.key", key)
-    server = authority.issue_server("main", key.public_key(), ["localhost", "127.0.0.1"])
+    server = authority.issue_server("main", key.public_key(), ["localhost", "127.0.0.1"], now=NOW)
     (folder / "server.pem").write_bytes(server.pem())
     (folder / "client.pem").write_bytes(client.pem())
     root = authority.root_pem().decode()
@@ -253,7 +253,7 @@ def handshake(
 def test_certificates_serve_a_tls_connection(authority: Authority, tmp_path: Path) -> None:
     key = new_key()
     write_key(tmp_path / "client.key", key)
-    site = authority.issue_site("hospital-a", key.public_key())
+    site = authority.issue_site("hospital-a", key.public_key(), now=NOW)
     for host in ("localhost", "127.0.0.1"):
         name = handshake(authority, tmp_path, site, tmp_path / "client.key", host)
         assert name == "spiffe://north/site/hospital-a"
@@ -362,7 +362,7 @@ def test_what_is_not_renewed(authority: Authority) -> None:
     old = authority.issue_site("a", new_key().public_key(), now=NOW)
     with pytest.raises(IdentityError, match="expired on"):
         renew(authority, old, request, now=NOW + timedelta(days=31))
-    server = authority.issue_server("main", new_key().public_key(), ["localhost"])
+    server = authority.issue_server("main", new_key().public_key(), ["localhost"], now=NOW)
     with pytest.raises(IdentityError, match="is no site"):
         renew(authority, server, request, now=NOW)
 
