@@ -45,9 +45,8 @@ docs: $(READY) ## Build the manual into site/; a warning fails the build
 unit: $(READY) ## Tests: unit, conformance, doctests, code blocks, examples, wheel
 	@$(find-java)
 	echo "== pytest"
-	# One worker more than there are processors, as many tests wait for processes of their own.
-	workers=$$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
-	$(BIN)/python -m pytest --numprocesses="$$workers" --dist=worksteal --durations=25 --durations-min=3
+	# No more workers than processors: each has a Spark of its own, which takes more than it brings.
+	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal --durations=25 --durations-min=3
 
 bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
 	@mkdir -p build/bench
