@@ -57,7 +57,7 @@ def watched(
             yield
         finally:
             done.set()
-            if listener is not None:
+            if listener is not None or progress:
                 thread.join(_LAST)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.expressions import AggregateCall, WindowCall
+from umbel.plan.expressions import AggregateCall, Frame, WindowCall
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import FLOAT64, INT64, STRING, is_decimal, is_float, is_integer
 from umbel.platforms.datafusion.casts import cast
@@ -59,13 +59,13 @@ def refuse_window(call: WindowCall, types: Sequence[pa.DataType], *, aggregate: 
         return None
     if name in _GROUPS_ONLY:
         return f"function {name!r}: DataFusion has it for groups only, not over windows"
-    frame = call.frame
-    if frame is None or frame.start is None:
+    frame = call.frame or Frame("range", None, 0 if call.order_by else None)
+    if frame.start is None and frame.end is None:
         return None
+    # A frame that begins with the first row loses rows too: where the rows come in the opposite
+    # order, DataFusion turns the frame round instead of sorting.
     if name not in _SLIDING:
-        return (
-            f"function {name!r}: DataFusion has it over frames only that begin with the first row"
-        )
+        return f"function {name!r}: DataFusion has it over whole partitions only"
     if name in ("sum", "mean") and is_float(types[0]):
         return (
             f"function {name!r}: DataFusion takes floats out of a sum again, which a NaN stays in"
