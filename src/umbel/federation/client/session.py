@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from umbel.api.catalog import Catalog, TableName
+from umbel.api.catalog import Catalog
 from umbel.api.dataframe import DataFrame
 from umbel.api.located import here
-from umbel.api.session import Session
 from umbel.catalog.address import Secret
 from umbel.executor import Cancellation, Listener, Result
 from umbel.federation.client.asking import Delivered, RemoteCall, lifted, own_table, stands_for
@@ -26,6 +25,7 @@ from umbel.federation.client.records import (
     RemoteExplanation,
 )
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
+from umbel.federation.several import SessionOverSites
 from umbel.federation.stream import write_table
 from umbel.plan.codec import plan_to_json
 from umbel.plan.encoder import schema_to_json
@@ -33,18 +33,17 @@ from umbel.plan.errors import (
     CancelledError,
     EvaluationError,
     FunctionError,
-    PlanError,
     UmbelError,
     UnknownNameError,
 )
 from umbel.plan.operators import Operator, Scan, topological
-from umbel.plan.sources import RelationSource, split_name
+from umbel.plan.sources import RelationSource
 
 if TYPE_CHECKING:
     from umbel.optimizer import Budget
 
 
-class RemoteSession(Session):
+class RemoteSession(SessionOverSites):
     """Makes DataFrames and Datasets of a federation's tables, and runs them.
 
     What reads only data of this process runs here, as in an embedded session. Of other plans the
@@ -118,24 +117,9 @@ class RemoteSession(Session):
         """
         return RemoteTables(HORIZONTAL, self.connection).source([name])
 
-    def table(self, name: TableName, **options: Any) -> DataFrame:
-        """A DataFrame of a table of the federation, or of what is attached to this session.
-
-        Args:
-            name: "patients" for the rows of all sites that have such a table, "north.patients"
-                for those of one.
-            options: what the kind of namespace offers.
-
-        Raises:
-            UnknownNameError: there is no such table; says which there are.
-            PlanError: its parts at the sites have different columns; says which.
-        """
-        parts = split_name(name) if isinstance(name, str) else tuple(name)
-        if len(parts) != 1:
-            return super().table(name, **options)
-        for option in options:
-            raise PlanError(f"a table of several sites has no option {option!r}")
-        return DataFrame(Scan(source=self.horizontal(parts[0]), origin=here()), self)
+    def rows_of_sites(self, name: str) -> Operator:
+        """Give the rows of all sites that publish a table."""
+        return Scan(source=self.horizontal(name), origin=here())
 
     def platform_name(self, name: str) -> str:
         """Give a platform's name back if a frame can be pinned to it: the coordinator's, or here.

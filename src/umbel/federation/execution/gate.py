@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umbel.api.session import memory_source
+from umbel.api.memory import memory_source
 from umbel.federation.errors import FederationError
 from umbel.federation.rules import Analysis, Who
 from umbel.plan import operators as ops

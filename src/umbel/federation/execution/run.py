@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from umbel.api.session import memory_source
+from umbel.api.memory import memory_source
 from umbel.executor import Cancellation, run
 from umbel.executor.record import Run
 from umbel.federation.errors import FederationError, LimitError, PolicyError

@@ -10,17 +10,15 @@ import pyarrow as pa
 
 from umbel.api.dataframe import DataFrame
 from umbel.api.located import here
-from umbel.api.session import Session
 from umbel.federation.manifest import Manifest
 from umbel.federation.planning.catalogue import FederatedCatalogue
 from umbel.federation.planning.platform import SitePlatform
+from umbel.federation.several import SessionOverSites
 from umbel.federation.tasks import Dispatcher, Limits, Requester
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Operator, Scan, rebuild
-from umbel.plan.sources import split_name
 
 if TYPE_CHECKING:
-    from umbel.api.catalog import TableName
     from umbel.executor import Cancellation, Result
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
@@ -30,7 +28,7 @@ class WithheldWarning(UserWarning):
     """An answer lacks groups that too few individuals are behind."""
 
 
-class FederatedSession(Session):
+class FederatedSession(SessionOverSites):
     """Runs plans over sites on behalf of one user.
 
     Attributes:
@@ -70,25 +68,9 @@ class FederatedSession(Session):
             if not table.differences():
                 self.registered[table.name] = DataFrame(table.operator(), self)
 
-    def table(self, name: TableName, **options: Any) -> DataFrame:
-        """A DataFrame of a table of the federation, or of what is attached besides.
-
-        Args:
-            name: "patients" for the rows of all sites that have such a table, "north.patients"
-                for those of one.
-            options: what the kind of namespace offers.
-
-        Raises:
-            UnknownNameError: there is no such table; says which there are.
-            PlanError: its parts at the sites have different columns; says which.
-        """
-        parts = split_name(name) if isinstance(name, str) else tuple(name)
-        if len(parts) != 1:
-            return super().table(name, **options)
-        for option in options:
-            raise PlanError(f"a table of several sites has no option {option!r}")
-        written = self.federation[parts[0]].operator()
-        return DataFrame(_written_here(written), self)
+    def rows_of_sites(self, name: str) -> Operator:
+        """Give the rows of all sites that publish a table."""
+        return _written_here(self.federation[name].operator())
 
     def missing(self, name: str) -> PlanError | None:
         """Say why a table of the federation cannot be had: its parts have different columns."""
