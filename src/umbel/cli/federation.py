@@ -29,6 +29,9 @@ def coordinator_commands() -> typer.Typer:
     app.command("serve", help=texts.COORDINATOR_SERVE, short_help="Start a coordinator.")(serve)
     app.command("invite", help=texts.INVITE, short_help="Let a site join.")(invite)
     app.command("revoke", help=texts.REVOKE, short_help="Shut a site or a token out.")(revoke)
+    app.command(
+        "renew-issuer", help=texts.RENEW_ISSUER, short_help="Renew the authority's certificate."
+    )(renew_issuer)
     app.command("token", help=texts.FOR_USERS, short_help="Give a user a token.")(token)
     return app
 
@@ -135,6 +138,17 @@ def revoke(
     finally:
         coordinator.close()
     print(f"{name} is shut out")
+
+
+def renew_issuer(config: ConfigOption = Path()) -> None:
+    """Renew the certificate of the key that issues; the root's key must be there."""
+    _needed()
+    from umbel.federation.coordinator import CoordinatorSettings
+    from umbel.federation.identity import Authority
+
+    authority = Authority.renew_issuer(CoordinatorSettings.read(config).authority)
+    end = authority.issuer.own.not_valid_after_utc
+    print(f"the issuing certificate holds until {end:%Y-%m-%d}; now restart the coordinator")
 
 
 def token(
@@ -269,6 +283,10 @@ def sites(
 
     with connect_to(url, token=token, progress=False) as session:
         known = session.sites()
+        certificates = session.status()["certificates"]
+    for found in certificates:
+        if found["late"]:
+            print(f"{found['what']} ends in {found['days']} days: {found['hint']}", file=sys.stderr)
     if as_json:
         print(json.dumps(known, indent=2))
         return

@@ -51,6 +51,16 @@ Examples:
   umbel coordinator revoke --token 0f3a5c7b9d1e2f40
 """
 
+RENEW_ISSUER = """Renew the certificate of the key that issues; it holds for two years.
+
+Bring the authority's root.key back for it, and take it away again after. Certificates that were
+issued before stay good. Restart the coordinator: it takes up the new one then.
+
+\b
+Examples:
+  umbel coordinator renew-issuer --config /var/lib/umbel
+"""
+
 FOR_USERS = """Make a user's token; it is shown this once.
 
 \b

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -28,6 +28,7 @@ MAY = {
     "DELETE /v1/tokens/{name}": "operator",
     "POST /v1/invitations": "publisher operator",
     "GET /v1/sites": ALL,
+    "GET /v1/status": ALL,
     "DELETE /v1/sites/{name}": "operator",
     "GET /v1/tables": ALL,
     "GET /v1/table": ALL,
@@ -229,3 +230,14 @@ def test_what_is_no_route_is_an_error_of_ours(running: Running) -> None:
 def test_permissions_are_each_somebodys() -> None:
     held = frozenset[Permission]().union(*(role.permissions for role in Role))
     assert held == set(Permission)
+
+
+def test_certificates_that_are_overdue_are_told(running: Running) -> None:
+    """The ports' are to be new after 60 days of 90, the issuer's after 486 of 730."""
+    with running.http(Role.VIEWER) as client:
+        found = client.get("/v1/status").json()["certificates"]
+    assert [one["late"] for one in found] == [False, False, False]
+    assert {one["days"] for one in found} == {89, 729}
+    for days, late in ((59, [False] * 3), (62, [False, True, True]), (490, [True] * 3)):
+        then = datetime.now(UTC) + timedelta(days=days)
+        assert [one["late"] for one in running.coordinator.certificates(then)] == late

@@ -95,6 +95,22 @@ def test_an_authority_is_read_back_without_the_roots_key(tmp_path: Path) -> None
     issued.check(made.root)
 
 
+def test_the_issuing_certificate_is_renewed_with_the_roots_key_alone(tmp_path: Path) -> None:
+    """What was issued before stays good, and what is issued after outlives the old issuer."""
+    made = Authority.create(tmp_path, "north", now=NOW)
+    old = made.issue_site("a", new_key().public_key(), now=NOW)
+    late = NOW + timedelta(days=700)
+    found = Authority.renew_issuer(tmp_path, now=late)
+    assert found.fingerprint == made.fingerprint
+    assert found.issuer.own.not_valid_after_utc > made.issuer.own.not_valid_after_utc
+    old.check(found.root, now=NOW + timedelta(days=1))
+    issued = found.issue_site("a", new_key().public_key(), now=late, life=timedelta(days=90))
+    issued.check(made.root, now=late + timedelta(days=89))
+    (tmp_path / "root.key").unlink()
+    with pytest.raises(IdentityError, match=r"cannot read the key .*root\.key"):
+        Authority.renew_issuer(tmp_path)
+
+
 def test_an_authority_is_not_made_twice(tmp_path: Path) -> None:
     Authority.create(tmp_path, "north")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

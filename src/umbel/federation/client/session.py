@@ -134,6 +134,11 @@ class RemoteSession(SessionOverSites):
         found: list[dict[str, Any]] = self.connection.get("/v1/sites")
         return found
 
+    def status(self) -> dict[str, Any]:
+        """What the coordinator says of itself: its version, and how long its certificates hold."""
+        found: dict[str, Any] = self.connection.get("/v1/status")
+        return found
+
     def explain(self, plan: Operator, budget: Budget | None = None) -> Any:
         """Say how a plan would run, what it is estimated to cost, and what lost against it.
 

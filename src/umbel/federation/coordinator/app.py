@@ -155,6 +155,17 @@ async def sites(call: Call) -> Response:
     return JSONResponse(await run_in_threadpool(call.coordinator.sites.to_json))
 
 
+async def status(call: Call) -> Response:
+    """Say how the coordinator itself is: what it runs, and until when its certificates hold."""
+    coordinator = call.coordinator
+    found = {
+        "federation": coordinator.authority.federation,
+        "umbel": umbel.__version__,
+        "certificates": await run_in_threadpool(coordinator.certificates),
+    }
+    return JSONResponse(found)
+
+
 async def revoke_site(call: Call) -> Response:
     """Let a site speak no more."""
     await run_in_threadpool(call.coordinator.revoke_site, call.name)
@@ -327,6 +338,7 @@ ROUTES: tuple[tuple[str, str, Permission | None, Answer], ...] = (
     ("DELETE", "/v1/tokens/{name}", Permission.OPERATE, revoke_token),
     ("POST", "/v1/invitations", Permission.INVITE, invite),
     ("GET", "/v1/sites", Permission.LOOK, sites),
+    ("GET", "/v1/status", Permission.LOOK, status),
     ("DELETE", "/v1/sites/{name}", Permission.OPERATE, revoke_site),
     ("GET", "/v1/tables", Permission.LOOK, tables),
     ("GET", "/v1/table", Permission.LOOK, table),

@@ -42,6 +42,13 @@ from umbel.plan.types import is_object
 
 #: The server's certificate and key in the coordinator's folder.
 CERTIFICATE, KEY = "server.pem", "server.key"
+#: After which a certificate that should have been renewed is worth a warning.
+_OVERDUE = timedelta(days=1)
+_PORT_HINT = "it should have been renewed by now; the log says why it was not"
+_ISSUER_HINT = (
+    "bring the authority's root key back and run: umbel coordinator renew-issuer; "
+    "nothing that it issues outlives it"
+)
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,38 @@ class Coordinator:
                 write_key(key, made)
                 write_secret(certificate, issued.pem())
         return certificate, key
+
+    def renew_endpoint(self) -> None:
+        """Give the port for sites a new certificate if it is time.
+
+        Raises:
+            FederationError: there is none to be had, or the port is taken.
+        """
+        endpoint = self.endpoint
+        if endpoint is not None and datetime.now(UTC) >= endpoint.certificate.renewal:
+            endpoint.renew()
+
+    def certificates(self, now: datetime | None = None) -> list[dict[str, Any]]:
+        """Say until when the coordinator's certificates hold, and which should be new by now."""
+        now = now or datetime.now(UTC)
+        found = [("the authority's issuing certificate", self.authority.issuer, _ISSUER_HINT)]
+        file = self.settings.folder / CERTIFICATE
+        if file.exists():
+            what = "the certificate of the port for people"
+            found.append((what, Certificate.read(file), _PORT_HINT))
+        if self.endpoint is not None:
+            what = "the certificate of the port for sites"
+            found.append((what, self.endpoint.certificate, _PORT_HINT))
+        return [
+            {
+                "what": what,
+                "ends": certificate.own.not_valid_after_utc.isoformat(),
+                "days": (certificate.own.not_valid_after_utc - now).days,
+                "late": now >= certificate.renewal + _OVERDUE,
+                "hint": hint,
+            }
+            for what, certificate, hint in found
+        ]
 
     def _is_good(self, certificate: Path, key: Path) -> bool:
         """Whether a certificate can still be used, for the hosts that are configured."""

@@ -20,6 +20,8 @@ log = logging.getLogger("umbel.coordinator")
 
 #: Seconds between looks at whether the server's certificate is to be renewed.
 _RENEWAL = 3600.0
+#: The same after it went wrong.
+_RETRY = 60.0
 #: Seconds that requests have to end when the server is closed.
 _GRACE = 5
 
@@ -98,12 +100,21 @@ class Server:
         self._server.run(sockets=[self._socket])
 
     def _renew(self) -> None:
-        """Take up a new certificate in time; connections that are open keep theirs."""
-        while not self._closed.wait(_RENEWAL):
+        """Take up new certificates in time; connections of people keep the one that they have."""
+        pause = 0.0
+        while not self._closed.wait(pause):
+            pause = _RENEWAL
             try:
                 self._tls.load_cert_chain(*self._coordinator.server_certificate())
+                self._coordinator.renew_endpoint()
             except (FederationError, OSError, ssl.SSLError) as error:
-                log.error("the server's certificate cannot be renewed: %s", error)
+                log.error("a certificate of the server's cannot be renewed: %s", error)
+                pause = _RETRY
+            for found in self._coordinator.certificates():
+                if found["late"]:
+                    log.warning(
+                        "%s ends in %d days: %s", found["what"], found["days"], found["hint"]
+                    )
 
 
 def _bound(host: str, port: int) -> socket.socket:

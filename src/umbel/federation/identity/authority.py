@@ -20,7 +20,14 @@ from umbel.federation.identity.certificates import (
     key_matches,
     name_of,
 )
-from umbel.federation.identity.keys import PrivateKey, PublicKey, new_key, read_key, write_key
+from umbel.federation.identity.keys import (
+    PrivateKey,
+    PublicKey,
+    new_key,
+    read_key,
+    write_key,
+    write_secret,
+)
 from umbel.federation.identity.names import PartyName, check_name
 
 #: Lives of certificates. A site's is short: it renews itself, and revocation need not reach far.
@@ -96,6 +103,26 @@ class Authority:
             raise IdentityError(f"{folder / ISSUER}.key is not the key of {ISSUER}.pem")
         found = root.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
         return cls(str(found[0].value) if found else "", root, issuer, key)
+
+    @classmethod
+    def renew_issuer(cls, folder: Path, *, now: datetime | None = None) -> Authority:
+        """Give the key that issues a new certificate; this takes the root's key.
+
+        What was issued before stays good: the key is the same, and the root that parties trust.
+
+        Raises:
+            IdentityError: there is no authority, or the root's key is not there or another's.
+        """
+        root, key = Certificate.read(folder / f"{ROOT}.pem"), read_key(folder / f"{ISSUER}.key")
+        root_key = read_key(folder / f"{ROOT}.key")
+        if not key_matches(root_key, root):
+            raise IdentityError(f"{folder / ROOT}.key is not the key of {ROOT}.pem")
+        issuer = _sign_authority(
+            Certificate.read(folder / f"{ISSUER}.pem").own.subject,
+            key.public_key(), root.own.subject, root_key, 0, now or datetime.now(UTC), ISSUER_LIFE,
+        )  # fmt: skip
+        write_secret(folder / f"{ISSUER}.pem", Certificate((issuer,)).pem())
+        return cls.open(folder, now=now)
 
     @property
     def fingerprint(self) -> str:

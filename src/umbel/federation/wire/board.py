@@ -12,8 +12,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -107,6 +108,7 @@ class Board:
         self._lock = threading.RLock()
         self._sites: dict[str, _Site] = {}
         self._closed = False
+        self._resting = False
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="umbel-record")
 
     # --- The side of the coordinator.
@@ -201,6 +203,19 @@ class Board:
             found = self._site(site)
             return Presence(self._there(found), self._silent(found))
 
+    @contextmanager
+    def rest(self) -> Iterator[None]:
+        """Keep no poll waiting while a block runs: the door is about to be opened anew."""
+        with self._lock:
+            self._resting = True
+            for site in self._sites.values():
+                site.wake.notify_all()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._resting = False
+
     def close(self) -> None:
         """Wake all who wait; there will be no more work."""
         with self._lock:
@@ -253,7 +268,8 @@ class Board:
                 while True:
                     polled = self._offer(site, held, gone, slots)
                     now = time.monotonic()
-                    if any(polled) or now >= end or site.number != number or self._closed:
+                    over = self._closed or self._resting
+                    if any(polled) or now >= end or site.number != number or over:
                         return self._answer(site, polled)
                     soon = [w.not_before for w in site.works.values() if w.state == WAITING]
                     site.wake.wait(min([end, *(at for at in soon if at > now)]) - now)

@@ -8,6 +8,7 @@ of our own words; anything unforeseen is logged here and told as a fault, withou
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ _T = TypeVar("_T")
 
 #: What results that wait to be read, or belong to runs that go on, may take on the disk.
 QUOTA = 64 << 30
+#: Seconds that answers have to end when the door is opened anew, and pauses between tries.
+_DRAIN = 10.0
+_REOPEN = (0.2, 1.0, 3.0)
 
 
 class FlightEndpoint:
@@ -83,6 +87,10 @@ class FlightEndpoint:
         self._quota = quota
         self._sessions = Sessions(authority, store)
         self._server: _Server | None = None
+        self._certificate: Certificate | None = None
+        self._hurry = threading.Event()
+        self._door = threading.Lock()
+        self._closed = False
         self.arrivals: Arrivals
 
     def start(self) -> None:
@@ -93,26 +101,75 @@ class FlightEndpoint:
         """
         self.store.claim()
         self.arrivals = Arrivals(self._folder, self._quota)
+        with self._door:
+            self._open(self._address)
+
+    def _open(self, address: str) -> None:
+        """Listen, with a new certificate; the door's lock is held."""
         key = new_key()
         certificate = self._authority.issue_server(self._name, key.public_key(), self._hosts)
         try:
             self._server = _Server(
-                f"grpc+tls://{self._address}",
+                f"grpc+tls://{address}",
                 self._answer,
                 tls_certificates=[(certificate.pem(), key_bytes(key))],
                 root_certificates=self._authority.root_pem(),
             )
         except (OSError, flight.FlightError, pa.ArrowException):
             raise FederationError(
-                f"cannot listen on {self._address}", hint="is the port taken by another program?"
+                f"cannot listen on {address}", hint="is the port taken by another program?"
             ) from None
+        self._certificate = certificate
+        self._address = f"{address.rpartition(':')[0]}:{self._server.port}"
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate that sites see."""
+        if self._certificate is None:
+            raise FederationError("the endpoint was not started")
+        return self._certificate
+
+    def renew(self) -> None:
+        """Close the door and open it at once with a new certificate.
+
+        A Flight server cannot change its certificate. So polls are answered at once, what is on
+        its way gets a few seconds, and then sites connect again by themselves: sessions, leases
+        and what arrived of results stay as they are.
+
+        Raises:
+            FederationError: no certificate can be issued, or the port was taken in between; the
+                next call tries again.
+        """
+        with self._door:
+            if self._closed:
+                return
+            hurry = threading.Timer(_DRAIN, self._hurry.set)
+            hurry.daemon = True
+            try:
+                with self.board.rest():
+                    hurry.start()
+                    if self._server is not None:
+                        self._server.shutdown()
+                        self._server = None
+            finally:
+                hurry.cancel()
+                self._hurry.clear()
+            for pause in (*_REOPEN, None):
+                try:
+                    self._open(self._address)
+                    break
+                except FederationError:
+                    if pause is None:
+                        raise
+                    time.sleep(pause)
+        _LOG.info("the certificate of the port for sites was renewed")
 
     @property
     def port(self) -> int:
         """The port on which it listens."""
-        if self._server is None:
+        if self._certificate is None:
             raise FederationError("the endpoint was not started")
-        return int(self._server.port)
+        return int(self._address.rpartition(":")[2])
 
     def presence(self, site: str) -> Presence:
         """Say whether a site is there."""
@@ -126,16 +183,23 @@ class FlightEndpoint:
     def close(self) -> None:
         """Close the door; who waits is woken."""
         self.board.close()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server = None
+        with self._door:
+            self._closed = True
+            if self._server is not None:
+                self._server.shutdown()
+                self._server = None
 
     # --- Messages.
 
     def _answer(self, identity: bytes, action: str, body: memoryview) -> Iterator[Buffer]:
         """Answer one message; a refusal is an answer too."""
         try:
-            yield from self._dispatch(self._sessions.peer(identity), action, body)
+            for part in self._dispatch(self._sessions.peer(identity), action, body):
+                yield part
+                if self._hurry.is_set():
+                    raise flight.FlightUnavailableError("the door is opened anew: come again")
+        except flight.FlightError:
+            raise
         except RefusedError as refusal:
             yield from messages.answer(_refusal(refusal.why, refusal.message, refusal.hint))
         except FederationError as error:
