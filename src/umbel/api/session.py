@@ -448,7 +448,8 @@ def connect(
     Args:
         url: a coordinator, as "https://host:port"; None for an embedded session.
         token: what the coordinator knows you by: the word, or where it is ("env:NAME" or
-            "file:/path"); None takes the variable UMBEL_TOKEN.
+            "file:/path"); None takes the variable UMBEL_TOKEN, or the login that `umbel login`
+            has kept.
         ca: a file with the federation's root certificate; None trusts the fingerprint that
             stands in the token.
         purpose: what answers of a federation are for, in your words; sites may go by it.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from umbel.cli import federation, federation_help, runs_app
+from umbel.cli import federation, federation_help, login, runs_app
 from umbel.cli import help as texts
 from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
 from umbel.cli.settings import Settings
@@ -139,6 +139,10 @@ def build() -> Any:
     app.command("sites", help=federation_help.SITES, short_help="List a federation's sites.")(
         federation.sites
     )
+    app.command("login", help=federation_help.LOGIN, short_help="Log in to a federation.")(
+        login.login
+    )
+    app.command("logout", help=federation_help.LOGOUT, short_help="Forget a login.")(login.logout)
     app.command("demo", help=texts.DEMO, short_help="See umbel at work.")(demo)
     return typer.main.get_command(app)
 

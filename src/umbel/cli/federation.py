@@ -67,7 +67,7 @@ def init(
     ] = "127.0.0.1:8444",
 ) -> None:
     """Make a coordinator: its authority, its configuration, and an operator's token."""
-    _needed()
+    needed()
     from umbel.federation.access import Role
     from umbel.federation.coordinator import Coordinator, create
 
@@ -87,7 +87,7 @@ def init(
 
 def serve(config: ConfigOption = Path()) -> None:
     """Start a coordinator, until Ctrl-C or SIGTERM."""
-    _needed()
+    needed()
     from umbel.api.located import written_at
     from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server
 
@@ -142,7 +142,7 @@ def revoke(
 
 def renew_issuer(config: ConfigOption = Path()) -> None:
     """Renew the certificate of the key that issues; the root's key must be there."""
-    _needed()
+    needed()
     from umbel.federation.coordinator import CoordinatorSettings
     from umbel.federation.identity import Authority
 
@@ -165,7 +165,7 @@ def token(
     config: ConfigOption = Path(),
 ) -> None:
     """Make a user's token; it is shown this once."""
-    _needed()
+    needed()
     from umbel.federation.access import Role
 
     roles = [Role.of(name) for name in role or ["analyst"]]
@@ -185,7 +185,7 @@ def token(
 
 def _opened(config: Path) -> Any:
     """Open a coordinator's state, while the coordinator itself may run."""
-    _needed()
+    needed()
     from umbel.federation.coordinator import Coordinator, CoordinatorSettings
 
     return Coordinator.open(CoordinatorSettings.read(config), serving=False)
@@ -213,7 +213,7 @@ def join(
     ] = False,
 ) -> None:
     """Make the site's key, and get its certificate."""
-    _needed()
+    needed()
     from umbel.catalog.address import Secret
     from umbel.federation.site import join as join_federation
 
@@ -232,7 +232,7 @@ def run(
     ] = Path(),
 ) -> None:
     """Start a site, until Ctrl-C or SIGTERM."""
-    _needed()
+    needed()
     from umbel.federation.site import SiteProcess
 
     _log()
@@ -252,7 +252,7 @@ def doctor(
     ] = Path(),
 ) -> None:
     """Look for what would keep a site from its work."""
-    _needed()
+    needed()
     from umbel.federation.site import examine
 
     bad = 0
@@ -276,7 +276,7 @@ def sites(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List the sites of a federation."""
-    _needed()
+    needed()
     import json
 
     from umbel.federation.client import connect_to
@@ -305,13 +305,14 @@ def sites(
 # --- what they share ------------------------------------------------------------------------------
 
 
-def _needed() -> None:
+def needed() -> None:
     """Say what to install if the extra is not there."""
     try:
         import alembic  # noqa: F401
         import cryptography  # noqa: F401
         import fastapi  # noqa: F401
         import httpx  # noqa: F401
+        import jwt  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise PlanError(
@@ -336,4 +337,4 @@ def _until_told() -> None:
         print("shutting down", file=sys.stderr, flush=True)
 
 
-__all__ = ["coordinator_commands", "site_commands", "sites"]
+__all__ = ["coordinator_commands", "needed", "site_commands", "sites"]

@@ -123,3 +123,25 @@ Examples:
   umbel sites https://umbel.example.org:8443
   umbel sites https://umbel.example.org:8443 --token file:/run/secrets/umbel --json
 """
+
+LOGIN = """Log in to a federation whose coordinator takes logins of an OpenID provider.
+
+Shows a page to open and a code to type there, or uses a browser of this machine. The login is kept
+under your configuration folder, for you alone, and renewed: ub.connect(URL) and umbel sites URL use
+it if there is no token.
+
+The coordinator's certificate must be vouched for once: by --authority or --ca, or by you.
+
+\b
+Examples:
+  umbel login https://umbel.example.org:8443
+  umbel login https://umbel.example.org:8443 --authority 3f1c…
+  umbel login https://umbel.example.org:8443 --browser --ca root.pem
+"""
+
+LOGOUT = """Forget a login, here and at the provider.
+
+\b
+Examples:
+  umbel logout https://umbel.example.org:8443
+"""

@@ -19,7 +19,7 @@ EXIT_CODES: dict[int, str] = {
     12: "a site's rules do not let out what was asked for",
     13: "a site could not do its part",
     14: "work at a site would take more than it may",
-    15: "the coordinator cannot be reached, or is of another version",
+    15: "the coordinator or its OpenID provider cannot be reached, or is of another version",
     16: "the role does not allow it",
     INTERRUPTED: "cancelled by Ctrl-C",
     BROKEN_PIPE: "the reader of standard output went away",

@@ -20,6 +20,8 @@ from umbel.federation.errors import AccessError, IdentityError
 
 #: How long a token holds unless it says otherwise.
 LIFE = timedelta(days=90)
+#: How the words of tokens begin that an operator makes.
+TOKEN_PREFIX = "umbel-api-"  # noqa: S105 - no secret
 _WORD = re.compile(r"umbel-api-([0-9a-f]{16})-([0-9a-f]{64})-([0-9a-f]{64})")
 _USER = re.compile(r"[^\s\x00-\x1f\x7f]{1,128}")
 
@@ -182,7 +184,7 @@ class ApiToken:
         Raises:
             AccessError: the user has no name, or there is no role.
         """
-        if not isinstance(user, str) or _USER.fullmatch(user) is None:
+        if not isinstance(user, str) or not is_user(user):
             raise AccessError(f"{user!r} is no user's name", hint="write it without spaces")
         held = tuple(dict.fromkeys(roles))
         if not held:
@@ -208,6 +210,15 @@ class ApiToken:
                 "this is no whole token", hint="it is one word that begins with umbel-api-"
             )
         return cls(*found.groups())
+
+
+def is_user(name: str) -> bool:
+    """Whether something can be a user's name.
+
+    >>> is_user("ann"), is_user("ann smith")
+    (True, False)
+    """
+    return _USER.fullmatch(name) is not None
 
 
 def unknown_token() -> IdentityError:

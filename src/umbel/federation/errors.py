@@ -17,6 +17,12 @@ class IdentityError(FederationError):
     exit_code = 11
 
 
+class ProviderError(FederationError):
+    """An OpenID provider that cannot be reached, or does not answer as one does."""
+
+    exit_code = 15
+
+
 class PolicyError(PlacementError):
     """A site's rules do not let out what was asked for; says which rule, and what they allow."""
 

@@ -44,7 +44,7 @@ MAY = {
     "DELETE /v1/runs/{name}/result": ASKING,
     "POST /v1/runs/{name}/cancel": ALL,
 }
-OPEN = {"GET /v1/hello", "GET /v1/authority", "POST /v1/enrol"}
+OPEN = {"GET /v1/login", "GET /v1/hello", "GET /v1/authority", "POST /v1/enrol"}
 
 
 def test_every_route_asks_who_is_there_and_what_they_may(running: Running) -> None:

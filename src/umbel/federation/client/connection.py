@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,17 @@ class Connection:
         federation: its name, as it says.
     """
 
-    def __init__(self, url: str, token: ApiToken | None, context: ssl.SSLContext) -> None:
+    def __init__(self, url: str, word: Callable[[], str] | None, context: ssl.SSLContext) -> None:
         self.url = url
         headers = {
             PROTOCOL_HEADER: str(PROTOCOL),
             "user-agent": f"umbel/{umbel.__version__}",
         }
-        if token is not None:
-            headers["authorization"] = f"Bearer {token.encode()}"
         self._client = httpx.Client(
             base_url=url,
             verify=context,
             headers=headers,
+            auth=None if word is None else _shows(word),
             timeout=httpx.Timeout(_SILENCE, connect=_CONNECT),
             trust_env=False,  # no proxy of the environment sees what is asked
             follow_redirects=False,
@@ -77,13 +76,30 @@ class Connection:
             IdentityError: the token is none, or the coordinator is another than the token's.
             CoordinatorError: it cannot be reached, or is of another version.
         """
-        url = _checked(url)
+        url = checked_url(url)
         read = ApiToken.decode(_word(token))
         if ca is not None:
-            root = _given_root(ca, read.authority)
+            root = given_root(ca, read.authority).pem()
         else:
             root = asked_root(url, read.authority, "token")
-        return cls(url, read, tls_context(root))
+        return cls(url, read.encode, tls_context(root))
+
+    @classmethod
+    def logged_in(cls, url: str) -> Connection | None:
+        """Reach a coordinator as whoever logged in there; None if nobody did.
+
+        Raises:
+            PlanError: the URL is none.
+            IdentityError: the login has ended, or others can read it.
+        """
+        from umbel.federation.oidc.logins import Bearer, Logins
+
+        url = checked_url(url)
+        logins = Logins()
+        login = logins.find(url)
+        if login is None:
+            return None
+        return cls(url, Bearer(logins, login).word, tls_context(login.root.encode()))
 
     def get(self, path: str, **query: Any) -> Any:
         """Ask for something."""
@@ -212,7 +228,25 @@ def unreached(url: str, error: Exception) -> FederationError:
     )
 
 
-def _checked(url: str) -> str:
+def _shows(word: Callable[[], str]) -> Callable[[httpx.Request], httpx.Request]:
+    """Put a word into each request; it may be another each time."""
+
+    def show(request: httpx.Request) -> httpx.Request:
+        request.headers["authorization"] = f"Bearer {word()}"
+        return request
+
+    return show
+
+
+def checked_url(url: str) -> str:
+    """Give a coordinator's URL in the form by which it is known.
+
+    Raises:
+        PlanError: it is none.
+
+    >>> checked_url("https://umbel.example.org:8443/")
+    'https://umbel.example.org:8443'
+    """
     parts = urlsplit(url)
     wrong = parts.username or parts.password or parts.query or parts.path.strip("/")
     if parts.scheme != "https" or not parts.hostname or wrong:
@@ -239,10 +273,20 @@ def tls_context(root: bytes) -> ssl.SSLContext:
     return context
 
 
-def _given_root(path: str | os.PathLike[str], authority: str) -> bytes:
+def given_root(path: str | os.PathLike[str], authority: str | None) -> Certificate:
+    """Read a root certificate.
+
+    Args:
+        path: where it is.
+        authority: the fingerprint that it must have; None for any.
+
+    Raises:
+        IdentityError: it is none, or another.
+    """
     certificate = Certificate.read(Path(path))
-    _check_root(certificate, authority, f"the certificate in {os.fspath(path)}", "token")
-    return certificate.pem()
+    if authority is not None:
+        _check_root(certificate, authority, f"the certificate in {os.fspath(path)}", "token")
+    return certificate
 
 
 def asked_root(url: str, authority: str, what: str) -> bytes:
@@ -255,6 +299,17 @@ def asked_root(url: str, authority: str, what: str) -> bytes:
 
     Raises:
         IdentityError: the certificate is another.
+        CoordinatorError: nobody answers, or not as a coordinator does.
+    """
+    certificate = shown_root(url)
+    _check_root(certificate, authority, f"the authority of {url}", what)
+    return Certificate((certificate.own,)).pem()
+
+
+def shown_root(url: str) -> Certificate:
+    """Give the root certificate that whoever answers at a URL shows: nobody has vouched for it.
+
+    Raises:
         CoordinatorError: nobody answers, or not as a coordinator does.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -283,8 +338,7 @@ def asked_root(url: str, authority: str, what: str) -> bytes:
             f"{url} answers, but not as a coordinator does",
             hint="is this the port for people and tools? Sites have another",
         ) from None
-    _check_root(certificate, authority, f"the authority of {url}", what)
-    return Certificate((certificate.own,)).pem()
+    return certificate
 
 
 def _check_root(certificate: Certificate, authority: str, shown: str, what: str) -> None:
@@ -295,4 +349,12 @@ def _check_root(certificate: Certificate, authority: str, shown: str, what: str)
         )
 
 
-__all__ = ["Connection", "asked_root", "tls_context", "unreached"]
+__all__ = [
+    "Connection",
+    "asked_root",
+    "checked_url",
+    "given_root",
+    "shown_root",
+    "tls_context",
+    "unreached",
+]

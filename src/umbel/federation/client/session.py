@@ -24,6 +24,7 @@ from umbel.federation.client.origins import Lines
 from umbel.federation.client.records import (
     RemoteExplanation,
 )
+from umbel.federation.errors import IdentityError
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
 from umbel.federation.several import SessionOverSites
 from umbel.federation.stream import write_table
@@ -298,17 +299,27 @@ def connect_to(
     Args:
         url: "https://host:port".
         token: the word that an operator gave you, or where it is: "env:NAME" or "file:/path";
-            None takes the variable UMBEL_TOKEN.
+            None takes the variable UMBEL_TOKEN, or the login that `umbel login` has kept.
         ca: a file with the federation's root certificate; None trusts the token's fingerprint.
         purpose: what answers are for.
         on_missing_site: what runs do about a site that is away: "wait", "fail" or "skip".
         options: those of a session that stays here.
 
     Raises:
-        IdentityError: the token is none, or not known, or the coordinator is another.
+        IdentityError: the token is none, or not known, or the login has ended, or the coordinator
+            is another.
         CoordinatorError: the coordinator cannot be reached, or is of another version.
     """
-    connection = Connection.open(url, "env:UMBEL_TOKEN" if token is None else token, ca)
+    connection = None
+    if token is None and not os.environ.get("UMBEL_TOKEN"):
+        connection = Connection.logged_in(url)
+        if connection is None:
+            raise IdentityError(
+                f"nobody is known here to {url}",
+                hint=f"umbel login {url}, or give a token: token='env:NAME'",
+            )
+    if connection is None:
+        connection = Connection.open(url, "env:UMBEL_TOKEN" if token is None else token, ca)
     try:
         return RemoteSession(
             connection, purpose=purpose, on_missing_site=on_missing_site, **options

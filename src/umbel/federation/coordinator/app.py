@@ -25,7 +25,12 @@ from umbel.federation.coordinator.calls import Call, Enrol, Invite, MakeToken, S
 from umbel.federation.coordinator.coordinator import Coordinator, Question, Ways
 from umbel.federation.coordinator.runs import HostedRun, State, unexpected
 from umbel.federation.coordinator.uploads import check_digest
-from umbel.federation.errors import AccessError, CoordinatorError, IdentityError
+from umbel.federation.errors import (
+    AccessError,
+    CoordinatorError,
+    IdentityError,
+    ProviderError,
+)
 from umbel.federation.identity import EnrolmentRequest
 from umbel.federation.protocol import (
     ALIVE,
@@ -86,6 +91,12 @@ async def enrol(call: Call) -> Response:
             "address": call.coordinator.sites_address,
         }
     )
+
+
+async def login(call: Call) -> Response:
+    """Say where people log in whose name this coordinator takes from an OpenID provider."""
+    section = call.coordinator.settings.oidc
+    return JSONResponse({"oidc": None if section is None else section.told()})
 
 
 async def whoami(call: Call) -> Response:
@@ -332,6 +343,7 @@ ROUTES: tuple[tuple[str, str, Permission | None, Answer], ...] = (
     ("GET", "/v1/hello", None, hello),
     ("GET", "/v1/authority", None, authority),
     ("POST", "/v1/enrol", None, enrol),
+    ("GET", "/v1/login", None, login),
     ("GET", "/v1/whoami", Permission.LOOK, whoami),
     ("GET", "/v1/tokens", Permission.AUDIT, tokens),
     ("POST", "/v1/tokens", Permission.OPERATE, make_token),
@@ -412,6 +424,8 @@ def _status(error: UmbelError) -> int:
             return 403
         case CoordinatorError():
             return 426
+        case ProviderError():
+            return 502
         case UnknownNameError(message=message) if message.startswith(
             ("unknown run", "unknown token", "unknown site")
         ):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,7 +18,14 @@ from umbel.api.session import Session
 from umbel.executor import Cancellation, Result
 from umbel.executor.events import Event
 from umbel.federation.access import LIFE as TOKEN_LIFE
-from umbel.federation.access import ApiToken, Principal, Role, TokenRecord, unknown_token
+from umbel.federation.access import (
+    TOKEN_PREFIX,
+    ApiToken,
+    Principal,
+    Role,
+    TokenRecord,
+    unknown_token,
+)
 from umbel.federation.coordinator.intake import read_plan
 from umbel.federation.coordinator.runs import HostedRun, Runs
 from umbel.federation.coordinator.settings import FILE, TEMPLATE, CoordinatorSettings
@@ -39,6 +46,11 @@ from umbel.optimizer import Budget
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import Operator, topological
 from umbel.plan.types import is_object
+
+if TYPE_CHECKING:
+    from umbel.federation.coordinator.oidc_settings import OidcSection
+    from umbel.federation.oidc.provider import Provider
+    from umbel.federation.oidc.tokens import Tokens
 
 #: The server's certificate and key in the coordinator's folder.
 CERTIFICATE, KEY = "server.pem", "server.key"
@@ -138,6 +150,8 @@ class Coordinator:
         self.runs = Runs(Folder(settings.folder / "results", own=endpoint is not None), limits)
         self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
         self._certificate = threading.Lock()
+        self._provider: Provider | None = None
+        self._logins = None if settings.oidc is None else self._oidc(settings.oidc)
 
     @classmethod
     def open(cls, settings: CoordinatorSettings, *, serving: bool = True) -> Coordinator:
@@ -174,9 +188,20 @@ class Coordinator:
             raise
         return coordinator
 
+    def _oidc(self, section: OidcSection) -> Tokens:
+        """Prepare to judge the tokens of a provider; it is asked when the first one comes."""
+        from umbel.federation.oidc.keys import Keys
+        from umbel.federation.oidc.provider import Provider
+        from umbel.federation.oidc.tokens import Tokens
+
+        self._provider = Provider(section.issuer, ca=section.authority(self.settings.file))
+        return Tokens(section.expected(), Keys(self._provider))
+
     def close(self) -> None:
         """Stop all runs, and let go of everything."""
         self.runs.close()
+        if self._provider is not None:
+            self._provider.close()
         if self.endpoint is not None:
             self.endpoint.close()
         for name in list(self.session.catalog):
@@ -251,7 +276,10 @@ class Coordinator:
 
         Raises:
             IdentityError: it is nobody's, or not any more.
+            AccessError: it is of somebody who has no role here.
         """
+        if self._logins is not None and not word.startswith(TOKEN_PREFIX):
+            return self._logins.admit(word)
         try:
             token = ApiToken.decode(word)
         except IdentityError:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from umbel.api.config import refuse_secrets
 from umbel.api.toml import TomlFile
 from umbel.catalog.address import Secret
+from umbel.federation.coordinator.oidc_settings import OidcSection
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity.names import check_name
 from umbel.plan.errors import PlanError
@@ -93,6 +94,7 @@ class CoordinatorFile(_Section):
 
     coordinator: CoordinatorSection
     limits: LimitsSection = LimitsSection()
+    oidc: OidcSection | None = None
     catalog: dict[str, AttachedSection] = {}
 
 
@@ -107,6 +109,7 @@ class CoordinatorSettings:
         listen: where people and tools reach it, by HTTPS: host and port.
         sites: where sites reach it, by Arrow Flight: host and port.
         limits: what users may take.
+        oidc: the provider whose logins count here; None if only tokens do.
         catalog: databases and folders of its own: URL and options by name.
     """
 
@@ -120,6 +123,7 @@ class CoordinatorSettings:
         self.listen = split_address(section.listen)
         self.sites = split_address(section.sites)
         self.limits = checked.limits
+        self.oidc = None if checked.oidc is None else checked.oidc.checked(file)
         self._store = section.store
         for host in self.hosts:
             if "://" in host or "/" in host:
@@ -207,6 +211,17 @@ uploads_bytes = 1_073_741_824
 # Bytes of the results that wait to be fetched, and seconds that they wait.
 result_bytes = 8_589_934_592
 keep_seconds = 600.0
+
+# Let people log in at an OpenID provider (umbel login URL), beside those who have tokens.
+# [oidc]
+# issuer = "https://login.example.org/realms/umbel"
+# client_id = "umbel"                 # a public client: no secret
+# audience = "umbel"                  # for whom tokens must be; the client's id if left out
+# user_claim = "sub"                  # one that is unique, and that users cannot change
+# roles_claims = ["groups"]
+# [oidc.roles]                        # which groups of the provider have which role here
+# analyst = ["umbel-analysts"]
+# operator = ["umbel-operators"]
 
 # Databases and folders of the coordinator's own; every user with the role analyst may read them.
 # [catalog.reference]
