@@ -99,6 +99,7 @@ class Manifest:
                             "individual": table.rule.individual,
                             "to": list(table.rule.to),
                             "resident": table.rule.resident,
+                            "sites": list(table.rule.sites),
                         },
                         "rows": table.rows,
                     }
@@ -155,6 +156,7 @@ def _table(read: _TableModel, position: int) -> TableManifest:
         read.rule.individual,
         tuple(read.rule.to),
         read.rule.resident,
+        tuple(read.rule.sites),
     )
     if rule.individual and rule.individual not in schema.names:
         raise FederationError(
@@ -173,6 +175,7 @@ class _RuleModel(BaseModel):
     individual: str = Field(max_length=1000)
     to: list[str] = Field(max_length=1000)
     resident: bool
+    sites: list[str] = Field(default=["*"], max_length=1000)
 
 
 class _TableModel(BaseModel):

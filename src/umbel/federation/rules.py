@@ -46,6 +46,8 @@ class Rule:
         to: the users who may have it, by name; "*" for every one that the coordinator knows.
         resident: no other site has rows about an individual of this table, so that joins by
             individuals stay inside of each site.
+        sites: the other sites to which what leaves may go on, by name; "*" for every one, none for
+            none: then only the coordinator and the users have it.
 
     >>> Rule(Form.AGGREGATES, 10, "patient_id").words
     'aggregates over at least 10 different patient_id'
@@ -56,6 +58,7 @@ class Rule:
     individual: str = ""
     to: tuple[str, ...] = ("*",)
     resident: bool = False
+    sites: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
         if self.min_individuals < 1:
@@ -80,6 +83,10 @@ class Rule:
     def admits(self, user: str) -> bool:
         """Whether a user may have what leaves."""
         return "*" in self.to or user in self.to
+
+    def goes_to(self, site: str) -> bool:
+        """Whether what leaves may go on to another site."""
+        return "*" in self.sites or site in self.sites
 
 
 #: Aggregates that tell of all individuals together, not of one of them.
@@ -236,6 +243,25 @@ class Analysis:
             return Release(Form.ROWS)
         least = max(who.rule.min_individuals for who in found.gated)
         return Release(Form.AGGREGATES, tuple(sorted({w.table for w in found.gated})), least)
+
+    def barred(self, operator: ops.Operator, site: str) -> PolicyError | None:
+        """Say why an operator's output, which may leave, may not go on to another site.
+
+        The rules of all tables count that it is made of, in whatever form they are in it.
+        """
+        if site == self.site or all(rule.goes_to(site) for rule in self.rules.values()):
+            return None
+        for scan in ops.topological(operator):
+            match scan:
+                case ops.Scan(source=RelationSource(platform=self.site, relation=(*_, table))):
+                    rule = self.rules.get(table, Rule())
+                    if not rule.goes_to(site):
+                        return PolicyError(
+                            f"of table {table!r} of site {self.site!r} nothing may go to site "
+                            f"{site!r}",
+                            hint=f"it may go to: {', '.join(rule.sites) or 'no other site'}",
+                        )
+        return None
 
     def residents(self, operator: ops.Operator) -> frozenset[str]:
         """The columns that name individuals of whom no other site has rows."""

@@ -87,6 +87,7 @@ class TableSection(_Strict):
     individual: str = ""
     to: list[str] = ["*"]
     resident: bool = False
+    sites: list[str] = ["*"]
     tells_size: bool = False
     only: list[str] | None = None
     columns: dict[str, ColumnSection] = {}
@@ -152,6 +153,7 @@ def _publish(site: Site, file: TomlFile, name: str, table: TableSection) -> None
         table.individual,
         tuple(table.to),
         table.resident,
+        tuple(table.sites),
     )
     site.publish(
         name,

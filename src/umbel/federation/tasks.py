@@ -8,7 +8,6 @@ identity recomputed. Nothing in it is code. A site's answer is rows, delivered b
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 import re
@@ -20,18 +19,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from umbel.executor.context import Cancellation
-from umbel.federation.errors import FederationError, LimitError, PolicyError, SiteError
+from umbel.federation.errors import FederationError
+from umbel.federation.failures import Failure, FailureCode
 from umbel.federation.identity.names import check_name
 from umbel.federation.messages import read_message
 from umbel.plan.codec import plan_from_json, plan_to_json
-from umbel.plan.errors import (
-    CancelledError,
-    EvaluationError,
-    PlacementError,
-    PlanError,
-    PlanFormatError,
-    UmbelError,
-)
+from umbel.plan.errors import PlanError, PlanFormatError
 from umbel.plan.limits import Limits as PlanLimits
 from umbel.plan.operators import Operator, Placeholder, topological
 from umbel.plan.operators.base import table_digest
@@ -46,8 +39,11 @@ PLAN_LIMITS = PlanLimits(
 )
 #: Characters of a message about a task that is not its plan.
 _LONGEST_TEXT = 100_000
-_LONGEST_MESSAGE = 2_000
 _MOST_INPUTS = 1_000
+#: Sites to which one output may go.
+_MOST_READERS = 200
+#: Characters of what goes with a sealed output; see `umbel.federation.wire.sealing`.
+LARGEST_ENVELOPE = 100_000
 
 #: A message as it travels.
 _Text: TypeAlias = str | bytes
@@ -92,16 +88,67 @@ class Input:
 
     Attributes:
         label: the placeholder in the plan for which it stands.
-        digest: identifies its content, for the task's identity.
+        digest: identifies its content, or the envelope that goes with it, for the task's identity.
+        site: the site that has sealed it to this one; empty if it comes from the coordinator.
     """
 
     label: str
     digest: str
+    site: str = ""
 
     @classmethod
-    def of(cls, label: str, table: pa.Table) -> Input:
+    def of(cls, label: str, data: pa.Table | Sealed) -> Input:
         """Describe a table."""
-        return cls(label, table_digest(table))
+        if isinstance(data, Sealed):
+            return cls(label, data.digest, data.site)
+        return cls(label, table_digest(data))
+
+    @property
+    def identity(self) -> str:
+        """Identifies it among the inputs of a task."""
+        return f"{self.label}={self.digest}" + (f"@{self.site}" if self.site else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """Stands for an output that only the sites can read to which it is sealed.
+
+    Attributes:
+        task: whose output it is.
+        site: who made it.
+        to: who can read it.
+        rows: how many there are.
+        nbytes: of them, in memory at the site that made them.
+        envelope: what goes with its segments; empty if it never leaves this process.
+        content: the rows, of sites in this process.
+    """
+
+    task: str
+    site: str
+    to: tuple[str, ...]
+    rows: int
+    nbytes: int
+    envelope: str = ""
+    content: pa.Table | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def digest(self) -> str:
+        """Identifies it, for those who read it."""
+        if self.content is not None:
+            return table_digest(self.content)
+        return envelope_digest(self.envelope)
+
+
+def envelope_digest(envelope: str) -> str:
+    """Identify the envelope of a sealed output."""
+    return hashlib.sha256(envelope.encode()).hexdigest()
+
+
+#: What a task reads, and what it gives: rows, or what stands for them.
+Data: TypeAlias = "pa.Table | Sealed"
 
 
 @dataclass(frozen=True)
@@ -116,6 +163,7 @@ class Task:
         inputs: the tables that come in, one for each label of a placeholder.
         requester: on whose behalf.
         limits: what it may take.
+        to: the sites to which its output is sealed; none: the coordinator gets it as it is.
 
     >>> from umbel.plan.operators import Values
     >>> task = Task("r-1", 0, "north", Values(table=pa.table({"a": [1]})), (), Requester("ann"))
@@ -130,6 +178,7 @@ class Task:
     inputs: tuple[Input, ...]
     requester: Requester
     limits: Limits = field(default_factory=Limits)
+    to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.site)
@@ -138,6 +187,12 @@ class Task:
         for given in self.inputs:
             _check(_WORD.fullmatch(given.label), "label of an input", given.label)
             _check(_DIGEST.fullmatch(given.digest), "digest of an input", given.digest)
+            if given.site:
+                check_name(given.site)
+        for reader in self.to:
+            check_name(reader)
+        ordered = list(self.to) == sorted(set(self.to)) and len(self.to) <= _MOST_READERS
+        _check(ordered, "list of sites", ", ".join(self.to))
         labels = [given.label for given in self.inputs]
         wanted = {op.label for op in topological(self.plan) if isinstance(op, Placeholder)}
         if len(set(labels)) != len(labels) or set(labels) != wanted:
@@ -160,7 +215,8 @@ class Task:
     def id(self) -> str:
         """Identifies the work: the same work, over the same inputs, has the same."""
         parts = [self.run, str(self.stage), self.site, self.plan.digest]
-        parts += [f"{given.label}={given.digest}" for given in self.inputs]
+        parts += [given.identity for given in self.inputs]
+        parts += [f"to {site}" for site in self.to]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -177,7 +233,9 @@ class Task:
                 "stage": self.stage,
                 "site": self.site,
                 "plan": plan_to_json(self.plan, limits=PLAN_LIMITS),
-                "inputs": [{"label": i.label, "digest": i.digest} for i in self.inputs],
+                "inputs": [
+                    {"label": i.label, "digest": i.digest, "site": i.site} for i in self.inputs
+                ],
                 "requester": {
                     "name": self.requester.name,
                     "roles": list(self.requester.roles),
@@ -188,6 +246,7 @@ class Task:
                     "rows": self.limits.rows,
                     "bytes": self.limits.bytes,
                 },
+                "to": list(self.to),
             },
             allow_nan=False,
         )
@@ -213,9 +272,10 @@ class Task:
             read.stage,
             read.site,
             plan,
-            tuple(Input(given.label, given.digest) for given in read.inputs),
+            tuple(Input(given.label, given.digest, given.site) for given in read.inputs),
             Requester(read.requester.name, tuple(read.requester.roles), read.requester.purpose),
             Limits(read.limits.seconds, read.limits.rows, read.limits.bytes),
+            tuple(read.to),
         )
         if task.id != read.id:
             raise FederationError("a task is not the one that its id names")
@@ -232,6 +292,7 @@ class Outcome:
         seconds: elapsed time at the site.
         text: what the site's engines ran, for people to read.
         withheld: whether some cells were left out because too few individuals are behind them.
+        envelope: what goes with the rows if they are sealed to other sites.
     """
 
     rows: int
@@ -239,6 +300,7 @@ class Outcome:
     seconds: float
     text: str = ""
     withheld: bool = False
+    envelope: str = ""
 
     def to_json(self) -> str:
         """Write it."""
@@ -250,6 +312,7 @@ class Outcome:
                 "seconds": self.seconds,
                 "text": self.text[:_LONGEST_TEXT],
                 "withheld": self.withheld,
+                "envelope": self.envelope,
             },
             allow_nan=False,
         )
@@ -262,104 +325,9 @@ class Outcome:
             FederationError: it is none.
         """
         # A character may take six when it is written: \\u0000.
-        read = read_message(_OutcomeModel, "outcome", text, 6 * _LONGEST_TEXT + 1_000)
-        return cls(read.rows, read.bytes, read.seconds, read.text, read.withheld)
-
-
-class FailureCode(enum.Enum):
-    """What kind of failure it is, and so what can be done about it."""
-
-    RETRYABLE = "retryable"
-    PERMANENT = "permanent"
-    POLICY_DENIED = "policy_denied"
-    RESOURCE = "resource"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a site did not do some work.
-
-    Attributes:
-        code: the kind.
-        message: what is wrong; holds nothing of the site's data.
-        hint: what to do about it.
-    """
-
-    code: FailureCode
-    message: str
-    hint: str = ""
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """Say of an error at a site what may be told outside.
-
-        Only what umbel says of a plan goes out as it is. Messages of engines quote values, so of
-        these only the kind is told; the site's own log has the rest.
-
-        >>> Failure.of(ValueError("could not convert string to float: 'Ann Smith'")).message
-        'the work failed (ValueError)'
-        """
-        match error:
-            case PolicyError():
-                return cls(FailureCode.POLICY_DENIED, error.message, error.hint)
-            case CancelledError():
-                return cls(FailureCode.CANCELLED, "the work was cancelled")
-            case LimitError():
-                return cls(FailureCode.RESOURCE, error.message, error.hint)
-            case PlanError() | PlacementError() | FederationError():
-                return cls(FailureCode.PERMANENT, error.message, error.hint)
-            case EvaluationError():
-                return cls(
-                    FailureCode.PERMANENT,
-                    "an expression has no value for some row, which is not shown",
-                    "a cast, a division or a sum: use try_cast, or a wider type",
-                )
-            case MemoryError() | pa.ArrowMemoryError():
-                return cls(FailureCode.RESOURCE, "the site ran out of memory")
-            case OSError(errno=28):
-                return cls(FailureCode.RESOURCE, "the site's disk is full")
-            case ConnectionError() | TimeoutError() | InterruptedError():
-                return cls(FailureCode.RETRYABLE, f"the work failed ({type(error).__name__})")
-        return cls(
-            FailureCode.PERMANENT,
-            f"the work failed ({type(error).__name__})",
-            "the site's log says more",
-        )
-
-    def error(self, site: str) -> UmbelError:
-        """Give the error that the coordinator raises for it."""
-        if self.code is FailureCode.CANCELLED:
-            return CancelledError(f"site {site!r}: {self.message}")
-        if self.code is FailureCode.POLICY_DENIED:
-            return PolicyError(f"site {site!r} does not allow this: {self.message}", hint=self.hint)
-        return SiteError(
-            f"site {site!r}: {self.message}",
-            hint=self.hint,
-            site=site,
-            retryable=self.code is FailureCode.RETRYABLE,
-        )
-
-    def to_json(self) -> str:
-        """Write it."""
-        return json.dumps(
-            {
-                "umbel_failure": VERSION,
-                "code": self.code.value,
-                "message": self.message[:_LONGEST_MESSAGE],
-                "hint": self.hint[:_LONGEST_MESSAGE],
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: _Text) -> Failure:
-        """Read one that `to_json` wrote.
-
-        Raises:
-            FederationError: it is none.
-        """
-        read = read_message(_FailureModel, "failure", text, 12 * _LONGEST_MESSAGE + 1_000)
-        return cls(FailureCode(read.code), read.message, read.hint)
+        most = 6 * _LONGEST_TEXT + 2 * LARGEST_ENVELOPE + 1_000
+        read = read_message(_OutcomeModel, "outcome", text, most)
+        return cls(read.rows, read.bytes, read.seconds, read.text, read.withheld, read.envelope)
 
 
 class Dispatcher(Protocol):
@@ -368,9 +336,9 @@ class Dispatcher(Protocol):
     def run(
         self,
         task: Task,
-        inputs: Mapping[str, pa.Table],
+        inputs: Mapping[str, Data],
         context: RunContext,
-        deliver: Callable[[pa.Table], None],
+        deliver: Callable[[Data], None],
     ) -> Outcome:
         """Have a task run; return when its site has committed.
 
@@ -378,7 +346,8 @@ class Dispatcher(Protocol):
             task: the work.
             inputs: a table for each of the task's labels.
             context: the run's services: cancelling, scratch space.
-            deliver: takes the rows, in the task's schema, once they are verified. It may wait.
+            deliver: takes the rows, in the task's schema, once they are verified. It may wait. Of
+                a task whose output is sealed it takes what stands for that.
 
         Raises:
             SiteError: the site could not do it, or is away.
@@ -431,6 +400,7 @@ class _InputModel(BaseModel):
     model_config = _STRICT
     label: str = Field(max_length=128)
     digest: str = Field(max_length=64)
+    site: str = Field(default="", max_length=63)
 
 
 class _TaskModel(BaseModel):
@@ -444,6 +414,7 @@ class _TaskModel(BaseModel):
     inputs: list[_InputModel] = Field(max_length=_MOST_INPUTS)
     requester: _RequesterModel
     limits: _LimitsModel
+    to: list[str] = Field(default=[], max_length=_MOST_READERS)
 
 
 class _OutcomeModel(BaseModel):
@@ -454,14 +425,7 @@ class _OutcomeModel(BaseModel):
     seconds: float = Field(ge=0, allow_inf_nan=False)
     text: str = Field(max_length=_LONGEST_TEXT)
     withheld: bool
-
-
-class _FailureModel(BaseModel):
-    model_config = _STRICT
-    umbel_failure: Literal[1]
-    code: Literal["retryable", "permanent", "policy_denied", "resource", "cancelled"]
-    message: str = Field(max_length=_LONGEST_MESSAGE)
-    hint: str = Field(max_length=_LONGEST_MESSAGE)
+    envelope: str = Field(default="", max_length=LARGEST_ENVELOPE)
 
 
 def _check(holds: object, what: str, value: str) -> None:
@@ -470,6 +434,8 @@ def _check(holds: object, what: str, value: str) -> None:
 
 
 __all__ = [
+    "LARGEST_ENVELOPE",
+    "Data",
     "Dispatcher",
     "Execute",
     "Failure",
@@ -478,5 +444,7 @@ __all__ = [
     "Limits",
     "Outcome",
     "Requester",
+    "Sealed",
     "Task",
+    "envelope_digest",
 ]

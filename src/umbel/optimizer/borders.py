@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.optimizer.problem import HERE, site_of
-from umbel.platforms.base import Elsewhere
+from umbel.platforms.base import SEALED, Elsewhere
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Crossing:
         source, target: the sites; "here" is where the run is driven from.
         form: what it is: rows, or aggregates over so many individuals.
         size: bytes to reckon with.
+        sealed: the sites that alone can read it; none if the coordinator can.
     """
 
     stage: int
@@ -26,6 +27,12 @@ class Crossing:
     target: str
     form: str
     size: float
+    sealed: tuple[str, ...] = ()
+
+    @property
+    def secrecy(self) -> str:
+        """Who can read it on its way, for people."""
+        return f"sealed to {', '.join(self.sealed)}" if self.sealed else "readable here"
 
 
 def crossings(plan: ExecutionPlan) -> list[Crossing]:
@@ -46,11 +53,12 @@ def _of_stage(plan: ExecutionPlan, stage: PlannedStage) -> Iterator[Crossing]:
     if not targets:
         return
     form = "rows"
+    sealed = stage.stage.readers if stage.stage.output == SEALED else ()
     if isinstance(stage.platform, Elsewhere):
         form = stage.platform.released(root.operator)
-        yield Crossing(stage.index, source, HERE, form, root.estimate.size)
+        yield Crossing(stage.index, source, HERE, form, root.estimate.size, sealed)
     for target in sorted(targets - {HERE}):
-        yield Crossing(stage.index, HERE, target, form, root.estimate.size)
+        yield Crossing(stage.index, HERE, target, form, root.estimate.size, sealed)
 
 
 __all__ = ["Crossing", "crossings"]

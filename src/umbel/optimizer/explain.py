@@ -90,7 +90,8 @@ class Explanation:
         if crossing:
             lines += ["", "over borders between sites:"]
             lines += [
-                f"  {c.source} → {c.target}: {c.form}, about {_bytes(c.size)} of stage {c.stage}"
+                f"  {c.source} → {c.target}: {c.form}, {c.secrecy}, about {_bytes(c.size)} of "
+                f"stage {c.stage}"
                 for c in crossing
             ]
         lines.append("")
@@ -122,6 +123,7 @@ class Explanation:
                     "to": c.target,
                     "form": c.form,
                     "bytes": c.size,
+                    "sealed": list(c.sealed),
                 }
                 for c in crossings(self.plan)
             ],

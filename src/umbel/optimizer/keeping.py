@@ -67,6 +67,25 @@ class Keeping:
                     return found
         return None
 
+    def barred(self, operator: ops.Operator, site: str) -> UmbelError | None:
+        """Say why what an operator gives must not go to a site; None if it may."""
+        for name in operator.places:
+            if name in self._sites and name != site:
+                found = self._sites[name].barred(operator, site)
+                if found is not None:
+                    return found
+        return None
+
+    def detour(self, root: ops.Operator) -> UmbelError | None:
+        """Say which rows would have to go to a site to which they must not; None if none would."""
+        for operator in ops.topological(root):
+            for site in self._bound(operator):
+                for child in operator.inputs:
+                    found = None if site in child.places else self.barred(child, site)
+                    if found is not None:
+                        return found
+        return None
+
     def concerns(self, root: ops.Operator) -> bool:
         """Whether a plan reads tables of other sites."""
         return bool(self._sites) and any(name in self._sites for name in root.places)
@@ -93,17 +112,28 @@ class Keeping:
 
     def _unshared(self, root: ops.Operator) -> ops.Operator:
         """Give each reader of rows that stay its own copy: to be shared they would have to leave."""
+        readers = ops.consumers(root)
         shared: dict[int, ops.Operator] = {}
         made: dict[int, ops.Operator] = {}
         for operator in ops.topological(root):
             inputs = tuple(
-                copied(made[id(child)]) if id(child) in shared else made[id(child)]
+                self._copied(made[id(child)]) if id(child) in shared else made[id(child)]
                 for child in operator.inputs
             )
             made[id(operator)] = operator.with_inputs(inputs)
-            if self._bound(operator):
+            if self._bound(operator) and len(readers[id(operator)]) > 1:
                 shared[id(operator)] = operator
         return made[id(root)]
+
+    def _copied(self, operator: ops.Operator) -> ops.Operator:
+        """An operator like another, with what is below as far as it stays at its site too."""
+        new: dict[int, ops.Operator] = {}
+        for below in ops.topological(operator):
+            made = below
+            if self._bound(below):
+                made = replace(below.with_inputs(tuple(new[id(c)] for c in below.inputs)))
+            new[id(below)] = made
+        return new[id(operator)]
 
     def refusal(self, root: ops.Operator, kept: ops.Operator, facts: Facts) -> UmbelError | None:
         """Say which rows would have to leave their site for a plan; None if it is not for that.
@@ -266,14 +296,6 @@ def _alone(join: ops.Join, left: ops.Operator) -> ops.Operator:
     own = tuple((name, Column(name)) for name in left.schema.names)
     none = tuple((field.name, Literal(None, field.type)) for field in join.right.schema)
     return ops.Project(input=left, columns=(*own, *none), origin=join.origin)
-
-
-def copied(operator: ops.Operator) -> ops.Operator:
-    """An operator like another, with all that is below."""
-    new: dict[int, ops.Operator] = {}
-    for below in ops.topological(operator):
-        new[id(below)] = replace(below.with_inputs(tuple(new[id(c)] for c in below.inputs)))
-    return new[id(operator)]
 
 
 def _into(union: ops.Operator, change: Callable[[ops.Operator], ops.Operator]) -> ops.Operator:

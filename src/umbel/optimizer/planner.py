@@ -165,6 +165,9 @@ class Planner:
         tried = reductions(root, self._facts.estimate)
         chosen: list[Reduction] = []
         if best is None:
+            refusal = self._keeping.detour(root)
+            if refusal is not None:
+                raise refusal
             # Only a reduced plan may be within the budget.
             best, chosen = self.plan(reduce_sides(root, tried), wanted), tried
         for reduction in tried:
@@ -240,6 +243,7 @@ class Planner:
             rounds=rounds,
             price=self._platforms.price,
             profile=self._platforms.costs,
+            barred=lambda op, site: self._keeping.barred(op, site) is not None,
         )
         problem, placement, refusals = self._placed(problem)
         stages, result = cut(problem, placement, estimates, bodies, self._facts)

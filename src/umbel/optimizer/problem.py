@@ -37,6 +37,7 @@ class Problem:
         rounds: how often the plan runs; everything but starting engines is paid each time.
         price: what a platform costs while it works, hands data over included.
         profile: the seconds that a platform's work takes.
+        barred: whether what an operator gives must not go to a site.
     """
 
     root: Operator
@@ -50,6 +51,7 @@ class Problem:
     rounds: float = 1
     price: Callable[[Platform], Price] = lambda platform: platform.costs.price
     profile: Callable[[Platform], CostProfile] = lambda platform: platform.costs
+    barred: Callable[[Operator, str], bool] = lambda operator, site: False
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def handover(
         return ConversionTree("", (), (), 0.0)
     there = elsewhere(producer)
     if there is not None and there.withheld(operator) is not None:
+        return None
+    if any(r.site != HERE and problem.barred(operator, r.site) for r in readers_at):
         return None
     readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
     writing = problem.profile(producer).write

@@ -97,11 +97,19 @@ def cut(
                 inputs.append(new.setdefault(id(child), stand_in))
             new[id(operator)] = operator.with_inputs(tuple(inputs))
         channel, tree = trees[id(top)]
+        reading_it = {platform_of[id(head[id(r)])].name for r in readers[id(top)]}
+        stage = Stage(
+            new[id(top)],
+            {label: at[1] for label, at in sources.items()},
+            channel,
+            index,
+            tuple(sorted(reading_it)),
+        )
         stages.append(
             PlannedStage(
                 index=index,
                 platform=platform_of[id(top)],
-                stage=Stage(new[id(top)], {k: v[1] for k, v in sources.items()}, channel, index),
+                stage=stage,
                 sources=sources,
                 conversions=tree,
                 operators=tuple(

@@ -36,9 +36,12 @@ from umbel.platforms.costs import CostProfile, Linear
 #: Channels that several engines share. A channel is named by a string; its data is:
 #: "arrow": a `pyarrow.Table` with the columns and canonical types of the operator's schema;
 #: "python": a collection (has `__iter__` and `__len__`, can be iterated again) of elements, whose
-#: form is the operator's `element`. Rows of `Element.ROW` are plain tuples in this channel.
+#: form is the operator's `element`. Rows of `Element.ROW` are plain tuples in this channel;
+#: "sealed": what stands for rows that a site gives and only other sites can read (has `__len__`
+#: and `nbytes`). There are no conversions of it.
 ARROW = "arrow"
 PYTHON = "python"
+SEALED = "sealed"
 
 
 class RunContext(Protocol):
@@ -86,12 +89,14 @@ class Stage:
         inputs: for each placeholder's label the channel in which its data comes.
         output: the channel in which the stage gives its output.
         number: counts the stages of a plan.
+        readers: names of the platforms whose stages read the output.
     """
 
     root: Operator
     inputs: Mapping[str, str] = field(default_factory=dict)
     output: str = ARROW
     number: int = 0
+    readers: tuple[str, ...] = ()
 
     @property
     def keeps_order(self) -> bool:
@@ -262,6 +267,14 @@ class Elsewhere(Protocol):
 
         Args:
             operator: a plan over the site's tables, and over others, which came out of there.
+        """
+
+    def barred(self, operator: Operator, site: str) -> UmbelError | None:
+        """Say why an operator's output, which may leave, may not go to another site.
+
+        Args:
+            operator: as for `withheld`.
+            site: the other site's name.
         """
 
     def released(self, operator: Operator) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from umbel.api.session import Session
 from umbel.executor import Result
 from umbel.executor.measurements import Measurements
@@ -19,7 +17,7 @@ from umbel.federation.manifest import Manifest
 from umbel.federation.planning import FederatedSession
 from umbel.federation.protocol import FAIL, SKIP, WAIT
 from umbel.federation.store import Store
-from umbel.federation.tasks import Dispatcher, Limits, Outcome, Requester, Task
+from umbel.federation.tasks import Data, Dispatcher, Limits, Outcome, Requester, Task
 from umbel.federation.wire.dispatcher import WireDispatcher
 from umbel.federation.wire.endpoint import FlightEndpoint
 from umbel.optimizer import Budget
@@ -57,9 +55,9 @@ class RunDispatcher:
     def run(
         self,
         task: Task,
-        inputs: Mapping[str, pa.Table],
+        inputs: Mapping[str, Data],
         context: RunContext,
-        deliver: Callable[[pa.Table], None],
+        deliver: Callable[[Data], None],
     ) -> Outcome:
         """Run a task; see `Dispatcher`."""
         self._runs.add(task.run)
@@ -205,9 +203,9 @@ class _Nowhere:
     def run(
         self,
         task: Task,
-        inputs: Mapping[str, pa.Table],
+        inputs: Mapping[str, Data],
         context: RunContext,
-        deliver: Callable[[pa.Table], None],
+        deliver: Callable[[Data], None],
     ) -> Outcome:
         raise PlacementError(f"site {task.site!r} cannot be reached from here")
 

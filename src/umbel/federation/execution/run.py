@@ -58,6 +58,10 @@ class SiteExecution:
         verdict = analysis.release(task.plan)
         if isinstance(verdict, Refusal):
             raise verdict.error(site.name)
+        for reader in task.to:
+            barred = analysis.barred(task.plan, reader)
+            if barred is not None:
+                raise barred
         if verdict.form is Form.ROWS and not verdict.tables:
             self._check_reads(task.plan, analysis)
         outlet = _Outlet(task, deliver)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -60,11 +61,11 @@ def write_secret(path: Path, content: bytes) -> None:
         raise IdentityError(f"cannot write {path}: {error.strerror}") from None
 
 
-def read_key(path: Path) -> PrivateKey:
-    """Read a key.
+def read_secret(path: Path) -> bytes:
+    """Read a file that only this user can read.
 
     Raises:
-        IdentityError: it is not there, is no such key, or others can read it.
+        IdentityError: it is not there, or others can read it.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -76,8 +77,17 @@ def read_key(path: Path) -> PrivateKey:
             f"others can read the key {path}",
             hint=f"chmod 600 {path}; if others use this machine, make a new key",
         )
+    return content
+
+
+def read_key(path: Path) -> PrivateKey:
+    """Read a key.
+
+    Raises:
+        IdentityError: it is not there, is no such key, or others can read it.
+    """
     try:
-        key = serialization.load_pem_private_key(content, password=None)
+        key = serialization.load_pem_private_key(read_secret(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise IdentityError(f"{path} holds no key that can be used") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, CURVE):
@@ -102,3 +112,15 @@ def verifies(key: PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def key_fingerprint(key: PublicKey) -> str:
+    """Give the SHA-256 of a key (its SubjectPublicKeyInfo), by which people tell it to others.
+
+    >>> key_fingerprint(new_key().public_key())[:7]
+    'sha256:'
+    """
+    public = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return f"sha256:{hashlib.sha256(public).hexdigest()}"

@@ -19,14 +19,23 @@ from umbel.catalog.statistics import Interval, TableStatistics
 from umbel.federation.errors import SiteError
 from umbel.federation.manifest import Manifest, TableManifest
 from umbel.federation.rules import Analysis, Refusal, Release, admitted
-from umbel.federation.tasks import Dispatcher, Input, Limits, Requester, Task
+from umbel.federation.tasks import (
+    Data,
+    Dispatcher,
+    Input,
+    Limits,
+    Outcome,
+    Requester,
+    Sealed,
+    Task,
+)
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, RunError, UmbelError
 from umbel.plan.operators import Operator
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource, RelationSource, dotted
 from umbel.plan.types import type_width
-from umbel.platforms.base import ARROW, CompiledStage, Conversion, RunContext, Stage
+from umbel.platforms.base import ARROW, SEALED, CompiledStage, Conversion, RunContext, Stage
 from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.refusal import RELATIONAL, refuse_class, refuse_frame, refuse_source
 
@@ -84,7 +93,8 @@ class SitePlatform:
         """What is reckoned of a site's work, and of the link."""
         if self._costs is None:
             link = self.manifest.link
-            crossing = {ARROW: Linear(fixed=link.latency, per_byte=1 / link.bandwidth)}
+            line = Linear(fixed=link.latency, per_byte=1 / link.bandwidth)
+            crossing = {ARROW: line, SEALED: line}
             shipped = CostProfile.load(Path(__file__).with_name("costs.toml"))
             self._costs = replace(shipped, read=crossing, write=crossing)
         return self._costs
@@ -96,13 +106,13 @@ class SitePlatform:
 
     @property
     def reads(self) -> Sequence[str]:
-        """Arrow tables, which are sent there."""
-        return (ARROW,)
+        """Arrow tables, which are sent there, and what other sites have sealed."""
+        return (ARROW, SEALED)
 
     @property
     def writes(self) -> Sequence[str]:
-        """Arrow tables."""
-        return (ARROW,)
+        """Sealed wherever only sites read it; else Arrow tables."""
+        return (SEALED, ARROW)
 
     @property
     def conversions(self) -> Sequence[Conversion]:
@@ -146,6 +156,11 @@ class SitePlatform:
         """Say why an operator's output may not leave the site; None if it may."""
         verdict = self._verdict(operator)
         return verdict.error(self.name) if isinstance(verdict, Refusal) else None
+
+    def barred(self, operator: Operator, site: str) -> UmbelError | None:
+        """Say why an operator's output may not go to another site; None if it may."""
+        with self._lock:
+            return self._analysis.barred(operator, site)
 
     def released(self, operator: Operator) -> str:
         """Say in which form an operator's output leaves."""
@@ -241,8 +256,10 @@ class SiteStage:
             f"{op.name} {op.describe()}".rstrip() for op in ops.topological(self._stage.root)
         )
 
-    def run(self, inputs: Mapping[str, Any], context: RunContext) -> pa.Table:
-        """Have the site run it; give what it lets out."""
+    def run(self, inputs: Mapping[str, Any], context: RunContext) -> Data:
+        """Have the site run it; give what it lets out, or what stands for that if it is sealed."""
+        if self._stage.output == SEALED:
+            return self._sealed(inputs, context)
         pieces: list[pa.Table] = []
         self.stream(inputs, context, pieces.append)
         schema = self._stage.root.schema
@@ -253,18 +270,14 @@ class SiteStage:
     ) -> int:
         """Have the site run it; hand over what it lets out as it comes."""
         schema = self._stage.root.schema
-        task = Task(
-            run=context.run_id or "run",
-            stage=self._stage.number,
-            site=self._site,
-            plan=self._stage.root,
-            inputs=tuple(Input.of(label, inputs[label]) for label in sorted(inputs)),
-            requester=self._requester,
-            limits=self._limits,
-        )
+        task = self._task(inputs, context, ())
 
-        def checked(table: pa.Table) -> None:
-            if table.schema.names != schema.names or table.schema.types != schema.types:
+        def checked(table: Data) -> None:
+            if (
+                isinstance(table, Sealed)
+                or table.schema.names != schema.names
+                or table.schema.types != schema.types
+            ):
                 raise SiteError(
                     f"site {self._site!r} gave other columns than it was asked for",
                     site=self._site,
@@ -272,11 +285,35 @@ class SiteStage:
             deliver(table.cast(schema))
 
         outcome = self._dispatcher.run(task, inputs, context, checked)
-        if outcome.withheld:
-            note = f"{self._site} left out groups that too few individuals are behind"
-            if note not in self.notes:
-                self.notes.append(note)
+        self._note(outcome)
         return outcome.rows
+
+    def _sealed(self, inputs: Mapping[str, Any], context: RunContext) -> Sealed:
+        """Have the site run it, and seal the output to the sites that read it."""
+        given: list[Data] = []
+        task = self._task(inputs, context, self._stage.readers)
+        self._note(self._dispatcher.run(task, inputs, context, given.append))
+        match given:
+            case [Sealed() as sealed]:
+                return sealed
+        raise SiteError(f"site {self._site!r} did not seal what it gave", site=self._site)
+
+    def _task(self, inputs: Mapping[str, Data], context: RunContext, to: tuple[str, ...]) -> Task:
+        return Task(
+            run=context.run_id or "run",
+            stage=self._stage.number,
+            site=self._site,
+            plan=self._stage.root,
+            inputs=tuple(Input.of(label, inputs[label]) for label in sorted(inputs)),
+            requester=self._requester,
+            limits=self._limits,
+            to=to,
+        )
+
+    def _note(self, outcome: Outcome) -> None:
+        note = f"{self._site} left out groups that too few individuals are behind"
+        if outcome.withheld and note not in self.notes:
+            self.notes.append(note)
 
 
 __all__ = ["SitePlatform", "SiteStage", "source_of"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from umbel.api.located import written_at
 from umbel.api.session import Session
+from umbel.federation.identity.keys import key_fingerprint
 from umbel.federation.rules import Form
 from umbel.federation.site.settings import SiteSettings
 from umbel.federation.site_config import read_site
@@ -56,6 +57,8 @@ def examine(path: str | os.PathLike[str]) -> Iterator[Finding]:
         text = f"of {identity.site!r}, for {days} more days; it renews itself"
         hint = "" if named else "write the certificate's name into [site]"
         yield Finding("certificate", named, text, hint)
+        pin = key_fingerprint(identity.certificate.public_key)
+        yield Finding("key", True, f"{pin}; other sites may pin it under [peers]")
     except UmbelError as error:
         yield Finding("certificate", False, error.message, error.hint)
     if identity is not None:

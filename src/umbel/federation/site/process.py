@@ -42,6 +42,7 @@ class SiteProcess:
             address=settings.coordinator,
             slots=settings.slots,
             spool_bytes=settings.spool_bytes,
+            peers=settings.peers,
         )
         self._agent = Agent(
             config, SiteExecution(self.site), lambda: self.site.manifest().to_json()

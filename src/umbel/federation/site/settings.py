@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umbel.api.toml import TomlFile
+from umbel.federation.identity.cards import check_pin
 from umbel.federation.site_config import SiteFile
 
 #: The file's name in the folder that `umbel site join` makes.
@@ -40,6 +42,7 @@ class SiteProcessFile(SiteFile):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     agent: AgentSection
+    peers: dict[str, Annotated[str, AfterValidator(check_pin)]] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class SiteSettings:
         folder: where the key, the certificate and results that wait lie.
         slots: tasks that run at the same time.
         spool_bytes: what results that wait may take on the disk.
+        peers: fingerprints of the keys of the only other sites that are known, by name; None for
+            all that have a certificate.
     """
 
     file: Path
@@ -61,6 +66,7 @@ class SiteSettings:
     folder: Path
     slots: int
     spool_bytes: int
+    peers: Mapping[str, str] | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> SiteSettings:
@@ -78,7 +84,15 @@ class SiteSettings:
         agent = checked.agent
         folder = file.located(agent.folder)
         name = checked.site.name
-        return cls(found, name, agent.coordinator, folder, agent.slots, agent.spool_bytes)
+        return cls(
+            found,
+            name,
+            agent.coordinator,
+            folder,
+            agent.slots,
+            agent.spool_bytes,
+            checked.peers,
+        )
 
 
 TEMPLATE = """\
@@ -103,6 +117,12 @@ folder = "."
 slots = 2
 spool_bytes = 17_179_869_184
 
+# The keys of other sites, as their people told them (`umbel site doctor` there shows it). With
+# this section results are sealed to these sites and taken from these sites only; without it the
+# certificates that the coordinator issues are believed.
+# [peers]
+# hospital-b = "sha256:0123..."
+
 # Where the data lies; secrets stand here by reference only: "env:NAME" or "file:/path".
 # [catalog.ward]
 # url = "postgresql://reader@localhost/ward"
@@ -115,6 +135,7 @@ spool_bytes = 17_179_869_184
 # min_individuals = 10               # an aggregate over fewer does not leave
 # individual = "patient_id"          # of whom there must be so many
 # to = ["*"]                         # the users who may ask
+# sites = ["*"]                      # the other sites to which it may go on, sealed; [] for none
 # tells_size = true                  # the federation may know about how many rows there are
 
 # Where a column differs from what the other sites have:

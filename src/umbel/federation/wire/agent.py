@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from umbel.federation.errors import FederationError, IdentityError
+from umbel.federation.identity.cards import sealing_key
 from umbel.federation.tasks import Execute, Failure, Task
 from umbel.federation.wire import messages
 from umbel.federation.wire.connection import Connection, SiteIdentity, UnreachableError, within
 from umbel.federation.wire.jobs import Backoff, Job
 from umbel.federation.wire.messages import Held, Lease, Polled, Refused, RefusedError
+from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -40,12 +42,15 @@ class AgentConfig:
         address: host and port of the coordinator's endpoint for sites.
         slots: tasks that are run at once.
         spool_bytes: what finished results may take on the disk.
+        peers: fingerprints of the keys of the only sites to which results are sealed and from
+            which they are taken, by name; None for all that have a certificate.
     """
 
     folder: Path
     address: str
     slots: int = 2
     spool_bytes: int = SPOOL_BYTES
+    peers: Mapping[str, str] | None = None
 
 
 class Agent:
@@ -69,7 +74,9 @@ class Agent:
         self._manifest = manifest
         self._identity = SiteIdentity.read(config.folder)
         self._identity.check()
-        self._connection = Connection(self._identity, config.address)
+        key = sealing_key(config.folder)
+        self._connection = Connection(self._identity, config.address, key)
+        self._seals = Seals(lambda: self._connection.identity, key, config.peers)
         self._spool = Spool(config.folder / "spool", config.spool_bytes)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.RLock()
@@ -97,7 +104,7 @@ class Agent:
         try:
             for sealed in self._spool.recover():
                 task, token = sealed.manifest.task, sealed.manifest.token
-                self._begin(Job(task, token, self._connection, sealed))
+                self._begin(Job(task, token, self._connection, sealed, self._seals))
             self._serve()
         finally:
             self._end()
@@ -224,7 +231,7 @@ class Agent:
             _LOG.warning("refused a task: %s", error.message)
             self._refuse(lease, Failure.of(error))
             return
-        self._begin(Job(lease.task, lease.token, self._connection, task))
+        self._begin(Job(lease.task, lease.token, self._connection, task, self._seals))
 
     def _refuse(self, lease: Lease, failure: Failure) -> None:
         self._connection.ask(

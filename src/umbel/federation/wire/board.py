@@ -17,13 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import pyarrow as pa
 from sqlalchemy.exc import SQLAlchemyError
 
 from umbel.federation.errors import FederationError, SiteError
 from umbel.federation.store import SegmentRecord, Store
 from umbel.federation.store.tasks import CANCELLED, DONE, FAILED, LEASED, WAITING
-from umbel.federation.tasks import Failure, FailureCode, Outcome, Task
+from umbel.federation.tasks import Data, Failure, FailureCode, Outcome, Task
 from umbel.federation.wire.messages import (
     Buffer,
     Held,
@@ -65,7 +64,7 @@ class Work:
     site: str
     changed: threading.Condition
     task: Task | None = None
-    inputs: Mapping[str, pa.Table] = field(default_factory=dict)
+    inputs: Mapping[str, Data] = field(default_factory=dict)
     state: str = WAITING
     attempts: int = 0
     leased: float | None = None
@@ -90,6 +89,7 @@ class _Site:
     number: int = -1
     polling: int = 0
     heard: float = float("-inf")
+    card: str = ""
 
 
 class Board:
@@ -113,7 +113,7 @@ class Board:
 
     # --- The side of the coordinator.
 
-    def submit(self, task: Task, inputs: Mapping[str, pa.Table]) -> Work:
+    def submit(self, task: Task, inputs: Mapping[str, Data]) -> Work:
         """Pin a task for its site; one that is there or done already is given as it is."""
         with self._lock:
             site = self._site(task.site)
@@ -157,9 +157,26 @@ class Board:
                         site=work.site,
                         retryable=True,
                     )
+                self._await_readers(work, now - began, patience)
                 # Somebody's poll or commit wakes us; the time is only for their absence.
                 least = self.lease_seconds if patience is None else min(patience, 5.0)
                 work.changed.wait(max(0.05, least))
+
+    def _await_readers(self, work: Work, waited: float, patience: float | None) -> None:
+        """Raise if a site to which an output is to be sealed does not come.
+
+        It cannot be begun before: by which key to seal, each site shows when it says hello.
+        """
+        if patience is None or waited <= patience or work.task is None:
+            return
+        for reader in work.task.to:
+            if not self._site(reader).card:
+                raise SiteError(
+                    f"site {reader!r} is away",
+                    hint=f"what site {work.site!r} gives to it cannot be sealed before it was here",
+                    site=reader,
+                    retryable=True,
+                )
 
     def leave(self, work: Work) -> None:
         """Say that one waits no more; a task for which nobody waits is cancelled.
@@ -276,6 +293,20 @@ class Board:
             finally:
                 site.polling -= 1
                 self._heard(site)
+
+    def show_card(self, name: str, card: str) -> None:
+        """Take the card of a site, for others that seal to it."""
+        with self._lock:
+            site = self._site(name)
+            site.card = card
+            site.wake.notify_all()
+
+    def card(self, name: str, wait: float) -> str:
+        """Give the card that a site has shown; empty if it shows none within some seconds."""
+        with self._lock:
+            site = self._site(name)
+            site.wake.wait_for(lambda: site.card or self._closed, wait)
+            return site.card
 
     def leased(self, site: str, task: str, token: str) -> Work:
         """Give the work that a site has under a lease.

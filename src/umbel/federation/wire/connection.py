@@ -21,11 +21,13 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pyarrow import flight
 
 import umbel
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity import Certificate, PrivateKey, enrolment
+from umbel.federation.identity.cards import Card
 from umbel.federation.identity.certificates import key_matches
 from umbel.federation.identity.keys import key_bytes, read_key, sign, write_secret
 from umbel.federation.wire import messages
@@ -110,8 +112,18 @@ class SiteIdentity:
 class Connection:
     """A line to the coordinator; safe to use from several threads."""
 
-    def __init__(self, identity: SiteIdentity, address: str) -> None:
+    def __init__(
+        self, identity: SiteIdentity, address: str, sealing: X25519PrivateKey | None = None
+    ) -> None:
+        """Prepare to dial.
+
+        Args:
+            identity: who speaks.
+            address: the coordinator's.
+            sealing: the key by which this site opens what others seal to it; None if it does not.
+        """
         self.identity = identity
+        self._sealing = sealing
         #: How long a poll may wait, as the coordinator said.
         self.poll_seconds = 5.0
         self._address = address
@@ -205,11 +217,17 @@ class Connection:
                 clock=time.time(),
                 round_trip=time.monotonic() - began,
                 version=umbel.__version__,
+                card=self._card(),
             )
             welcome, _ = self._call(hello, messages.Welcome)
             self.poll_seconds = welcome.poll_seconds
             self._session = welcome.session
             return self._session
+
+    def _card(self) -> str:
+        if self._sealing is None:
+            return ""
+        return Card.make(self.identity.certificate, self.identity.key, self._sealing).to_json()
 
     def _call(
         self, request: Request, form: type[_M], payload: Buffer = b"", seconds: float = _TIMEOUT

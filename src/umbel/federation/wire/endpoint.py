@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +21,10 @@ from sqlalchemy.exc import OperationalError
 
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity import Authority, Certificate, enrolment
+from umbel.federation.identity.cards import Peers
 from umbel.federation.identity.keys import key_bytes, new_key
 from umbel.federation.store import SegmentRecord, Store
-from umbel.federation.tasks import Failure, Outcome
+from umbel.federation.tasks import Failure, Outcome, Sealed
 from umbel.federation.wire import messages, segments
 from umbel.federation.wire.arrivals import Arrivals
 from umbel.federation.wire.board import LEASE_SECONDS, POLL_SECONDS, Board, Presence
@@ -38,6 +39,8 @@ QUOTA = 64 << 30
 #: Seconds that answers have to end when the door is opened anew, and pauses between tries.
 _DRAIN = 10.0
 _REOPEN = (0.2, 1.0, 3.0)
+#: Seconds for which a site's question for another's card waits, before it is asked anew.
+_CARD_SECONDS = 2.0
 
 
 class FlightEndpoint:
@@ -236,6 +239,8 @@ class FlightEndpoint:
                 return self._poll(session, request)
             case messages.AskInput():
                 return self._input(site, request)
+            case messages.AskCard():
+                return messages.answer(self._card(site, request))
             case messages.Have():
                 self.board.leased(site, request.task, request.token)
                 have = self.arrivals.have(request.task)
@@ -256,6 +261,12 @@ class FlightEndpoint:
 
     def _hello(self, site: str, hello: messages.Hello) -> Message:
         token = self._sessions.hello(site, hello)
+        if hello.card:
+            try:
+                Peers(self._authority.federation, self._authority.root).key_of(hello.card, site)
+            except FederationError as error:
+                raise RefusedError(Refused.IDENTITY, error.message, hint=error.hint) from None
+            self.board.show_card(site, hello.card)
         return messages.Welcome(
             session=token,
             poll_seconds=self.board.poll_seconds,
@@ -273,12 +284,46 @@ class FlightEndpoint:
 
     def _input(self, site: str, ask: messages.AskInput) -> Iterator[Buffer]:
         work = self.board.leased(site, ask.task, ask.token)
-        table = work.inputs.get(ask.label)
-        if table is None:
+        data = work.inputs.get(ask.label)
+        if data is None:
             raise RefusedError(Refused.LOST, "the task's inputs are not here any more")
-        sealed = list(segments.seal(table))
+        if isinstance(data, Sealed):
+            return self._handed_on(data)
+        sealed = list(segments.seal(data))
         comes = messages.InputComes(segments=[one.entry() for one in sealed])
-        return messages.answer(comes, _parts(sealed))
+        return messages.answer(comes, _parts(one.content for one in sealed))
+
+    def _handed_on(self, sealed: Sealed) -> Iterator[Buffer]:
+        """Give what another site has sealed, as it lies here."""
+        records = self.store.tasks.segments(sealed.task)
+        try:
+            contents = [self.content(sealed.task, record) for record in records]
+        except FederationError as error:
+            raise RefusedError(
+                Refused.PROTOCOL, f"what site {sealed.site!r} has sealed is lost: {error.message}"
+            ) from None
+        entries = [
+            messages.SegmentEntry(digest=one.digest, bytes=one.bytes, rows=one.rows)
+            for one in records
+        ]
+        comes = messages.InputComes(segments=entries, envelope=sealed.envelope)
+        return messages.answer(comes, _parts(content for content, _ in contents))
+
+    def content(self, task: str, record: SegmentRecord) -> tuple[pa.Buffer, bool]:
+        """Give a segment, and whether its digest was found right since the coordinator started.
+
+        Raises:
+            FederationError: it cannot be read.
+        """
+        if record.content is not None:
+            return pa.py_buffer(record.content), False
+        return self.arrivals.read(task, record.digest)
+
+    def _card(self, site: str, ask: messages.AskCard) -> Message:
+        work = self.board.leased(site, ask.task, ask.token)
+        if work.task is None or ask.site not in work.task.to:
+            raise RefusedError(Refused.PROTOCOL, "this task's output does not go there")
+        return messages.CardComes(card=self.board.card(ask.site, _CARD_SECONDS))
 
     def _put(self, site: str, put: messages.Put, payload: memoryview) -> Message:
         work = self.board.leased(site, put.task, put.token)
@@ -298,6 +343,8 @@ class FlightEndpoint:
         try:
             if work.task is not None:
                 _check_limits(work.task.limits.rows, commit)
+                if bool(work.task.to) != bool(outcome.envelope):
+                    raise RefusedError(Refused.PROTOCOL, "the result is not sealed as asked for")
             records = self._records(commit, payload)
             if not self.store.tasks.commit(
                 commit.task, records, outcome, attempts=work.attempts, leased=work.leased
@@ -357,10 +404,10 @@ def _check_limits(rows: int, commit: messages.Commit) -> None:
         raise RefusedError(Refused.PROTOCOL, f"the result has {given:,} rows; {rows:,} may come")
 
 
-def _parts(sealed: Sequence[segments.Segment]) -> Iterator[Buffer]:
-    for segment in sealed:
-        for start in range(0, segment.content.size, messages.PART):
-            yield segment.content.slice(start, min(messages.PART, segment.content.size - start))
+def _parts(contents: Iterable[pa.Buffer]) -> Iterator[Buffer]:
+    for content in contents:
+        for start in range(0, content.size, messages.PART):
+            yield content.slice(start, min(messages.PART, content.size - start))
 
 
 def _refusal(why: Refused, message: str, hint: str) -> Message:

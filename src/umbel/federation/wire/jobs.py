@@ -12,16 +12,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import TypeVar
 
 import pyarrow as pa
 
 from umbel.executor.context import Cancellation
 from umbel.federation.errors import FederationError
-from umbel.federation.tasks import Execute, Failure, FailureCode, Task
+from umbel.federation.tasks import Execute, Failure, FailureCode, Input, Task
 from umbel.federation.wire import messages, segments
 from umbel.federation.wire.connection import Connection, UnreachableError, within
 from umbel.federation.wire.messages import Refused, RefusedError, SegmentEntry
+from umbel.federation.wire.sealing import Sealer
+from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Draft, Spool
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Placeholder, topological
@@ -60,10 +63,12 @@ class Job:
         token: str,
         connection: Connection,
         work: Task | Draft,
+        seals: Seals,
     ) -> None:
         self.id = task
         self.token = token
         self._connection = connection
+        self._seals = seals
         self._work = work
         self._cancellation = Cancellation()
         self._changed = threading.Condition()
@@ -112,9 +117,8 @@ class Job:
     # --- Running it.
 
     def _execute(self, task: Task, execute: Execute, draft: Draft, uploads: Executor) -> None:
-        inputs = {
-            given.label: self._fetch(task, given.label, given.digest) for given in task.inputs
-        }
+        inputs = {given.label: self._fetch(task, given) for given in task.inputs}
+        sealer = self._sealer(task) if task.to else None
         pending: deque[Future[None]] = deque()
         schema = task.schema
 
@@ -122,6 +126,9 @@ class Job:
             segments.check_schema(table.schema, schema)
             for segment in segments.seal(table):
                 self._cancellation.check()
+                if sealer is not None:
+                    content = pa.py_buffer(sealer.segment(segment.content))
+                    segment = segments.Segment(content, segment.rows)  # noqa: PLW2901
                 entry = draft.add(segment)
                 if entry.bytes > messages.LARGEST_INLINE or pending:
                     # Whoever computes faster than the line carries waits here.
@@ -147,6 +154,8 @@ class Job:
             if timer is not None:
                 timer.cancel()
         self._wanted()
+        if sealer is not None:
+            outcome = replace(outcome, envelope=sealer.close(draft.entries))
         draft.seal(self.id, self.token, outcome.to_json())
         for future in pending:
             future.result()
@@ -155,8 +164,29 @@ class Job:
         late.set()
         self._cancellation.cancel()
 
-    def _fetch(self, task: Task, label: str, digest: str) -> pa.Table:
+    def _sealer(self, task: Task) -> Sealer:
+        """Prepare to seal the output to those sites to which it goes, by the cards they show."""
+        cards: dict[str, str] = {}
+        for site in task.to:
+
+            def ask() -> str:
+                return self._connection.ask(
+                    lambda session: messages.AskCard(
+                        session=session,
+                        task=self.id,
+                        token=self.token,
+                        site=site,  # noqa: B023
+                    ),
+                    messages.CardComes,
+                )[0].card
+
+            while not cards.get(site):
+                cards[site] = self._insist(ask)
+        return self._seals.sealer(task, cards)
+
+    def _fetch(self, task: Task, given: Input) -> pa.Table:
         """Get an input, checked: every segment, and the whole against the task's identity."""
+        label = given.label
         schema = next(
             op.schema
             for op in topological(task.plan)
@@ -170,14 +200,17 @@ class Job:
                 ),
                 messages.InputComes,
             )
-            tables = [
-                segments.unseal(content, entry, schema, known=False)
-                for entry, content in _cut(comes.segments, parts)
-            ]
+            cut = _cut(comes.segments, parts)
+            if given.site:
+                tables = self._seals.opened(task, given, comes, cut, schema)
+            else:
+                tables = [
+                    segments.unseal(content, entry, schema, known=False) for entry, content in cut
+                ]
             return pa.concat_tables(tables) if tables else schema.empty_table()
 
         table = self._insist(once)
-        if table_digest(table) != digest:
+        if not given.site and table_digest(table) != given.digest:
             raise FederationError(f"input {label!r} is not the one that the task names")
         return table
 

@@ -16,6 +16,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from umbel.federation.errors import FederationError
+from umbel.federation.identity.cards import LARGEST_CARD
+from umbel.federation.tasks import LARGEST_ENVELOPE
 
 #: The version of the protocol that this side speaks, and the oldest that it understands.
 PROTOCOL, OLDEST_PROTOCOL = 1, 1
@@ -113,6 +115,8 @@ class Hello(Request):
     clock: float = Field(allow_inf_nan=False)
     round_trip: float = Field(ge=0, allow_inf_nan=False)
     version: str = Field(max_length=50)
+    #: By which key results are sealed to it, for other sites.
+    card: str = Field(default="", max_length=LARGEST_CARD)
 
 
 class Welcome(Message):
@@ -181,6 +185,24 @@ class InputComes(Message):
     """The segments of an input; their bytes follow, one after the other."""
 
     segments: list[SegmentEntry] = Field(max_length=MOST_SEGMENTS)
+    #: What goes with segments that another site has sealed.
+    envelope: str = Field(default="", max_length=LARGEST_ENVELOPE)
+
+
+class AskCard(Request):
+    """Ask by which key to seal to another site; waits a while for that to be known."""
+
+    name = "card"
+    session: Token
+    task: Digest
+    token: Token
+    site: str = Field(max_length=63)
+
+
+class CardComes(Message):
+    """The card that the other site has shown."""
+
+    card: str = Field(max_length=LARGEST_CARD)
 
 
 class Have(Request):
@@ -226,7 +248,7 @@ class Commit(Request):
     task: Digest
     token: Token
     segments: list[SegmentEntry] = Field(max_length=MOST_SEGMENTS)
-    outcome: str = Field(max_length=700_000)
+    outcome: str = Field(max_length=900_000)
 
 
 class Committed(Message):
@@ -277,7 +299,7 @@ class Refusal(Message):
 REQUESTS: dict[str, type[Request]] = {
     request.name: request
     for request in (
-        Challenge, Hello, Poll, AskInput, Have, Put, Commit, Fail, Publish, Renew,
+        Challenge, Hello, Poll, AskInput, AskCard, Have, Put, Commit, Fail, Publish, Renew,
     )
 }  # fmt: skip
 

@@ -29,6 +29,8 @@ SEGMENT_BYTES = 8 << 20
 #: Compression is worth its time where it saves at least so much of a sample of so many rows.
 _WORTH, _SAMPLE = 0.1, 20_000
 _DIGEST_KEY = hashlib.sha256(b"umbel segment 1").digest()
+#: What is added to a segment that is sealed to other sites.
+_TAG = 16
 #: What one segment may decode to.
 LARGEST_DECODED = 1 << 30
 
@@ -124,7 +126,7 @@ def _seal(part: pa.Table, compression: str | None) -> Iterator[Segment]:
         grown = pa.BufferOutputStream()
         _write(part, grown, compression)
         content = grown.getvalue()
-    if content.size <= LARGEST_SEGMENT:
+    if content.size + _TAG <= LARGEST_SEGMENT:
         yield Segment(content, part.num_rows)
     elif part.num_rows > 1:
         # Some rows are much longer than most.

@@ -1,0 +1,132 @@
+"""Why a site did not do some work: the kind, and words that hold nothing of its data."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from umbel.federation.errors import FederationError, LimitError, PolicyError, SiteError
+from umbel.federation.messages import read_message
+from umbel.plan.errors import (
+    CancelledError,
+    EvaluationError,
+    PlacementError,
+    PlanError,
+    UmbelError,
+)
+
+#: The version of the format.
+VERSION = 1
+_LONGEST_MESSAGE = 2_000
+
+
+class FailureCode(enum.Enum):
+    """What kind of failure it is, and so what can be done about it."""
+
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+    POLICY_DENIED = "policy_denied"
+    RESOURCE = "resource"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a site did not do some work.
+
+    Attributes:
+        code: the kind.
+        message: what is wrong; holds nothing of the site's data.
+        hint: what to do about it.
+    """
+
+    code: FailureCode
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Say of an error at a site what may be told outside.
+
+        Only what umbel says of a plan goes out as it is. Messages of engines quote values, so of
+        these only the kind is told; the site's own log has the rest.
+
+        >>> Failure.of(ValueError("could not convert string to float: 'Ann Smith'")).message
+        'the work failed (ValueError)'
+        """
+        match error:
+            case PolicyError():
+                return cls(FailureCode.POLICY_DENIED, error.message, error.hint)
+            case CancelledError():
+                return cls(FailureCode.CANCELLED, "the work was cancelled")
+            case LimitError():
+                return cls(FailureCode.RESOURCE, error.message, error.hint)
+            case PlanError() | PlacementError() | FederationError():
+                return cls(FailureCode.PERMANENT, error.message, error.hint)
+            case EvaluationError():
+                return cls(
+                    FailureCode.PERMANENT,
+                    "an expression has no value for some row, which is not shown",
+                    "a cast, a division or a sum: use try_cast, or a wider type",
+                )
+            case MemoryError() | pa.ArrowMemoryError():
+                return cls(FailureCode.RESOURCE, "the site ran out of memory")
+            case OSError(errno=28):
+                return cls(FailureCode.RESOURCE, "the site's disk is full")
+            case ConnectionError() | TimeoutError() | InterruptedError():
+                return cls(FailureCode.RETRYABLE, f"the work failed ({type(error).__name__})")
+        return cls(
+            FailureCode.PERMANENT,
+            f"the work failed ({type(error).__name__})",
+            "the site's log says more",
+        )
+
+    def error(self, site: str) -> UmbelError:
+        """Give the error that the coordinator raises for it."""
+        if self.code is FailureCode.CANCELLED:
+            return CancelledError(f"site {site!r}: {self.message}")
+        if self.code is FailureCode.POLICY_DENIED:
+            return PolicyError(f"site {site!r} does not allow this: {self.message}", hint=self.hint)
+        return SiteError(
+            f"site {site!r}: {self.message}",
+            hint=self.hint,
+            site=site,
+            retryable=self.code is FailureCode.RETRYABLE,
+        )
+
+    def to_json(self) -> str:
+        """Write it."""
+        return json.dumps(
+            {
+                "umbel_failure": VERSION,
+                "code": self.code.value,
+                "message": self.message[:_LONGEST_MESSAGE],
+                "hint": self.hint[:_LONGEST_MESSAGE],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Failure:
+        """Read one that `to_json` wrote.
+
+        Raises:
+            FederationError: it is none.
+        """
+        read = read_message(_FailureModel, "failure", text, 12 * _LONGEST_MESSAGE + 1_000)
+        return cls(FailureCode(read.code), read.message, read.hint)
+
+
+class _FailureModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    umbel_failure: Literal[1]
+    code: Literal["retryable", "permanent", "policy_denied", "resource", "cancelled"]
+    message: str = Field(max_length=_LONGEST_MESSAGE)
+    hint: str = Field(max_length=_LONGEST_MESSAGE)
+
+
+__all__ = ["Failure", "FailureCode"]
