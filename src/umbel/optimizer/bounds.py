@@ -1,4 +1,4 @@
-"""What is known for sure of columns of integers and decimals, so that sums and products are known not to overflow.
+"""What is known for sure of the numbers and dates in columns: that sums of them do not overflow, say.
 
 Estimates may be wrong; these bounds may not, as rules move work on the strength of them. They come
 from data in memory, from the footers of all files of a source, and from the types of columns.
@@ -7,6 +7,7 @@ from data in memory, from the footers of all files of a source, and from the typ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -18,12 +19,14 @@ from umbel.lazy import LazyModule
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Column, Expression
-from umbel.plan.safety import Range, cannot_fail, examine
+from umbel.plan.safety import DAY, Range, cannot_fail, examine, is_moment
 from umbel.plan.sources import MemorySource, ParquetSource, Source
 from umbel.plan.types import is_decimal, is_integer
 
 pc = LazyModule("pyarrow.compute")
 
+#: Microseconds of the units of timestamps.
+_SIZES = {"s": 1_000_000, "ms": 1_000, "us": 1}
 #: Operators between a column and its source that are looked through.
 _DEEPEST = 24
 #: Rows of a table in memory that are looked at; ten million take some milliseconds.
@@ -134,7 +137,7 @@ class _Columns(Mapping[str, Range]):
     def __getitem__(self, name: str) -> Range:
         for operator in self._operators:
             index = operator.schema.get_field_index(name)
-            if index >= 0 and _is_number(operator.schema.field(index).type):
+            if index >= 0 and _has_bounds(operator.schema.field(index).type):
                 found = self._bounds.of(operator, name, self._depth)
                 if found is not None:
                     return found
@@ -148,24 +151,35 @@ class _Columns(Mapping[str, Range]):
 
 
 def _is_exact(value: Any) -> bool:
-    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return isinstance(value, int | Decimal | date) and not isinstance(value, bool)
 
 
-def _exact(value: int | Decimal) -> int | Fraction:
+def _exact(value: int | Decimal | date) -> int | Fraction:
+    """A bound in the terms of `Range`."""
+    if isinstance(value, datetime):
+        since = value - datetime(1970, 1, 1, tzinfo=value.tzinfo and UTC)
+        return since // timedelta(microseconds=1)
+    if isinstance(value, date):
+        return (value - date(1970, 1, 1)).days * DAY
     return Fraction(value) if isinstance(value, Decimal) else value
 
 
 def _of_table(table: pa.Table, name: str) -> Range | None:
     column = table.column(name)
-    if not _is_number(column.type) or len(column) > _LOOKED_AT:
+    if not _has_bounds(column.type) or len(column) > _LOOKED_AT:
         return None
-    found = pc.min_max(column).as_py()
+    found = pc.min_max(column)
     # A column of nulls only has no values: any bounds hold.
-    return (0, 0) if found["min"] is None else (_exact(found["min"]), _exact(found["max"]))
+    if not found["min"].is_valid:
+        return 0, 0
+    if is_moment(column.type):  # in years that Python may not have
+        size = DAY if pa.types.is_date(column.type) else _SIZES[column.type.unit]
+        return found["min"].value * size, found["max"].value * size
+    return _exact(found["min"].as_py()), _exact(found["max"].as_py())
 
 
-def _is_number(dtype: pa.DataType) -> bool:
-    return is_integer(dtype) or is_decimal(dtype)
+def _has_bounds(dtype: pa.DataType) -> bool:
+    return is_integer(dtype) or is_decimal(dtype) or is_moment(dtype)
 
 
 __all__ = ["Bounds"]

@@ -31,7 +31,10 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.functions import CATALOGUE, Nulls
 from umbel.plan.functions.numbers import exact_type
+from umbel.plan.functions.temporal import microseconds_of, months_of
 from umbel.plan.types import (
+    INT64,
+    MAX_DECIMAL_PRECISION,
     common_type,
     is_decimal,
     is_float,
@@ -40,8 +43,12 @@ from umbel.plan.types import (
 )
 from umbel.plan.typing import infer_type
 
-#: The least and the greatest number of a column: integers, or `Fraction`s for decimals.
+#: The least and the greatest value of a column: integers, `Fraction`s for decimals, and for dates
+#: and timestamps (local ones and those in UTC) microseconds since 1970.
 Range = tuple[Any, Any]
+
+#: Microseconds of a day.
+DAY = 86_400_000_000
 
 
 def _names(text: str) -> frozenset[str]:
@@ -86,6 +93,13 @@ _RANGES: dict[str, Range] = {
     "microsecond": (0, 60_000_000),
     "sign": (-1, 1),
 }
+#: The moments that there are: those of the years 1 to 9999.
+_YEARS: Range = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+#: Days that a month has at least and at most, also where its end cuts a step short.
+_MONTH = (28, 31)
+#: Aggregates and window functions that count rows, and more of them than any table has.
+_COUNTING = frozenset(["row_number", "rank", "dense_rank", "count", "len", "n_unique"])
+_COUNTED: Range = (0, 2**62)
 #: Rows that a group is taken not to have, so that sums of small numbers are known to fit.
 _ROWS = 2**32 - 1
 #: Sums of decimals of so many digits are taken to fit 38. Products have many digits by their type,
@@ -100,7 +114,7 @@ class Outcome:
     Attributes:
         dtype: their type.
         safe: it has a value, or null, for every row.
-        bounds: the least and greatest value that it can have, for integers and decimals.
+        bounds: the least and greatest value that it can have, of those that `Range` is for.
         constant: it reads no column.
     """
 
@@ -118,7 +132,7 @@ def cannot_fail(
     Args:
         expression: over the columns of the schema; may be an aggregate or window call.
         schema: the columns.
-        bounds: what is known for sure of columns of integers and decimals, by name.
+        bounds: what is known for sure of columns, by name.
 
     >>> schema = pa.schema([("a", pa.int64()), ("b", pa.int32())])
     >>> one = Literal(1, pa.int64())
@@ -194,6 +208,9 @@ class _Examiner:
             safe = inner.safe and (fits or not cast.strict)
             return Outcome(target, safe, inner.bounds if fits else bounds, inner.constant)
         safe = inner.safe and (not cast.strict or _widens(inner.dtype, target))
+        if inner.bounds is not None and is_moment(inner.dtype) and is_moment(target):
+            low, high = inner.bounds
+            bounds = low // DAY * DAY, high  # a date is the start of its day
         return Outcome(target, safe, bounds, inner.constant)
 
     def _case(self, case: Case) -> Outcome:
@@ -217,6 +234,10 @@ class _Examiner:
             return _constant(call, dtype)
         if call.function in TOTAL:
             return Outcome(dtype, True, bounds or limits)
+        if call.function in ("date_add", "date_diff"):
+            return _over_calendar(call, dtype, given)
+        if call.function in ("round", "round_half_even"):
+            return Outcome(dtype, _has_room(call, given[0].dtype), limits)
         if call.function in ("add", "subtract", "multiply", "negate", "abs"):
             if is_float(dtype):
                 return Outcome(dtype, True)
@@ -238,6 +259,7 @@ class _Examiner:
             exact = is_decimal(outcomes[0].dtype) and not _is_summable(outcomes[0].dtype)
             return Outcome(dtype, safe and not exact)
         chosen = outcomes[0].bounds if call.function in _CHOOSING_ROWS else None
+        chosen = _COUNTED if call.function in _COUNTING else chosen
         return Outcome(dtype, safe and call.function in _TOTAL_OVER_ROWS, chosen or _of_type(dtype))
 
 
@@ -320,6 +342,41 @@ def _range_of(call: Call, given: Sequence[Range | None]) -> Range | None:
             most = max(abs(other[0]), abs(other[1]))
             return -most, most
     return None
+
+
+def _over_calendar(call: Call, dtype: pa.DataType, given: Sequence[Outcome]) -> Outcome:
+    """Move a moment, or tell how far two are apart: neither fails within the years there are."""
+    unit, (_, moment, other) = call.arguments[0], (o.bounds for o in given)
+    if moment is None or other is None or not _within(moment, _YEARS):
+        return Outcome(dtype, False, _of_type(dtype))
+    if call.function == "date_diff":
+        return Outcome(dtype, _within(other, _YEARS), _of_type(dtype))
+    if not isinstance(unit, Literal) or not is_moment(given[1].dtype):
+        return Outcome(dtype, False)
+    months = months_of(unit.value)
+    sizes = [d * DAY * months for d in _MONTH] if months else [microseconds_of(unit.value)]
+    steps = [count * size for count in other for size in sizes]
+    bounds = moment[0] + min(steps), moment[1] + max(steps)
+    return Outcome(dtype, _within(bounds, _YEARS), bounds)
+
+
+def _has_room(call: Call, dtype: pa.DataType) -> bool:
+    """Whether a number of a type can be rounded: a digit more may be needed."""
+    if is_decimal(dtype):
+        return bool(dtype.precision < MAX_DECIMAL_PRECISION)
+    digits = call.arguments[1] if len(call.arguments) > 1 else Literal(0, INT64)
+    return is_float(dtype) or (isinstance(digits, Literal) and (digits.value or 0) >= 0)
+
+
+def is_moment(dtype: pa.DataType) -> bool:
+    """Whether bounds are kept for a type as microseconds since 1970.
+
+    >>> is_moment(pa.date32()), is_moment(pa.timestamp("us", "Europe/Paris"))
+    (True, False)
+    """
+    if pa.types.is_timestamp(dtype):
+        return dtype.tz in (None, "UTC") and dtype.unit != "ns"
+    return bool(pa.types.is_date32(dtype))
 
 
 def is_constant(expression: Expression) -> bool:

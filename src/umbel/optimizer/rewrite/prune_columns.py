@@ -189,4 +189,5 @@ def _narrowed(reader: ops.Operator, operator: ops.Operator, names: set[str]) -> 
     elif not isinstance(reader, ops.Union):
         return operator
     columns = tuple((name, Column(name)) for name in kept)
-    return ops.Project(input=operator, columns=columns, origin=operator.origin)
+    pin = operator.pin if operator.pin == reader.pin else ""  # what is pinned stays in one stage
+    return ops.Project(input=operator, columns=columns, origin=operator.origin, pin=pin)

@@ -18,7 +18,8 @@ def push_filters(root: ops.Operator, facts: Facts | None = None) -> ops.Operator
 
     A filter that may fail for some row stays where it is, whole: further down it might meet rows
     that the operators in between take away, and without some of its conditions other rows. And no
-    filter passes what may fail for rows that the filter takes away.
+    filter passes what may fail for rows that the filter takes away. A pinned filter moves among
+    operators of the same pin.
     """
     order = ops.topological(root)
     if not any(isinstance(op, ops.Filter) for op in order):
@@ -31,7 +32,7 @@ def push_filters(root: ops.Operator, facts: Facts | None = None) -> ops.Operator
     for operator in order:
         inputs = tuple(new[id(child)] for child in operator.inputs)
         moved = operator.with_inputs(inputs)
-        if isinstance(moved, ops.Filter) and not moved.pin:
+        if isinstance(moved, ops.Filter):
             moved = pushing.push(moved)
         new[id(operator)] = moved
         if id(operator) in shared:
@@ -53,18 +54,22 @@ class _Pushing:
         """Push a filter's conditions into what it reads, as far as they may go."""
         below = operator.input
         parts = list(conjuncts(operator.predicate))
-        if id(below) in self.shared or below.pin or not self._safe(parts, below):
+        if id(below) in self.shared or below.pin != operator.pin:
+            return operator
+        if not self._safe(parts, below):
             return operator
         pushed, left = self._into(below, parts)
         if pushed is below:
             return operator
         return pushed if not left else replace(operator, input=pushed, predicate=conjunction(left))
 
-    def _filtered(self, operator: ops.Operator, parts: list[Expression]) -> ops.Operator:
+    def _filtered(self, operator: ops.Operator, parts: list[Expression], pin: str) -> ops.Operator:
         """Put conditions above an operator, and push them on."""
         if not parts:
             return operator
-        above = ops.Filter(input=operator, predicate=conjunction(parts), origin=operator.origin)
+        above = ops.Filter(
+            input=operator, predicate=conjunction(parts), origin=operator.origin, pin=pin
+        )
         return above if id(operator) in self.shared else self.push(above)
 
     def _into(
@@ -76,7 +81,7 @@ class _Pushing:
                 return self._into_scan(below, parts)
             case ops.Filter() if self._safe([below.predicate], below.input):
                 merged = [*conjuncts(below.predicate), *parts]
-                return self._filtered(below.input, merged), []
+                return self._filtered(below.input, merged, below.pin), []
             case ops.Project() if self._safe(_computed(below.columns), below.input):
                 inner = dict(below.columns)
                 through = [p for p in parts if _copies(p, inner)]
@@ -105,7 +110,7 @@ class _Pushing:
             case ops.Union():
                 if any(member.schema != below.schema for member in below.members):
                     return below, parts  # casts to the unified type stand in between
-                members = tuple(self._filtered(member, parts) for member in below.members)
+                members = tuple(self._filtered(m, parts, below.pin) for m in below.members)
                 return replace(below, members=members), []
             case ops.Join() if below.residual is None or self._safe(
                 [below.residual], *below.inputs
@@ -117,7 +122,7 @@ class _Pushing:
         if not parts:
             return operator
         (below,) = operator.inputs
-        return operator.with_inputs((self._filtered(below, parts),))
+        return operator.with_inputs((self._filtered(below, parts, operator.pin),))
 
     def _into_join(
         self, join: ops.Join, parts: list[Expression]
@@ -130,7 +135,9 @@ class _Pushing:
         if not left and not right:
             return join, parts
         moved = replace(
-            join, left=self._filtered(join.left, left), right=self._filtered(join.right, right)
+            join,
+            left=self._filtered(join.left, left, join.pin),
+            right=self._filtered(join.right, right, join.pin),
         )
         return moved, _without(parts, [*left, *right])
 
