@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from umbel.optimizer.facts import Facts
@@ -40,6 +42,7 @@ from umbel.plan.operators import (
     Union,
     Values,
     Window,
+    topological,
 )
 from umbel.plan.sources import ParquetSource, TextSource
 from umbel.plan.text import plan_to_text
@@ -458,3 +461,42 @@ def test_the_observer_hears_of_every_rule() -> None:
     heard: list[str] = []
     rewrite(scan(), observer=lambda rule, _: heard.append(rule))
     assert heard == [rule.__name__ for rule in RULES]
+
+
+def test_a_condition_on_moved_dates_goes_to_the_source_whose_footer_bounds_them(
+    tmp_path: Path,
+) -> None:
+    dates = pa.table({"d": pa.array([10_000, 12_000], pa.date32()), "k": [1, 2]})
+    pq.write_table(dates, tmp_path / "dates.parquet")
+    facts, other = Facts(), Values(table=pa.table({"j": [1, 2]}))
+    source = ParquetSource(schema=dates.schema, paths=(str(tmp_path / "dates.parquet"),))
+    moved = Call("date_add", (Literal("day", STRING), Column("d"), Literal(5, INT64)))
+    later = Call("greater", (moved, Literal(date(2000, 1, 1), pa.date32())))
+    joined = Join(left=Scan(source=source), right=other, on=(("k", "j"),))
+    pushed = push_filters(Filter(input=joined, predicate=later), facts)
+    assert isinstance(pushed, Join)
+    assert isinstance(pushed.left, Scan)
+    assert pushed.left.predicate == later
+
+
+def test_a_pinned_filter_moves_among_its_own() -> None:
+    left, right = scan("t", "a").pinned("polars"), scan("u", "b").pinned("duckdb")
+    joined = Join(left=left, right=right, on=(("a", "b"),), pin="polars")
+    both = Call("and", (more(Column("a"), 1), more(Column("b"), 2)))
+    pushed = push_filters(Filter(input=joined, predicate=both, pin="polars"))
+    assert isinstance(pushed, Join)
+    # What is asked of the other engine's rows is asked where the filter was pinned.
+    assert isinstance(pushed.left, Scan)
+    assert pushed.left.predicate is not None
+    assert isinstance(pushed.right, Filter)
+    assert pushed.right.pin == "polars"
+    assert pushed.right.input.pin == "duckdb"
+
+
+def test_columns_that_are_dropped_are_dropped_where_their_neighbours_are_pinned() -> None:
+    two = [scan("t", "a", "x").pinned("polars"), scan("u", "b", "y").pinned("polars")]
+    inner = Join(left=two[0], right=two[1], on=(("a", "b"),), pin="polars")
+    outer = Join(left=inner, right=scan("v", "c").pinned("polars"), on=(("x", "c"),), pin="polars")
+    pruned = prune_columns(Project(input=outer, columns=columns("y"), pin="polars"))
+    assert {operator.pin for operator in topological(pruned)} == {"polars"}
+    assert any(isinstance(op, Project) for op in topological(pruned)[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 
 from umbel.plan.casting import integer_bounds
 from umbel.plan.errors import UmbelError
-from umbel.plan.expressions import AggregateCall, Call, Case, Cast, Column, Expression, Literal
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Expression,
+    Literal,
+    WindowCall,
+)
 from umbel.plan.safety import cannot_fail, examine
 from umbel.plan.types import INT64, STRING, is_integer
 from umbel.platforms.python.expressions import compile_expression
@@ -125,3 +135,61 @@ def test_bounds_make_safe() -> None:
     assert cannot_fail(total, NUMBERS, {"a": (-(10**9), 10**9)})
     assert not cannot_fail(total, NUMBERS, {"a": (-(10**10), 10**10)})
     assert cannot_fail(AggregateCall("sum", (A,)), NUMBERS, {"a": (0, 2**30)})
+
+
+DATES = pa.schema([("d", pa.date32()), ("t", pa.timestamp("us")), ("n", pa.int32())])
+DAY = Literal("day", STRING)
+YEARS = {  # microseconds since 1970 of 1990-01-01 and 2010-01-01
+    "d": (7305 * 86_400_000_000, 14610 * 86_400_000_000),
+    "t": (7305 * 86_400_000_000, 14610 * 86_400_000_000),
+    "n": (-100, 100),
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "safe"),
+    [
+        (Call("date_add", (DAY, Column("d"), Literal(5, INT64))), True),
+        (Call("date_add", (DAY, Cast(Column("d"), pa.timestamp("us")), Column("n"))), True),
+        (Call("date_add", (Literal("month", STRING), Column("t"), Column("n"))), True),
+        (Call("date_add", (DAY, Cast(Column("t"), pa.date32()), Literal(-5, INT64))), True),
+        # 2010 and 8000 years are beyond 9999, whatever the day.
+        (Call("date_add", (Literal("year", STRING), Column("d"), Literal(8000, INT64))), False),
+        (Call("date_add", (DAY, Column("d"), Literal(-800_000, INT64))), False),
+        (Call("date_diff", (DAY, Column("d"), Column("d"))), True),
+    ],
+    ids=str,
+)
+def test_dates_within_bounds_can_be_moved(expression: Expression, safe: bool) -> None:
+    assert cannot_fail(expression, DATES, YEARS) is safe
+    assert not cannot_fail(expression, DATES)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["year", "quarter", "month", "week", "day"]),
+    st.dates(),
+    st.integers(-120_000, 120_000),
+)
+def test_a_date_that_is_moved_stays_within_its_bounds(unit: str, day: date, count: int) -> None:
+    moved = Call("date_add", (Literal(unit, STRING), Column("d"), Literal(count, INT64)))
+    at = (day - date(1970, 1, 1)).days * 86_400_000_000
+    outcome = examine(moved, DATES, {"d": (at, at)})
+    if outcome.safe:
+        found = compile_expression(moved, DATES)((day, None, None))
+        assert outcome.bounds is not None
+        low, high = outcome.bounds
+        assert low <= (found - date(1970, 1, 1)).days * 86_400_000_000 <= high
+
+
+def test_numbers_that_are_rounded() -> None:
+    half = Literal(1, INT64)
+    assert cannot_fail(Call("round", (Column("d"), half)), NUMBERS)
+    assert not cannot_fail(Call("round", (A, Literal(-1, INT64))), NUMBERS)
+    widest = pa.schema([("w", pa.decimal128(38, 2))])
+    assert not cannot_fail(Call("round", (Column("w"), half)), widest)
+
+
+def test_ranks_have_room() -> None:
+    assert cannot_fail(Call("add", (Column("r"), Literal(1, INT64))), pa.schema([("r", INT64)]),
+                       {"r": examine(WindowCall("rank"), NUMBERS).bounds or (0, 0)})  # fmt: skip

@@ -211,6 +211,7 @@ class _Examiner:
         if inner.bounds is not None and is_moment(inner.dtype) and is_moment(target):
             low, high = inner.bounds
             bounds = low // DAY * DAY, high  # a date is the start of its day
+            safe = safe or (inner.safe and _within(inner.bounds, _YEARS))
         return Outcome(target, safe, bounds, inner.constant)
 
     def _case(self, case: Case) -> Outcome:
