@@ -20,6 +20,7 @@ from umbel.executor.progress import ProgressDisplay
 from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
 from umbel.executor.services import Failure, Services
+from umbel.executor.tracing import traced_plan, traced_run
 from umbel.optimizer import Budget, ExecutionPlan, optimize
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.movement import ChannelGraph
@@ -98,15 +99,17 @@ def run(
             journal=journal,
             up=up,
         )
-        try:
-            result = attempts.run(lifting=lifting)
-        except KeyboardInterrupt:
-            cancelled = CancelledError("the run was cancelled by an interrupt")
-            attempts.finished(cancelled)
-            raise cancelled from None
-        except BaseException as error:
-            attempts.finished(error)
-            raise
+        with traced_run() as trace:
+            try:
+                result = attempts.run(lifting=lifting)
+            except KeyboardInterrupt:
+                cancelled = CancelledError("the run was cancelled by an interrupt")
+                attempts.finished(cancelled)
+                raise cancelled from None
+            except BaseException as error:
+                attempts.finished(error)
+                raise
+            trace(result.run)
         attempts.finished(None)
         return result
 
@@ -194,14 +197,15 @@ class _Attempts:
     def _plan(self, *, lifting: bool | None) -> ExecutionPlan:
         self.cancellation.check()
         start = time.perf_counter()
-        plan = optimize(
-            self.root,
-            self.platforms,
-            budget=self.budget,
-            lifting=lifting,
-            measured=self.measured,
-            up=self.up,
-        )
+        with traced_plan():
+            plan = optimize(
+                self.root,
+                self.platforms,
+                budget=self.budget,
+                lifting=lifting,
+                measured=self.measured,
+                up=self.up,
+            )
         self.planning += time.perf_counter() - start
         return plan
 

@@ -28,6 +28,7 @@ from umbel.executor.failures import explain_failure
 from umbel.executor.handover import Bound, Handover, unread
 from umbel.executor.record import StageRecord
 from umbel.executor.services import Services
+from umbel.executor.tracing import traced_stage
 from umbel.executor.workers import Workers
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
@@ -146,12 +147,16 @@ class Scheduler:
                 needs.discard(ended)
 
     def _run_stage(self, planned: PlannedStage) -> None:
+        with traced_stage(planned, self._depth, self._services.run_id) as trace:
+            trace(*self._run_untraced(planned))
+
+    def _run_untraced(self, planned: PlannedStage) -> tuple[int | None, int | None]:
+        """Run a stage; give the rows and bytes that came of it."""
         services, record = self._services, self._records[planned.index]
         services.cancellation.check()
         services.tell(StageStarted, planned, self._depth)
         if planned.index in self._finished:
-            self._take_over(planned, record)
-            return
+            return self._take_over(planned, record)
         context = services.context(planned, self._depth)
         start = time.perf_counter()
         try:
@@ -185,8 +190,11 @@ class Scheduler:
         record.note(planned, context, rows, seconds, given)
         record.handover_seconds += time.perf_counter() - start - seconds
         services.tell(StageFinished, planned, rows, seconds, self._depth, size)
+        return rows, size
 
-    def _take_over(self, planned: PlannedStage, record: StageRecord) -> None:
+    def _take_over(
+        self, planned: PlannedStage, record: StageRecord
+    ) -> tuple[int | None, int | None]:
         """Hand on what an earlier try of the run has kept of a stage."""
         start = time.perf_counter()
         if self._journal is None:
@@ -197,6 +205,7 @@ class Scheduler:
         seconds = time.perf_counter() - start
         record.take_over(rows, seconds)
         self._services.tell(StageFinished, planned, rows, seconds, self._depth, size)
+        return rows, size
 
     def _failure(self, planned: PlannedStage, error: Exception) -> UmbelError:
         """The error that the user sees; remembered if it is the stage's own."""

@@ -18,6 +18,7 @@ from umbel.federation.client.records import RemoteRun, stages_from
 from umbel.federation.client.watching import watched
 from umbel.federation.errors import FederationError
 from umbel.federation.stream import read_rows
+from umbel.federation.work_trace import asking
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Element, Functional, Operator, Scan, topological
 from umbel.plan.sources import MemorySource
@@ -105,12 +106,13 @@ class RemoteCall:
         self._cancellation.register(stop)
         over = False
         try:
-            connection.post("/v1/runs", body)
-            with (
-                watched(connection, f"{path}/events", self._session.progress, self._listener),
-                connection.stream(f"{path}/result") as chunks,
-            ):
-                ended = read_rows(chunks, asked.plan.schema, deliver)
+            with asking() as headers:
+                connection.post("/v1/runs", body, headers)
+                with (
+                    watched(connection, f"{path}/events", self._session.progress, self._listener),
+                    connection.stream(f"{path}/result") as chunks,
+                ):
+                    ended = read_rows(chunks, asked.plan.schema, deliver)
             over = True
         except FederationError:
             if self._cancellation.cancelled:

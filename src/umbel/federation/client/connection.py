@@ -105,9 +105,9 @@ class Connection:
         """Ask for something."""
         return self._json("GET", path, params={k: v for k, v in query.items() if v is not None})
 
-    def post(self, path: str, body: Any = None) -> Any:
+    def post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Ask to do something."""
-        return self._json("POST", path, json=body)
+        return self._json("POST", path, json=body, headers=dict(headers or {}))
 
     def delete(self, path: str) -> None:
         """Ask to take something away."""

@@ -53,6 +53,7 @@ from umbel.plan.errors import (
     UmbelError,
     UnknownNameError,
 )
+from umbel.telemetry import checked_traceparent
 
 #: Bytes of rows that are sent at once.
 _PIECE = 2**20
@@ -234,7 +235,8 @@ async def _submitted(call: Call) -> tuple[Submit, Question]:
     asked = await call.read(Submit, 2 * call.coordinator.settings.limits.plan_bytes)
     bounds = asked.budget
     budget = None if bounds is None else Budget(bounds.seconds, bounds.dollars)
-    ways = Ways(budget, asked.purpose, asked.missing)
+    trace = checked_traceparent(call.request.headers.get("traceparent"))
+    ways = Ways(budget, asked.purpose, asked.missing, trace)
     question = await run_in_threadpool(
         call.coordinator.asked, call.who, asked.plan.encode(), asked.uploads, ways
     )
@@ -371,7 +373,14 @@ ROUTES: tuple[tuple[str, str, Permission | None, Answer], ...] = (
 def build(coordinator: Coordinator) -> FastAPI:
     """Make the application of a coordinator."""
     # No pages that describe it: what is there is in the manual, and asks for a token.
-    app = FastAPI(title="umbel coordinator", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="umbel coordinator",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # Its spans and logs would tell paths, queries and texts of errors; we have our own.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     for method, path, permission, answer in ROUTES:
         app.router.routes.append(
             Route(path, _endpoint(coordinator, permission, answer), methods=[method])

@@ -42,6 +42,7 @@ from umbel.federation.identity.keys import new_key, write_key, write_secret
 from umbel.federation.protocol import FAIL
 from umbel.federation.store import Store
 from umbel.federation.wire.endpoint import FlightEndpoint
+from umbel.federation.work_trace import answering
 from umbel.optimizer import Budget
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import Operator, topological
@@ -71,11 +72,13 @@ class Ways:
         budget: bounds on the estimates.
         purpose: what the answer is for, in the user's word.
         missing: what to do about sites that are away: "wait", "fail" or "skip".
+        trace: the traceparent of who asks; empty if they do not trace.
     """
 
     budget: Budget | None = None
     purpose: str = ""
     missing: str = FAIL
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Question:
         budget: bounds on the estimates.
         dispatcher: takes its tasks to sites.
         away: the sites that it goes on without.
+        trace: the traceparent of who asks.
     """
 
     plan: Operator
@@ -95,6 +99,7 @@ class Question:
     budget: Budget | None
     dispatcher: RunDispatcher | None
     away: list[str]
+    trace: str = ""
 
     def answer(
         self,
@@ -104,13 +109,14 @@ class Question:
     ) -> Result:
         """Run the plan."""
         try:
-            return self.session.run(
-                self.plan,
-                self.budget,
-                cancellation=cancellation,
-                deliver=deliver,
-                listener=listener,
-            )
+            with answering(self.trace):
+                return self.session.run(
+                    self.plan,
+                    self.budget,
+                    cancellation=cancellation,
+                    deliver=deliver,
+                    listener=listener,
+                )
         finally:
             if self.dispatcher is not None:
                 self.dispatcher.close()
@@ -395,7 +401,7 @@ class Coordinator:
         for operator in topological(plan):
             if operator.pin:
                 session.platform_name(operator.pin)
-        return Question(plan, session, ways.budget, dispatcher, away)
+        return Question(plan, session, ways.budget, dispatcher, away, ways.trace)
 
     def explain(self, question: Question) -> dict[str, Any]:
         """Say how a plan would run, in every form in which it can be said."""

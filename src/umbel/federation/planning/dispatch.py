@@ -9,6 +9,7 @@ import pyarrow as pa
 from umbel.executor.context import Cancellation
 from umbel.federation.errors import FederationError, SiteError
 from umbel.federation.tasks import Data, Execute, Failure, Outcome, Sealed, Task
+from umbel.federation.work_trace import attempt, executing, measure
 from umbel.platforms.base import RunContext
 
 
@@ -34,17 +35,22 @@ class DirectDispatcher:
         given = {label: _opened(data, task.site) for label, data in inputs.items()}
         pieces: list[pa.Table] = []
         take = pieces.append if task.to else deliver
-        try:
-            outcome = execute(Task.from_json(task.to_json()), given, cancellation, take)
-        except Exception as error:  # noqa: BLE001 - whatever it is, only its kind is told
-            told = Failure.from_json(Failure.of(error).to_json())
-            # What the site keeps to itself is not the cause that others see.
-            raise told.error(task.site) from None
+        with attempt(task) as trace:
+            try:
+                there = Task.from_json(task.to_json())
+                with executing(there, trace):
+                    done = execute(there, given, cancellation, take)
+            except Exception as error:  # noqa: BLE001 - whatever it is, only its kind is told
+                told = Failure.from_json(Failure.of(error).to_json())
+                # What the site keeps to itself is not the cause that others see.
+                raise told.error(task.site) from None
         if task.to:
             rows = pa.concat_tables(pieces) if pieces else task.schema.empty_table()
             sealed = Sealed(task.id, task.site, task.to, rows.num_rows, rows.nbytes, content=rows)
             deliver(sealed)
-        return Outcome.from_json(outcome.to_json())
+        outcome = Outcome.from_json(done.to_json())
+        measure(task, outcome, outcome.bytes, sum(table.nbytes for table in given.values()))
+        return outcome
 
 
 def _opened(data: Data, site: str) -> pa.Table:

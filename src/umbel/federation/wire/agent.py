@@ -231,7 +231,8 @@ class Agent:
             _LOG.warning("refused a task: %s", error.message)
             self._refuse(lease, Failure.of(error))
             return
-        self._begin(Job(lease.task, lease.token, self._connection, task, self._seals))
+        job = Job(lease.task, lease.token, self._connection, task, self._seals, lease.trace)
+        self._begin(job)
 
     def _refuse(self, lease: Lease, failure: Failure) -> None:
         self._connection.ask(

@@ -31,6 +31,7 @@ from umbel.federation.wire.messages import (
     Refused,
     RefusedError,
 )
+from umbel.telemetry import TaskTrace, active
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,10 +75,15 @@ class Work:
     outcome: Outcome | None = None
     failure: Failure | None = None
     records: list[SegmentRecord] | None = None
+    trace: TaskTrace | None = None
+    #: The token under which its site gave it up: a poll from before that still says it holds it.
+    given_up: str = ""
 
     def settle(self, state: str) -> None:
         """Come to an end, and tell those who wait."""
         self.state, self.token = state, ""
+        if self.trace is not None:
+            self.trace.end(state)
         self.changed.notify_all()
 
 
@@ -127,6 +133,7 @@ class Board:
                 else:
                     site.works[task.id] = work
             work.task, work.inputs = task, inputs
+            work.trace = work.trace or _traced(task)
             work.waiters += 1
             site.wake.notify_all()
             return work
@@ -148,7 +155,7 @@ class Board:
                 now = time.monotonic()
                 away = 0.0 if self._there(site) else now - max(site.heard, began)
                 if away and work.state == LEASED and self._silent(site) > self.lease_seconds:
-                    self._put_back(work)
+                    self._lose(work)
                 if patience is not None and away > patience:
                     raise SiteError(
                         f"site {work.site!r} is away",
@@ -360,8 +367,11 @@ class Board:
         """
         with self._lock:
             work = self.leased(site, task, token)
+            work.given_up = token
             again = failure.code in (FailureCode.RETRYABLE, FailureCode.RESOURCE)
             if again and work.attempts < MOST_ATTEMPTS:
+                if work.trace is not None:
+                    work.trace.end("failed")
                 self._put_back(work)
                 work.not_before = time.monotonic() + BACKOFF[min(work.attempts, len(BACKOFF)) - 1]
             else:
@@ -406,7 +416,7 @@ class Board:
         for work in [w for w in site.works.values() if w.id not in held]:
             if work.state == LEASED:
                 # The answer that gave it was lost, or the site was started anew.
-                self._put_back(work)
+                self._lose(work)
             elif work.state not in _OPEN or (work.task is None and work.state == WAITING):
                 del site.works[work.id]
 
@@ -421,7 +431,7 @@ class Board:
         release = sorted(gone)
         for work in site.works.values():
             mine = held.get(work.id)
-            if mine is None:
+            if mine is None or mine.token == work.given_up:
                 ready = work.state == WAITING and work.task is not None and work.not_before <= now
                 if ready and len(new) < slots:
                     new.append(work)
@@ -449,14 +459,31 @@ class Board:
             work.state, work.token = LEASED, secrets.token_hex(16)
             work.leased = time.time()
             self._record(self._store.tasks.lease, work.id, work.attempts, work.leased)
+            trace = "" if work.trace is None else work.trace.begin(work.attempts)
+            if fresh and work.attempts > 1 and (instruments := active()) is not None:
+                instruments.retried(work.site)
             leases.append(
-                Lease(task=work.id, token=work.token, attempt=work.attempts, envelope=fresh)
+                Lease(
+                    task=work.id,
+                    token=work.token,
+                    attempt=work.attempts,
+                    envelope=fresh,
+                    trace=trace,
+                )
             )
             if fresh and work.task is not None:
                 envelopes.append(work.task.to_json().encode())
         return Polled(leases=leases, cancel=cancel, release=release), envelopes
 
+    def _lose(self, work: Work) -> None:
+        """Take work back from a site that fell silent about it."""
+        if (instruments := active()) is not None:
+            instruments.lease_lost(work.site)
+        self._put_back(work)
+
     def _put_back(self, work: Work) -> None:
+        if work.trace is not None:
+            work.trace.end("lost")
         work.state, work.token = WAITING, ""
         self._record(self._store.tasks.wait, work.id)
         self._site(work.site).wake.notify_all()
@@ -476,6 +503,14 @@ class Board:
         work.failure = failure
         work.settle(FAILED)
         self._store.tasks.fail(work.id, failure)
+
+
+def _traced(task: Task) -> TaskTrace | None:
+    """Follow a task, below the span of the stage that submits it."""
+    instruments = active()
+    if instruments is None:
+        return None
+    return instruments.task(run=task.run, stage=task.stage, site=task.site, task=task.id)
 
 
 _POISON = Failure(

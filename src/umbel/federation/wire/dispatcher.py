@@ -14,6 +14,7 @@ from umbel.federation.wire import segments
 from umbel.federation.wire.board import Work
 from umbel.federation.wire.endpoint import FlightEndpoint
 from umbel.federation.wire.messages import SegmentEntry
+from umbel.federation.work_trace import measure
 from umbel.plan.errors import CancelledError
 from umbel.platforms.base import RunContext
 
@@ -64,6 +65,7 @@ class WireDispatcher:
                         deliver(self._sealed(work, task, records, outcome))
                     else:
                         self._deliver(work, task, records, context, deliver)
+                    measure(task, outcome, sum(record.bytes for record in records))
                     return outcome
                 # Damaged here after it came whole: the site has it no more, but can do it again.
                 self._endpoint.arrivals.forget(task.id)

@@ -30,6 +30,7 @@ from umbel.federation.wire.arrivals import Arrivals
 from umbel.federation.wire.board import LEASE_SECONDS, POLL_SECONDS, Board, Presence
 from umbel.federation.wire.messages import Buffer, Message, Refused, RefusedError
 from umbel.federation.wire.sessions import Session, Sessions
+from umbel.telemetry import active
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -288,12 +289,13 @@ class FlightEndpoint:
         if data is None:
             raise RefusedError(Refused.LOST, "the task's inputs are not here any more")
         if isinstance(data, Sealed):
-            return self._handed_on(data)
+            return self._handed_on(site, data)
         sealed = list(segments.seal(data))
         comes = messages.InputComes(segments=[one.entry() for one in sealed])
+        _crossed(site, comes)
         return messages.answer(comes, _parts(one.content for one in sealed))
 
-    def _handed_on(self, sealed: Sealed) -> Iterator[Buffer]:
+    def _handed_on(self, site: str, sealed: Sealed) -> Iterator[Buffer]:
         """Give what another site has sealed, as it lies here."""
         records = self.store.tasks.segments(sealed.task)
         try:
@@ -307,6 +309,7 @@ class FlightEndpoint:
             for one in records
         ]
         comes = messages.InputComes(segments=entries, envelope=sealed.envelope)
+        _crossed(site, comes)
         return messages.answer(comes, _parts(content for content, _ in contents))
 
     def content(self, task: str, record: SegmentRecord) -> tuple[pa.Buffer, bool]:
@@ -408,6 +411,12 @@ def _parts(contents: Iterable[pa.Buffer]) -> Iterator[Buffer]:
     for content in contents:
         for start in range(0, content.size, messages.PART):
             yield content.slice(start, min(messages.PART, content.size - start))
+
+
+def _crossed(site: str, comes: messages.InputComes) -> None:
+    """Measure what goes to a site."""
+    if (instruments := active()) is not None:
+        instruments.crossed(site, "to", sum(entry.bytes for entry in comes.segments))
 
 
 def _refusal(why: Refused, message: str, hint: str) -> Message:

@@ -26,6 +26,7 @@ from umbel.federation.wire.messages import Refused, RefusedError, SegmentEntry
 from umbel.federation.wire.sealing import Sealer
 from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Draft, Spool
+from umbel.federation.work_trace import executing, transfer
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Placeholder, topological
 from umbel.plan.operators.base import table_digest
@@ -64,9 +65,21 @@ class Job:
         connection: Connection,
         work: Task | Draft,
         seals: Seals,
+        trace: str = "",
     ) -> None:
+        """Make a job.
+
+        Args:
+            task: the task's id.
+            token: of its lease.
+            connection: to the coordinator.
+            work: the task, or the result that an earlier life has sealed.
+            seals: seals to other sites, and opens what they sealed.
+            trace: the traceparent of the coordinator's attempt; empty if it does not trace.
+        """
         self.id = task
         self.token = token
+        self._trace = trace
         self._connection = connection
         self._seals = seals
         self._work = work
@@ -92,9 +105,11 @@ class Job:
         task = self._work
         draft = spool.begin() if isinstance(task, Task) else task
         try:
-            if isinstance(task, Task):
-                self._execute(task, execute, draft, uploads)
-            self._commit(draft, uploads)
+            with executing(task if isinstance(task, Task) else None, self._trace) as self._trace:
+                if isinstance(task, Task):
+                    self._execute(task, execute, draft, uploads)
+                with transfer(self._trace, "from", *_size(draft)):
+                    self._commit(draft, uploads)
         except _Dropped:
             _LOG.info("task %s is not wanted any more", self.id[:12])
         except Exception as error:  # noqa: BLE001 - told to the coordinator, and logged
@@ -134,7 +149,8 @@ class Job:
                     # Whoever computes faster than the line carries waits here.
                     while len(pending) > _MOST_AHEAD:
                         pending.popleft().result()
-                    pending.append(uploads.submit(self._send, memoryview(segment.content), entry))
+                    content = memoryview(segment.content)
+                    pending.append(uploads.submit(self._send_ahead, content, entry))
 
         late = threading.Event()
         timer: threading.Timer | None = None
@@ -209,7 +225,9 @@ class Job:
                 ]
             return pa.concat_tables(tables) if tables else schema.empty_table()
 
-        table = self._insist(once)
+        with transfer(self._trace, "to") as fetched:
+            table = self._insist(once)
+            fetched(table)
         if not given.site and table_digest(table) != given.digest:
             raise FederationError(f"input {label!r} is not the one that the task names")
         return table
@@ -262,6 +280,11 @@ class Job:
     def _upload(self, draft: Draft, entry: SegmentEntry) -> None:
         """Send a segment, part by part, each from where the coordinator says."""
         self._send(memoryview(draft.path(entry).read_bytes()), entry)
+
+    def _send_ahead(self, content: memoryview, entry: SegmentEntry) -> None:
+        """Send a segment while later ones are being made."""
+        with transfer(self._trace, "from", entry.bytes, entry.rows):
+            self._send(content, entry)
 
     def _send(self, content: memoryview, entry: SegmentEntry) -> None:
         offset = 0
@@ -340,6 +363,14 @@ class Job:
     def _wanted(self) -> None:
         if self._dropped:
             raise _Dropped
+
+
+def _size(draft: Draft) -> tuple[int, int]:
+    """The bytes and rows that go with the commit itself; larger results go ahead of it."""
+    match draft.entries:
+        case [only] if only.bytes <= messages.LARGEST_INLINE:
+            return only.bytes, only.rows
+    return 0, 0
 
 
 class _Dropped(Exception):  # noqa: N818 - no error: a job that is not wanted any more

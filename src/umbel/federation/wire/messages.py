@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, TypeAlias, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from umbel.federation.errors import FederationError
 from umbel.federation.identity.cards import LARGEST_CARD
 from umbel.federation.tasks import LARGEST_ENVELOPE
+from umbel.telemetry.traceparent import LENGTH, checked_traceparent
 
 #: The version of the protocol that this side speaks, and the oldest that it understands.
 PROTOCOL, OLDEST_PROTOCOL = 1, 1
@@ -69,6 +70,16 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: Names the bytes of a segment: `segments.digest`.
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Token = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+def _trace(text: str) -> str:
+    if text != checked_traceparent(text):
+        raise ValueError("it is no traceparent")
+    return text
+
+
+#: A W3C traceparent, or nothing.
+Trace = Annotated[str, Field(max_length=LENGTH), AfterValidator(_trace)]
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -147,12 +158,16 @@ class Poll(Request):
 
 
 class Lease(Message):
-    """Work given to a site; the task itself follows unless the site holds it already."""
+    """Work given to a site; the task itself follows unless the site holds it already.
+
+    `trace` is the W3C traceparent of this attempt, if the coordinator traces.
+    """
 
     task: Digest
     token: Token
     attempt: int
     envelope: bool
+    trace: Trace = ""
 
 
 class Polled(Message):
