@@ -4,6 +4,7 @@ Below an aggregate over a join of a database's table with rows from elsewhere, t
 first grouped by all that is still read of them: grouping keys, join keys, what filters read. Rows
 of one such group have the same fate in what comes between, so it makes no difference to go on with
 one row for all of them. Members of a union that lie in several places are grouped each for itself.
+Where values are counted that are different, each place gives the different ones once.
 
 Source: Yan and Larson, "Eager aggregation and lazy aggregation", VLDB 1995 (eager group-by).
 """
@@ -18,9 +19,18 @@ from umbel.optimizer.facts import Facts
 from umbel.optimizer.homes import homes_of
 from umbel.optimizer.partials import UNCOUNTED, Split, split
 from umbel.plan import operators as ops
-from umbel.plan.expressions import AggregateCall, Column, Expression, columns_of, depth, substitute
+from umbel.plan.expressions import (
+    AggregateCall,
+    Call,
+    Column,
+    Expression,
+    Literal,
+    columns_of,
+    depth,
+    substitute,
+)
 from umbel.plan.limits import MAX_EXPRESSION_DEPTH
-from umbel.plan.types import is_float
+from umbel.plan.types import INT64, is_float
 
 #: Bytes that the rows must have, and the part of them that there may be groups, for it to be worth
 #: while to plan again.
@@ -60,16 +70,37 @@ class PartialAggregate:
     apply: Callable[[], ops.Operator]
 
 
+@dataclass(frozen=True)
+class Custody:
+    """What is known of rows that lie at sites. With it, it does not matter what is saved.
+
+    Attributes:
+        stays: whether an operator's rows must not come together with others; then they are grouped.
+        leaves: whether an operator's rows may come here from a site; then those below aggregates
+            that count different values are grouped by these.
+        apart: whether no two parts of a union share a value of a column.
+    """
+
+    stays: Callable[[ops.Operator], bool] = lambda operator: False
+    leaves: Callable[[ops.Operator], bool] = lambda operator: False
+    apart: Callable[[ops.Operator, str], bool] = lambda operator, column: False
+
+
+def counts_values(call: AggregateCall) -> bool:
+    """Whether an aggregate counts the different values of a column."""
+    return call.function == "n_unique" or (call.function == "count" and call.distinct)
+
+
 def partial_aggregates(
-    root: ops.Operator, facts: Facts, stays: Callable[[ops.Operator], bool] | None = None
+    root: ops.Operator, facts: Facts, custody: Custody | None = None, *, values: bool = False
 ) -> list[PartialAggregate]:
     """Find where it may be worth while to group rows early; the most saving first.
 
     Args:
         root: the plan.
         facts: what is known of its rows.
-        stays: finds out whether an operator's rows must not come together with others. If it is
-            given, only places of such are found, and it does not matter what they save.
+        custody: what is known of rows at sites; only places are found of rows that stay there.
+        values: find those instead of which different values are counted, and which may come here.
     """
     order = ops.topological(root)
     grouping = [op for op in order if isinstance(op, ops.Aggregate)]
@@ -81,7 +112,7 @@ def partial_aggregates(
     found = [
         place
         for aggregate in grouping
-        for place in _Search(root, aggregate, facts, homes, shared, stays).places()
+        for place in _Search(root, aggregate, facts, homes, shared, custody, values).places()
     ]
     found.sort(key=lambda place: (-place.saved, place.what))
     return found
@@ -97,22 +128,32 @@ class _Search:
         facts: Facts,
         homes: Mapping[int, str | None],
         shared: set[int],
-        stays: Callable[[ops.Operator], bool] | None = None,
+        custody: Custody | None = None,
+        values: bool = False,
     ) -> None:
         self._root = root
         self._aggregate = aggregate
         self._facts = facts
         self._homes = homes
         self._shared = shared
-        self._stays = stays
+        self._custody = custody
+        self._values = values
+        #: Sums of floats are split, and what might fail is tried: else there would be no answer.
+        self._must = custody is not None and not values
 
     def places(self) -> Iterator[PartialAggregate]:
         """Every place below the aggregate at which rows of one home come to a part of several."""
         aggregate = self._aggregate
         needed = columns_of(*(key for _, key in aggregate.keys))
-        yield from self._below(
-            aggregate, aggregate.input, needed, dict(aggregate.aggregates), self._complete
-        )
+        calls = dict(aggregate.aggregates)
+        if self._values:
+            # Of these it makes no difference how often a value comes: they stay above, as they are.
+            counting = {name: call for name, call in calls.items() if counts_values(call)}
+            if not counting:
+                return
+            needed |= columns_of(*counting.values())
+            calls = {name: call for name, call in calls.items() if name not in counting}
+        yield from self._below(aggregate, aggregate.input, needed, calls, self._complete)
 
     def _below(
         self,
@@ -239,8 +280,12 @@ class _Search:
 
     def _left_of(self, operator: ops.Operator, keys: list[str]) -> float | None:
         """The part of the rows that is left when they are grouped; None if it is not worth while."""
-        if self._stays is not None:
-            return 0.0 if self._stays(operator) else None
+        if self._custody is not None and self._values:
+            nested = any(operator.schema.field(name).type.num_fields for name in keys)
+            fit = self._custody.leaves(operator) and not nested and not _is_grouped(operator, keys)
+            return 0.0 if fit else None
+        if self._custody is not None:
+            return 0.0 if self._custody.stays(operator) else None
         if any(_is_inexact(operator, name) for name in keys):
             return None
         estimate = self._facts.estimate(operator)
@@ -266,15 +311,36 @@ class _Search:
 
         found = {}
         for name, call in calls.items():
-            one = split(call, operator.schema, fresh, exactly=self._stays is None)
+            one = self._added_up(operator, call, fresh)
+            one = one or split(call, operator.schema, fresh, exactly=not self._must)
             if one is None:
                 return None
-            if self._stays is None and not all(
+            if not self._must and not all(
                 self._facts.bounds.cannot_fail(p, operator) for _, p in one.partials
             ):
                 return None
             found[name] = one
         return found
+
+    def _added_up(
+        self, operator: ops.Operator, call: AggregateCall, fresh: Callable[[], str]
+    ) -> Split | None:
+        """Count different values in each part, where no two parts share one.
+
+        Only if nothing but parts come together above: of a value that comes in two groups of one
+        part there would be two.
+        """
+        match call.arguments:
+            case (Column(name=column),) if counts_values(call):
+                bare = all(isinstance(key, Column) for _, key in self._aggregate.keys)
+                if self._custody is None or not bare or operator is not self._aggregate.input:
+                    return None
+                if self._custody.apart(operator, column):
+                    name = fresh()
+                    whole = Call("coalesce", (Column(name), Literal(0, INT64)))
+                    merged = AggregateCall("sum", (Column(name),))
+                    return Split(((name, call),), ((name, merged),), whole)
+        return None
 
     def _grouped(
         self, operator: ops.Operator, keys: list[str], splits: Mapping[str, Split]
@@ -324,6 +390,15 @@ def _carried(splits: Mapping[str, Split]) -> list[str]:
     return [name for one in splits.values() for name, _ in one.partials]
 
 
+def _is_grouped(operator: ops.Operator, keys: list[str]) -> bool:
+    """Whether all parts of some rows are grouped by these columns already."""
+    members = operator.inputs if isinstance(operator, ops.Union) else (operator,)
+    return all(
+        isinstance(member, ops.Aggregate) and [name for name, _ in member.keys] == keys
+        for member in members
+    )
+
+
 def _is_inexact(operator: ops.Operator, name: str) -> bool:
     """Whether equal values of a column may differ in what is computed of them."""
     dtype = operator.schema.field(name).type
@@ -341,4 +416,11 @@ def _different(estimate: Estimate, keys: list[str]) -> float | None:
     return min(different, estimate.expected)
 
 
-__all__ = ["GAIN", "MOST_TRIED", "PartialAggregate", "partial_aggregates"]
+__all__ = [
+    "GAIN",
+    "MOST_TRIED",
+    "Custody",
+    "PartialAggregate",
+    "counts_values",
+    "partial_aggregates",
+]

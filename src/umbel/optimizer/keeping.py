@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from umbel.optimizer.aggregation import partial_aggregates
+from umbel.optimizer.aggregation import Custody, counts_values, partial_aggregates
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.partials import split
 from umbel.plan import operators as ops
@@ -57,6 +57,7 @@ class Keeping:
 
     def __init__(self, platforms: Registry) -> None:
         self._sites: dict[str, _Site] = {p.name: p for p in platforms if isinstance(p, Elsewhere)}
+        self._custody = Custody(self._stays, self._leaves, self._apart)
 
     def withheld(self, operator: ops.Operator) -> UmbelError | None:
         """Say why an operator's rows must not come together with others; None if they may."""
@@ -95,12 +96,13 @@ class Keeping:
         done: list[str] = []
         if self._leaving(root):
             root = self._begun(self._spread(root), facts, done)
+        root = self._begun_by_value(root, facts, done)
         return Kept(self._unshared(root), tuple(done))
 
     def _begun(self, root: ops.Operator, facts: Facts, done: list[str]) -> ops.Operator:
         """Begin aggregates at the data as long as there are rows that would have to leave it."""
         for _ in range(_MOST):
-            for place in partial_aggregates(root, facts, self._stays):
+            for place in partial_aggregates(root, facts, self._custody):
                 changed = place.apply()
                 if self._gains(root, changed):
                     root = changed
@@ -108,6 +110,19 @@ class Keeping:
                     break
             else:
                 break
+        return root
+
+    def _begun_by_value(self, root: ops.Operator, facts: Facts, done: list[str]) -> ops.Operator:
+        """Let sites give each value once of which the different ones are counted.
+
+        It never moves more, and no row comes here that is not needed.
+        """
+        for _ in range(_MOST):
+            place = next(iter(partial_aggregates(root, facts, self._custody, values=True)), None)
+            if place is None:
+                break
+            root = place.apply()
+            done.append(place.what)
         return root
 
     def _unshared(self, root: ops.Operator) -> ops.Operator:
@@ -146,7 +161,7 @@ class Keeping:
         found = self._first(kept)
         if found is None:
             return None
-        for place in partial_aggregates(kept, facts, self._stays):
+        for place in partial_aggregates(kept, facts, self._custody):
             # What is wrong with the aggregate itself says more than that rows stay.
             changed = self._first(place.apply())
             if changed is not None and isinstance(changed[0], ops.Aggregate):
@@ -158,6 +173,22 @@ class Keeping:
     def _stays(self, operator: ops.Operator) -> bool:
         members = operator.inputs if isinstance(operator, ops.Union) else (operator,)
         return any(self.withheld(member) is not None for member in members)
+
+    def _leaves(self, operator: ops.Operator) -> bool:
+        """Whether rows of a site may come here as they are."""
+        members = operator.inputs if isinstance(operator, ops.Union) else (operator,)
+        return bool(operator.places & self._sites.keys()) and all(
+            self.withheld(member) is None for member in members
+        )
+
+    def _apart(self, operator: ops.Operator, column: str) -> bool:
+        """Whether a column names individuals of whom each has rows at one site only."""
+        parts = self._by_site(operator) if isinstance(operator, ops.Union) else None
+        return (
+            parts is not None
+            and len(parts) == len(operator.inputs)
+            and all(column in self._sites[name].residents(part) for name, part in parts.items())
+        )
 
     def _gains(self, before: ops.Operator, after: ops.Operator) -> bool:
         """Whether fewer operators give rows that stay to others that are elsewhere."""
@@ -280,6 +311,14 @@ class Keeping:
             if not isinstance(aggregate, ops.Aggregate) or not homes < aggregate.places:
                 continue
             for name, call in aggregate.aggregates:
+                if counts_values(call):
+                    return (
+                        f"column {name!r}: {call} over several sites cannot be made of what each "
+                        "gives: it takes the different values themselves, some of which are in "
+                        "single rows; allowed: counting them at each site, counting individuals "
+                        "that are resident, and counting the groups of a query that groups by "
+                        "them, without those of too few individuals"
+                    )
                 fresh = partial(next, iter(f"partial {i}" for i in range(10)))
                 if split(call, aggregate.input.schema, fresh, exactly=False) is None:
                     return (
