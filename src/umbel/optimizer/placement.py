@@ -45,11 +45,19 @@ _ROUNDING = 1 + 1e-9
 
 @dataclass(frozen=True)
 class Placement:
-    """A platform for every operator, by the operator's identity, and the whole plan's cost."""
+    """A platform for every operator.
+
+    Attributes:
+        platforms: by the operator's identity.
+        cost: the whole plan's.
+        pruned: there were so many partial plans that a better one may have been lost.
+        partials: how many partial plans were looked at.
+    """
 
     platforms: Mapping[int, Platform]
     cost: Cost
     pruned: bool = False
+    partials: int = 0
 
     @property
     def engines(self) -> set[str]:
@@ -194,7 +202,7 @@ def place(
     except PlacementError:
         if best is None:
             raise
-        return replace(best, pruned=search.pruned)
+        return replace(best, pruned=search.pruned, partials=search.partials)
     allowed = [p for p in finished if budget is None or budget.allows(search.whole(p))]
     if not allowed:
         costs = [search.whole(partial) for partial in finished]
@@ -213,11 +221,12 @@ class _Search:
     """Enumerates the placements of one problem; what partial plans have in common is found once.
 
     Attributes:
-        pruned: there were so many partial plans that a better one may have been lost.
+        pruned, partials: as in `Placement`.
     """
 
     def __init__(self, problem: Problem, *, keep_front: bool) -> None:
         self.pruned = False
+        self.partials = 0
         self._problem = problem
         self._keep_front = keep_front
         self._order = topological(problem.root)
@@ -297,7 +306,7 @@ class _Search:
         """The placement that a plan for all operators stands for."""
         chosen = (step.decision for step in partial.steps())
         platforms = {id(self._order[at]): platform for at, platform in chosen}
-        return Placement(platforms, self.whole(partial), self.pruned)
+        return Placement(platforms, self.whole(partial), self.pruned, self.partials)
 
     def _starting(self, used: frozenset[str]) -> float:
         if used not in self._started:
@@ -334,6 +343,7 @@ class _Search:
             grown = [
                 step for choice in choices[at] for step in self._taken(at, choice, meeting, most)
             ]
+            self.partials += len(grown)
             kept = self._kept(grown)
             if not kept:
                 operator = self._order[at]

@@ -38,6 +38,10 @@ from umbel.platforms.registry import Registry
 #: fewer take.
 SURE = 0.9
 
+#: Partial plans of one search beyond which no variants of a plan are searched too. A thousand take
+#: a tenth of a second; TPC-H, its tables spread over three engines, looks at up to 1,200.
+LABORIOUS = 3_000
+
 
 def optimize(
     root: Operator,
@@ -138,6 +142,7 @@ class Planner:
         self._candidates = Candidates(platforms)
         self._graph = ChannelGraph(platforms.conversions)
         self._keeping = Keeping(platforms)
+        self._laborious = False
 
     def plan_reduced(self, root: Operator, wanted: Sequence[str]) -> ExecutionPlan:
         """Place a rewritten plan, with less data to move where that is cheaper.
@@ -171,7 +176,7 @@ class Planner:
             # Only a reduced plan may be within the budget.
             best, chosen = self.plan(reduce_sides(root, tried), wanted), tried
         for reduction in tried:
-            if reduction in chosen:
+            if reduction in chosen or self._laborious:
                 continue
             plan = self._attempt(reduce_sides(root, [*chosen, reduction]), wanted)
             # None if no platform runs the semi join there.
@@ -190,7 +195,7 @@ class Planner:
         best = self._attempt(root, wanted)
         tried: list[str] = []
         chosen: list[str] = []
-        while len(tried) < MOST_TRIED:
+        while len(tried) < MOST_TRIED and not self._laborious:
             places = (p for p in partial_aggregates(root, self._facts) if p.what not in tried)
             place = next(places, None)
             if place is None:
@@ -278,13 +283,11 @@ class Planner:
         more to optimize; so what several engines are reckoned to gain little by, fewer do.
         """
         found = best = self._placed_freely(problem)
+        # Without the places of its tables, and what it is pinned to, there is no plan.
+        needed = problem.root.places | {op.pin for op in topological(problem.root)}
         while self._budget is None:
             used = best[1].engines
-            # Without the places of its tables there is no plan.
-            fewer = [
-                self._placed_within(used - {name}, problem)
-                for name in sorted(used - problem.root.places)
-            ]
+            fewer = [self._placed_within(used - {n}, problem) for n in sorted(used - needed)]
             close = [
                 placed
                 for placed in fewer
@@ -345,7 +348,9 @@ class Planner:
             id(op): self._candidates.of(op, platforms, refusals) for op in topological(problem.root)
         }
         whole = replace(problem, candidates=candidates)
-        return whole, place(whole, self._budget, known=known, sure=SURE), refusals
+        placement = place(whole, self._budget, known=known, sure=SURE)
+        self._laborious |= placement.partials > LABORIOUS
+        return whole, placement, refusals
 
 
 def body_channel(loop: Loop) -> str:
