@@ -48,6 +48,12 @@ class Journal(Protocol):
             RunError: it cannot be kept; or another process took the run over.
         """
 
+    def streams(self) -> bool:
+        """Whether who takes the rows while they are computed also keeps them.
+
+        Else the result is kept like any other stage, and delivered when all of it is there.
+        """
+
     def commit(self, write: Write) -> Commit:
         """Give what writes a sink the token to write it with."""
 

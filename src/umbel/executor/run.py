@@ -66,7 +66,7 @@ def run(
             runs where an engine can give them so; the result then holds no rows. It is called on
             a thread of the run, may wait, and raises to stop the run.
         journal: keeps the stages that finish, and knows those that finished before; the rows are
-            then delivered when all are there.
+            then delivered when all are there, unless the journal says that they are kept there.
         up: names of the platforms to plan with as started; None asks them.
 
     Returns:
@@ -228,7 +228,7 @@ class _Attempts:
                     interrupts=interrupts,
                     began=self.began,
                     profile=self.profile,
-                    deliver=self.delivery if journal is None else None,
+                    deliver=self.delivery if journal is None or journal.streams() else None,
                     journal=journal,
                     run_id=secrets.token_hex(8) if journal is None else journal.run_id,
                 )

@@ -59,6 +59,10 @@ class CoordinatorError(FederationError):
     exit_code = 15
 
 
+class UnreachedError(CoordinatorError):
+    """A coordinator that does not answer, or not to the end: asking again may help."""
+
+
 class LimitError(FederationError):
     """Work that would take more than it may: rows, bytes or time."""
 

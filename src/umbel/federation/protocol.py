@@ -4,6 +4,9 @@ Requests and most answers are JSON. A result is a stream of frames, for the end 
 says nothing: a frame has a kind, a length and a content; the last one says how many rows and bytes
 there were, with their SHA-256, or what went wrong. Errors travel as the names of umbel's own
 classes, from a closed list, with message, hint and line.
+
+A body that broke off is gone on with by another: whoever asks for it says from which byte of the
+frames of rows, and of which try of the run.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from umbel.plan.errors import UmbelError, UnknownNameError
 from umbel.plan.origin import Origin
 
 #: The version of the protocol, and the header in which each side says which it speaks.
-PROTOCOL = 1
+PROTOCOL = 2
 PROTOCOL_HEADER = "umbel-protocol"
+#: Random digits in the names of runs: many people name them.
+RUN_DIGITS = 16
 #: Stands for all sites in the name of a table that has parts at several of them.
 HORIZONTAL = "*"
 #: What a run may do about a site that is away: wait for it, fail, or go on without it.
@@ -29,9 +34,12 @@ WAIT, FAIL, SKIP = MISSING = ("wait", "fail", "skip")
 FRAMES = "application/vnd.umbel.frames"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
-#: Kinds of frames: bytes of an Arrow IPC stream, a sign of life, an error, the end.
-DATA, ALIVE, ERROR, END = b"D", b"A", b"X", b"Z"
+#: Kinds of frames: where a body begins in a result, bytes of an Arrow IPC file, a sign of life, an
+#: error, the end.
+BEGIN, DATA, ALIVE, ERROR, END = b"B", b"D", b"A", b"X", b"Z"
 _HEAD = struct.Struct(">cI")
+#: Bytes of a frame before its content.
+HEAD_BYTES = _HEAD.size
 #: Larger than any frame that is sent.
 LONGEST_FRAME = 65 * 2**20
 #: Seconds between two signs of life of a stream; after four without one it counts as dead.
@@ -76,7 +84,7 @@ class FrameReader:
         at = 0
         while len(self._rest) - at >= _HEAD.size:
             kind, length = _HEAD.unpack_from(self._rest, at)
-            if kind not in (DATA, ALIVE, ERROR, END) or length > LONGEST_FRAME:
+            if kind not in (BEGIN, DATA, ALIVE, ERROR, END) or length > LONGEST_FRAME:
                 raise ValueError("not a stream of frames")
             if len(self._rest) - at - _HEAD.size < length:
                 break

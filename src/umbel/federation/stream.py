@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from umbel.federation.errors import CoordinatorError, FederationError
 from umbel.federation.protocol import (
-    ALIVE,
+    BEGIN,
     DATA,
     END,
     ERROR,
+    HEAD_BYTES,
     FrameReader,
     error_from_json,
     frame,
@@ -80,6 +81,100 @@ class Ended:
     more: dict[str, Any]
 
 
+class RowReader:
+    """Reads the frames of one result, which may come in several bodies.
+
+    Attributes:
+        position: bytes of frames of rows that were taken: where the next body has to begin.
+        of: the try of the run that they are of; empty before the first body.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        deliver: Callable[[pa.Table], None],
+        *,
+        again: Callable[[], None] | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            schema: the columns that must come.
+            deliver: takes the rows of each segment once it is checked.
+            again: takes back what was delivered, for the rows come anew; None if nobody can.
+            limit: bytes that may come, and that the rows may take in memory.
+        """
+        self.position = 0
+        self.of = ""
+        self._schema = schema
+        self._deliver = deliver
+        self._again = again
+        self._limit = limit
+        self._counter = Counter()
+        self._memory = 0
+
+    def read(self, chunks: Iterable[bytes]) -> Ended | None:
+        """Read a body; None if it broke off before the end of the result.
+
+        Raises:
+            CoordinatorError: it is not what its end says, or no result at all.
+            FederationError: a segment is corrupt, or there are more bytes than the limit.
+            UmbelError: what the other side says went wrong.
+        """
+        reader = FrameReader()
+        for chunk in chunks:
+            try:
+                frames = list(reader.feed(chunk))
+            except ValueError:
+                raise _not_whole() from None
+            for kind, content in frames:
+                if kind == BEGIN:
+                    self._begin(_object(content))
+                elif kind == ERROR:
+                    raise error_from_json(_object(content))
+                elif kind == END:
+                    said = _object(content)
+                    if any(said.get(key) != v for key, v in self._counter.to_json().items()):
+                        raise _not_whole()
+                    return Ended(said)
+                elif kind == DATA:
+                    self._take(content)
+        return None
+
+    def _begin(self, said: dict[str, Any]) -> None:
+        """Hold where a body begins against what is there."""
+        of, at = str(said.get("of")), said.get("from")
+        if self.position and (of, at) != (self.of, self.position):
+            if at != 0:
+                raise _not_whole()
+            self.reset()
+        self.of = of
+
+    def reset(self) -> None:
+        """Forget what came, for all of it comes again.
+
+        Raises:
+            CoordinatorError: it was handed on, and cannot be taken back.
+        """
+        if self.position and self._again is None:
+            raise CoordinatorError(
+                "the answer was computed anew after rows of it had been handed on",
+                hint="run it again, and drop what came",
+            )
+        if self._again is not None:
+            self._again()
+        self.position, self._memory, self._counter = 0, 0, Counter()
+
+    def _take(self, content: bytes) -> None:
+        table = _segment(content, self._schema, self._counter)
+        self._memory += table.nbytes
+        if self._limit is not None and max(self._memory, self._counter.bytes) > self._limit:
+            raise FederationError(f"more than {self._limit:,} bytes of rows")
+        self._deliver(table)
+        self.position += HEAD_BYTES + len(content)
+
+
 def read_rows(
     chunks: Iterable[bytes],
     schema: pa.Schema,
@@ -87,47 +182,26 @@ def read_rows(
     *,
     limit: int | None = None,
 ) -> Ended:
-    """Read frames, and hand on the rows of each segment once it is checked.
-
-    Args:
-        chunks: the body, in any pieces.
-        schema: the columns that must come.
-        deliver: takes the rows.
-        limit: bytes that may come, and that the rows may take in memory.
-
-    Returns:
-        What the last frame said.
+    """Read frames that must come in one body; see `RowReader`.
 
     Raises:
         CoordinatorError: the stream broke off, or is not what its end says.
-        FederationError: a segment is corrupt, or there are more bytes than the limit.
-        UmbelError: what the other side says went wrong.
     """
-    reader, counter, memory = FrameReader(), Counter(), 0
-    broken = CoordinatorError(
+    ended = RowReader(schema, deliver, limit=limit).read(chunks)
+    if ended is None:
+        raise _not_whole()
+    return ended
+
+
+class BrokenRowsError(CoordinatorError):
+    """Rows that are not what their end says, or that have no end."""
+
+
+def _not_whole() -> BrokenRowsError:
+    """Make the error for rows that are not all that their end says, or have none."""
+    return BrokenRowsError(
         "what came is not a whole result", hint="the connection broke off; run it again"
     )
-    for chunk in chunks:
-        try:
-            frames = list(reader.feed(chunk))
-        except ValueError:
-            raise broken from None
-        for kind, content in frames:
-            if kind == ALIVE:
-                continue
-            if kind == ERROR:
-                raise error_from_json(_object(content))
-            if kind == END:
-                said = _object(content)
-                if any(said.get(key) != value for key, value in counter.to_json().items()):
-                    raise broken
-                return Ended(said)
-            table = _segment(content, schema, counter)
-            memory += table.nbytes
-            if limit is not None and max(memory, counter.bytes) > limit:
-                raise FederationError(f"more than {limit:,} bytes of rows")
-            deliver(table)
-    raise broken
 
 
 def _segment(content: bytes, schema: pa.Schema, counter: Counter) -> pa.Table:
@@ -148,4 +222,12 @@ def _object(content: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-__all__ = ["Counter", "Ended", "read_rows", "write_rows", "write_table"]
+__all__ = [
+    "BrokenRowsError",
+    "Counter",
+    "Ended",
+    "RowReader",
+    "read_rows",
+    "write_rows",
+    "write_table",
+]

@@ -43,6 +43,8 @@ MAY = {
     "GET /v1/runs/{name}/result": ASKING,
     "DELETE /v1/runs/{name}/result": ASKING,
     "POST /v1/runs/{name}/cancel": ALL,
+    "POST /v1/runs/{name}/resume": ASKING,
+    "POST /v1/runs/prune": ALL,
 }
 OPEN = {"GET /v1/login", "GET /v1/hello", "GET /v1/authority", "POST /v1/enrol"}
 
@@ -216,7 +218,7 @@ def test_a_client_of_another_version_is_told_which(running: Running) -> None:
     with running.http() as client:
         answer = client.get("/v1/whoami", headers={"umbel-protocol": "99"})
     assert answer.status_code == 426
-    assert "version 1 of the protocol, the client version '99'" in answer.json()["error"]["message"]
+    assert "version 2 of the protocol, the client version '99'" in answer.json()["error"]["message"]
 
 
 def test_what_is_no_route_is_an_error_of_ours(running: Running) -> None:

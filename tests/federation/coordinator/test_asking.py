@@ -19,6 +19,7 @@ from tests.federation.coordinator.conftest import PEOPLE, Running
 from umbel import col
 from umbel.executor import Cancellation, Run
 from umbel.executor.events import Event, RunStarted, StageFinished
+from umbel.executor.run_ids import new_id
 from umbel.federation.access import Role
 from umbel.federation.client import RemoteSession
 from umbel.optimizer import Budget
@@ -315,11 +316,13 @@ def test_runs_are_their_users_and_an_auditor_sees_them(
         for method, tail in (("GET", ""), ("GET", "/result"), ("POST", "/cancel")):
             assert other.request(method, path + tail).status_code == 404
         # A run that was cancelled before it came does not begin, and its name is its user's.
-        assert other.post(f"/v1/runs/{'f' * 32}/cancel").status_code == 204
+        name = new_id(16)
+        assert other.post(f"/v1/runs/{name}/cancel").status_code == 204
         plan = plan_to_json(remote.table("ref.people").plan)
-        assert other.post("/v1/runs", json={"id": "f" * 32, "plan": plan}).status_code == 201
-        assert '"CancelledError"' in other.get(f"/v1/runs/{'f' * 32}/result").text
-        assert auditor.get(f"/v1/runs/{'f' * 32}").json()["state"] == "cancelled"
+        assert other.post("/v1/runs", json={"id": name, "plan": plan}).status_code == 201
+        assert '"CancelledError"' in other.get(f"/v1/runs/{name}/result").text
+        assert auditor.get(f"/v1/runs/{name}").json()["state"] == "cancelled"
+        assert other.post("/v1/runs", json={"id": "../../x", "plan": plan}).status_code == 422
         taken = other.post("/v1/runs", json={"id": newest["id"], "plan": plan})
         assert taken.status_code == 403
         assert auditor.get(path).json()["rows"] == 1

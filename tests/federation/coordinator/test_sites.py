@@ -16,6 +16,7 @@ from tests.federation.coordinator.conftest import Running
 from umbel import col
 from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
+from umbel.federation.client import MissingSitesWarning
 from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server, create
 from umbel.federation.errors import FederationError, IdentityError, PolicyError, SiteError
 from umbel.federation.execution import SiteExecution
@@ -167,8 +168,14 @@ def test_sites_that_are_away_are_waited_for_or_skipped(
     monkeypatch.setattr("umbel.federation.coordinator.sites._PATIENCE", 0.2)
     monkeypatch.setattr(sited.coordinator.sites, "connected", lambda site: site != "south")
     skipping: Any = ub.connect(sited.url, token=sited.token(), on_missing_site="skip")
-    assert skipping.table("people").count() == len(AGES["north"])
-    assert skipping.last_run.missing == ("south",)
+    with pytest.warns(MissingSitesWarning, match="covers north, and lacks south"):
+        assert skipping.table("people").count() == len(AGES["north"])
+    assert (skipping.last_run.covers, skipping.last_run.missing) == (("north",), ("south",))
+    assert skipping.table("north.people").count() == len(AGES["north"])  # lacks nothing
+    assert (skipping.last_run.covers, skipping.last_run.missing) == (("north",), ())
+    skipping.table("south.people")  # its columns are known still
+    with pytest.raises(SiteError, match=r"'south.people' there is nothing .* south is away"):
+        skipping.table("south.people").count()
     skipping.close()
     with pytest.raises(UnknownNameError, match="way with a missing site"):
         ub.connect(sited.url, token=sited.token(), on_missing_site="hope")

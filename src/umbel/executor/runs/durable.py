@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +14,13 @@ from umbel.catalog.versions import source_key, source_version
 from umbel.executor.context import Cancellation
 from umbel.executor.record import Result
 from umbel.executor.run import run
-from umbel.executor.runs.errors import LostRunError, StoreError
-from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished
-from umbel.executor.runs.ids import new_id
+from umbel.executor.run_ids import new_id
+from umbel.executor.runs.errors import LostRunError, RunInterruptedError, StoreError
+from umbel.executor.runs.history import FINISHED, Cancelled, Failed, Finished, RunEvent
 from umbel.executor.runs.leases import Heartbeat
 from umbel.executor.runs.preparing import (
     INPUT_LIMIT,
+    Prepared,
     prepare,
     restore,
     sources_of,
@@ -30,6 +32,7 @@ from umbel.executor.runs.seals import is_whole, read_seal
 from umbel.executor.runs.sinks import check_sinks, token_of, written_row
 from umbel.executor.runs.store import Owned, RunStore
 from umbel.optimizer import Budget
+from umbel.optimizer.execution_plan import PlannedStage
 from umbel.optimizer.planner import started
 from umbel.plan.codec import plan_from_json
 from umbel.plan.errors import CancelledError, PlanError, UmbelError
@@ -80,35 +83,125 @@ def run_durable(
         RunInUseError: another process runs it.
     """
     prepared = prepare(root, store.folder, again=script is not None, limit=input_limit)
-    check_sinks(prepared.root, platforms)
-    versions = _versions(prepared.root, platforms)
     known = None if script is None else script.claim(prepared.kept.digest)
     kept = None if known is None else _kept_result(store, known, prepared.root, platforms)
     if known is not None and kept is not None:
+        check_sinks(prepared.root, platforms)
         told(known.id)
         return kept
-    if known is None:
-        facts = {
-            **prepared.to_json(),
-            **(about or {}),
-            "measured": dict(measured(prepared.root)),
-            "up": sorted(started(platforms)),
-            "budget": None if budget is None else [budget.seconds, budget.dollars],
-        }
-        owned = store.create(
-            new_id() if script is None else script.next_id(),
-            kind=PLAN,
-            title=_title(prepared.root),
-            digest=prepared.kept.digest,
-            plan=prepared.text,
-            options=facts,
-            versions=versions,
+    if known is not None:
+        check_sinks(prepared.root, platforms)
+        versions = _versions(prepared.root, platforms)
+        ready = Ready(store.acquire(known.id), prepared.root, versions)
+    else:
+        run_id = new_id() if script is None else script.next_id()
+        ready = _begun(
+            prepared,
+            store=store,
+            platforms=platforms,
+            run_id=run_id,
+            measured=measured,
+            budget=budget,
+            about=about,
             script="" if script is None else script.id,
         )
-    else:
-        owned = store.acquire(known.id)
-    told(owned.run.id)
-    return _run_owned(owned, prepared.root, versions, platforms, cancellation, **options)
+    told(ready.owned.run.id)
+    cancellation = cancellation or Cancellation()
+    with keeping(ready.owned, cancellation.cancel):
+        return run_ready(ready, platforms, cancellation, **options)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that this process owns, and that can be run at once.
+
+    Attributes:
+        owned: the run.
+        root: its plan.
+        versions: the states of the plan's sources as they are now.
+    """
+
+    owned: Owned
+    root: Operator
+    versions: Mapping[str, str | None]
+
+
+def begin(
+    root: Operator,
+    *,
+    store: RunStore,
+    platforms: Registry,
+    run_id: str,
+    measured: Callable[[Operator], Mapping[str, float]] = lambda plan: {},
+    budget: Budget | None = None,
+    about: Mapping[str, Any] | None = None,
+    input_limit: int = INPUT_LIMIT,
+) -> Ready:
+    """Keep a new run of a plan, and do not run it yet; see `run_durable`.
+
+    Args:
+        root: the plan.
+        store: where the run is kept.
+        platforms: what may run it.
+        run_id: what it is called.
+        measured: gives the rows that earlier runs counted.
+        budget: bounds on the estimated cost.
+        about: what else whoever resumes the run needs to know; JSON values without secrets.
+        input_limit: bytes of data in memory that are kept with the run at most.
+    """
+    prepared = prepare(root, store.folder, again=False, limit=input_limit)
+    return _begun(
+        prepared,
+        store=store,
+        platforms=platforms,
+        run_id=run_id,
+        measured=measured,
+        budget=budget,
+        about=about,
+    )
+
+
+def _begun(
+    prepared: Prepared,
+    *,
+    store: RunStore,
+    platforms: Registry,
+    run_id: str,
+    measured: Callable[[Operator], Mapping[str, float]],
+    budget: Budget | None,
+    about: Mapping[str, Any] | None,
+    script: str = "",
+) -> Ready:
+    root = prepared.root
+    check_sinks(root, platforms)
+    versions = _versions(root, platforms)
+    facts = {
+        **prepared.to_json(),
+        **(about or {}),
+        "measured": dict(measured(root)),
+        "up": sorted(started(platforms)),
+        "budget": None if budget is None else [budget.seconds, budget.dollars],
+    }
+    owned = store.create(
+        run_id,
+        kind=PLAN,
+        title=_title(root),
+        digest=prepared.kept.digest,
+        plan=prepared.text,
+        options=facts,
+        versions=versions,
+        script=script,
+    )
+    return Ready(owned, root, versions)
+
+
+def restored(
+    owned: Owned, *, platforms: Registry, sink: Callable[[Sink], Sink] = lambda sink: sink
+) -> Ready:
+    """Bring a run back that this process has taken over (`RunStore.acquire`); see `resume`."""
+    root = restore(owned.run.plan, owned.run.options, owned.store.folder, sink)
+    check_sinks(root, platforms)
+    return Ready(owned, root, _versions(root, platforms))
 
 
 def resume(
@@ -146,58 +239,77 @@ def resume(
         return kept
     root = restore(stored.plan, stored.options, store.folder, sink)
     versions = _versions(root, platforms)
-    owned = store.acquire(run_id)
-    return _run_owned(owned, root, versions, platforms, cancellation, **options)
+    ready = Ready(store.acquire(run_id), root, versions)
+    cancellation = cancellation or Cancellation()
+    with keeping(ready.owned, cancellation.cancel):
+        return run_ready(ready, platforms, cancellation, **options)
 
 
-def _run_owned(
-    owned: Owned,
-    root: Operator,
-    versions: Mapping[str, str | None],
+def run_ready(
+    ready: Ready,
     platforms: Registry,
-    cancellation: Cancellation | None,
+    cancellation: Cancellation,
+    *,
+    delivered: bool = False,
+    elsewhere: Callable[[PlannedStage], bool] = lambda planned: False,
+    ending: Callable[[Result], Iterable[RunEvent]] = lambda result: (),
     **options: Any,
 ) -> Result:
-    """Run what is not finished of a run that this process owns."""
+    """Run what is not finished of a run that this process owns, inside of `keeping`.
+
+    Args:
+        ready: the run.
+        platforms: what may run it.
+        cancellation: lets another thread stop the run.
+        delivered: whoever takes the rows (`deliver`) keeps them: they are not kept here, and come
+            while they are computed.
+        elsewhere: whether a stage's platform keeps what it gave to a run, and gives it again.
+        ending: called when all is done; what it gives is kept with the run's end.
+        options: as of `umbel.executor.run`.
+    """
+    owned, root = ready.owned, ready.root
     facts = owned.run.options
-    cancellation = cancellation or Cancellation()
-    recorder = Recorder(owned, platforms, versions)
+    recorder = Recorder(owned, platforms, ready.versions, delivered=delivered, elsewhere=elsewhere)
     limits = facts["budget"]
-    with keeping(owned, cancellation.cancel):
-        if isinstance(root, Write) and recorder.written(root):  # what it is made of may be gone
-            owned.add(Finished(0.0))
-            rows = owned.history.written[token_of(owned.run.id, root.sink)].rows
-            row = written_row(root, rows)
-            return _known_result(row, root.element.value, owned.run.id, platforms)
-        result = run(
-            root,
-            platforms=platforms,
-            budget=None if limits is None else Budget(*limits),
-            measured=facts["measured"],
-            up=frozenset(facts["up"]) & {platform.name for platform in platforms},
-            lifting=True if facts["lifted"] else None,
-            cancellation=cancellation,
-            journal=recorder,
-            **options,
-        )
-        recorder.finish(result.run.seconds)
+    if isinstance(root, Write) and recorder.written(root):  # what it is made of may be gone
+        owned.add(Finished(0.0))
+        rows = owned.history.written[token_of(owned.run.id, root.sink)].rows
+        row = written_row(root, rows)
+        return _known_result(row, root.element.value, owned.run.id, platforms)
+    result = run(
+        root,
+        platforms=platforms,
+        budget=None if limits is None else Budget(*limits),
+        measured=facts["measured"],
+        up=frozenset(facts["up"]) & {platform.name for platform in platforms},
+        lifting=True if facts["lifted"] else None,
+        cancellation=cancellation,
+        journal=recorder,
+        **options,
+    )
+    recorder.finish(result.run.seconds, *ending(result))
     return result
 
 
 @contextmanager
-def keeping(owned: Owned, stop: Callable[[], None]) -> Iterator[None]:
+def keeping(
+    owned: Owned,
+    stop: Callable[[], None],
+    ending: Callable[[BaseException], Iterable[RunEvent]] = lambda error: (),
+) -> Iterator[None]:
     """Hold a run while a block runs, and keep how the block ended if it failed.
 
     Args:
         owned: the run.
         stop: called from another thread if somebody cancels the run, or takes it over.
+        ending: gives what more is to be kept with a failure.
     """
     heartbeat = Heartbeat(owned.renew, owned.is_unwanted, stop)
     try:
         yield
     except BaseException as error:
         heartbeat.end()
-        _keep_failure(owned, error)
+        _keep_failure(owned, error, ending)
         raise
     finally:
         heartbeat.end()
@@ -205,8 +317,12 @@ def keeping(owned: Owned, stop: Callable[[], None]) -> Iterator[None]:
             owned.release()
 
 
-def _keep_failure(owned: Owned, error: BaseException) -> None:
+def _keep_failure(
+    owned: Owned, error: BaseException, ending: Callable[[BaseException], Iterable[RunEvent]]
+) -> None:
     """Keep why a run failed, if the store still can; the error itself is what is raised."""
+    if isinstance(error, RunInterruptedError):
+        return  # whoever resumes it finds it as a killed process would have left it
     if isinstance(error, CancelledError | KeyboardInterrupt):
         event: Cancelled | Failed = Cancelled()
     else:
@@ -216,7 +332,7 @@ def _keep_failure(owned: Owned, error: BaseException) -> None:
         )
         event = Failed(message[:_ERROR], hint[:_ERROR])
     try:
-        owned.add(event)
+        owned.add(*ending(error), event)
     except LostRunError as lost:  # which stopped it, as `cancel` does
         if isinstance(error, CancelledError | KeyboardInterrupt):
             raise lost from error
@@ -278,4 +394,4 @@ def _title(root: Operator) -> str:
     return (f"{root.name} {root.describe()}".strip()[:_TITLE] + over)[: 2 * _TITLE]
 
 
-__all__ = ["keeping", "resume", "run_durable"]
+__all__ = ["Ready", "begin", "keeping", "restored", "resume", "run_durable", "run_ready"]

@@ -17,4 +17,8 @@ class LostRunError(JournalError):
     """This process has lost a run: another took it over, and nothing more is kept of this one."""
 
 
-__all__ = ["LostRunError", "RunInUseError", "StoreError"]
+class RunInterruptedError(JournalError):
+    """This process is being stopped: the run is left as it is, for the next one to go on with."""
+
+
+__all__ = ["LostRunError", "RunInUseError", "RunInterruptedError", "StoreError"]

@@ -136,6 +136,14 @@ class Cancelled(RunEvent):
     kind: ClassVar[str] = "cancelled"
 
 
+@dataclass(frozen=True)
+class Noted(RunEvent):
+    """What whoever hosts the run has to say of a try, in JSON values; the next note replaces it."""
+
+    facts: Mapping[str, Any]
+    kind: ClassVar[str] = "noted"
+
+
 EVENTS: dict[str, type[RunEvent]] = {
     event.kind: event
     for event in (
@@ -148,6 +156,7 @@ EVENTS: dict[str, type[RunEvent]] = {
         Finished,
         Failed,
         Cancelled,
+        Noted,
     )
 }
 
@@ -187,6 +196,7 @@ class History:
         tries: how often it was begun.
         seconds: of the try that finished.
         result: how it finished; None if it has not.
+        noted: what its host said last.
     """
 
     state: str = RUNNING
@@ -199,6 +209,7 @@ class History:
     tries: int = 0
     seconds: float | None = None
     result: Finished | None = None
+    noted: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, events: Iterable[RunEvent]) -> History:
@@ -235,6 +246,8 @@ class History:
                 self.state, self.error, self.hint = FAILED, event.error, event.hint
             case Cancelled():
                 self.state = CANCELLED
+            case Noted():
+                self.noted = event.facts
 
 
 __all__ = [
@@ -248,6 +261,7 @@ __all__ = [
     "Failed",
     "Finished",
     "History",
+    "Noted",
     "RunEvent",
     "SourcesSeen",
     "StageKept",

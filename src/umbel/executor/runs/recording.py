@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,24 @@ class Recorder:
         owned: the run.
         platforms: what runs it.
         versions: the states of the plan's sources as they were found now, by key.
+        delivered: whoever takes the result's rows keeps them.
+        elsewhere: whether a stage's platform keeps what it gave to a run, and gives it again.
     """
 
     def __init__(
-        self, owned: Owned, platforms: Registry, versions: Mapping[str, str | None]
+        self,
+        owned: Owned,
+        platforms: Registry,
+        versions: Mapping[str, str | None],
+        *,
+        delivered: bool = False,
+        elsewhere: Callable[[PlannedStage], bool] = lambda planned: False,
     ) -> None:
         self._owned = owned
         self._platforms = platforms
         self._versions = versions
+        self._delivered = delivered
+        self._elsewhere = elsewhere
         self._graph = ChannelGraph(())
         self._whole: dict[str, bool] = {}
         self._root: Operator | None = None
@@ -76,7 +86,8 @@ class Recorder:
         self._graph = graph
         result = plan.stages[plan.result[0]]
         self._element = result.root.operator.element.value
-        self._result = "" if isinstance(result.root.operator, Write) else _digest(result)
+        passed_on = self._delivered or isinstance(result.root.operator, Write)
+        self._result = "" if passed_on else _digest(result)
         self._root, self._last = result.root.operator, []
         self._check_sources(plan)
 
@@ -163,9 +174,13 @@ class Recorder:
 
     # --- what finishes --------------------------------------------------------------------------
 
-    def finish(self, seconds: float) -> None:
-        """Keep the result, and that the run is finished."""
-        self._owned.add(*self._last, Finished(seconds, self._result, self._element))
+    def streams(self) -> bool:
+        """Whether the result's rows are kept by whoever takes them."""
+        return self._delivered
+
+    def finish(self, seconds: float, *more: RunEvent) -> None:
+        """Keep the result, what more there is to say, and that the run is finished."""
+        self._owned.add(*self._last, *more, Finished(seconds, self._result, self._element))
         if isinstance(self._root, Write):
             reach("write-kept")
             forget(self._owned, self._root.sink, self._platforms)
@@ -190,6 +205,8 @@ class Recorder:
             self._keep(root, WriteDone(token, rows, root.sink.describe(), seconds))
             return
         reach("stage-done")
+        if self._elsewhere(planned) or (self._delivered and root is self._root):
+            return
         start = time.perf_counter()
         seal = self._sealed(planned, root, output, seconds)
         kept = StageKept(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from umbel.catalog.commits import digest_of
+from umbel.executor.run_ids import new_id
 from umbel.executor.runs.history import FINISHED, Finished
-from umbel.executor.runs.ids import new_id
 from umbel.executor.runs.rows import SCRIPT, StoredRun
 from umbel.executor.runs.store import Owned, RunStore
 from umbel.plan.errors import PlanError, RunError, SourceError

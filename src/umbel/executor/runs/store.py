@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from umbel.catalog.address import Address
+from umbel.executor.run_ids import check_id
 from umbel.executor.runs.errors import RunInUseError
 from umbel.executor.runs.history import (
     CANCELLED,
@@ -25,7 +26,6 @@ from umbel.executor.runs.history import (
     RunEvent,
     SourcesSeen,
 )
-from umbel.executor.runs.ids import check_id
 from umbel.executor.runs.leases import LEASE, Lock, this_host, this_process
 from umbel.executor.runs.rows import INTERRUPTED, Rows, StoredRun, TimedEvent, lost
 from umbel.executor.runs.seals import cannot_write
@@ -323,6 +323,7 @@ class RunStore(Rows):
         seconds: float,
         everything: bool = False,
         dry: bool = False,
+        which: Callable[[StoredRun], bool] = lambda run: True,
         before: Callable[[StoredRun], None] = lambda run: None,
     ) -> list[StoredRun]:
         """Forget runs, and remove what was kept of them.
@@ -331,6 +332,7 @@ class RunStore(Rows):
             seconds: for which nothing has happened to them.
             everything: those too that could be resumed: failed and interrupted ones.
             dry: only say which.
+            which: whether a run may be forgotten at all.
             before: called with each run before it is forgotten.
 
         Returns:
@@ -339,7 +341,7 @@ class RunStore(Rows):
         states = {FINISHED, CANCELLED, *(("failed", INTERRUPTED) if everything else ())}
         with self.reading() as connection:
             latest = self.now(connection) - seconds
-        found = [r for r in self.runs() if r.state in states and r.updated <= latest]
+        found = [r for r in self.runs() if r.state in states and r.updated <= latest and which(r)]
         kept = {r.id for r in self.runs()} - {r.id for r in found}
         # A script's run is of use only with all that it has asked for.
         found = [r for r in found if r.script not in kept]

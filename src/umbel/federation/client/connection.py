@@ -17,7 +17,7 @@ import httpx
 import umbel
 from umbel.catalog.address import Secret
 from umbel.federation.access import ApiToken
-from umbel.federation.errors import CoordinatorError, FederationError, IdentityError
+from umbel.federation.errors import CoordinatorError, FederationError, IdentityError, UnreachedError
 from umbel.federation.identity import Certificate
 from umbel.federation.identity.certificates import fingerprint
 from umbel.federation.protocol import (
@@ -127,13 +127,16 @@ class Connection:
         return self._json("PUT", path, content=content, headers=dict(headers))
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+    def stream(
+        self, path: str, headers: Mapping[str, str] | None = None, **query: Any
+    ) -> Iterator[Iterator[bytes]]:
         """Read something piece by piece.
 
         Raises:
-            CoordinatorError: it breaks off.
+            UnreachedError: it breaks off.
         """
-        with self._failures(), self._client.stream("GET", path) as response:
+        asked = self._client.stream("GET", path, params=query, headers=dict(headers or {}))
+        with self._failures(), asked as response:
             if not response.is_success:
                 response.read()
             self._checked(response)
@@ -210,20 +213,20 @@ def unreached(url: str, error: Exception) -> FederationError:
                 hint="check the URL; a token is for one federation only",
             )
     if isinstance(error, httpx.ConnectTimeout):
-        return CoordinatorError(
+        return UnreachedError(
             f"{url} does not answer within {_CONNECT:g} s", hint="is a firewall between?"
         )
     if isinstance(error, httpx.ConnectError):
         reason = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "")
-        return CoordinatorError(
+        return UnreachedError(
             f"the coordinator at {url} cannot be reached" + (f": {reason}" if reason else ""),
             hint="is it running? umbel coordinator serve starts it",
         )
     if isinstance(error, httpx.ReadTimeout):
-        return CoordinatorError(
+        return UnreachedError(
             f"the coordinator at {url} went silent", hint="look after it, and ask again"
         )
-    return CoordinatorError(
+    return UnreachedError(
         f"the connection to {url} broke off ({type(error).__name__})", hint="ask again"
     )
 

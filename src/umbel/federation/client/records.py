@@ -16,11 +16,18 @@ from umbel.executor.record import OperatorRecord, StageRecord
 from umbel.plan.errors import PlanError
 
 
+class MissingSitesWarning(UserWarning):
+    """An answer does not cover all sites that have a part of its tables."""
+
+
 class RemoteRun(Run):
     """The record of a run at a coordinator, and of what was done here with its answers.
 
     Attributes:
+        id: by which the coordinator knows it; empty if it was asked more than one question.
+        ids: of all questions.
         missing: the sites that were away, and that the answer does not cover.
+        covers: the sites that it covers.
     """
 
     def __init__(
@@ -29,8 +36,13 @@ class RemoteRun(Run):
         seconds: float,
         planning: float,
         missing: tuple[str, ...] = (),
+        covers: tuple[str, ...] = (),
+        ids: tuple[str, ...] = (),
     ) -> None:
         self.missing = missing
+        self.covers = covers
+        self.ids = ids
+        self.id = ids[0] if len(ids) == 1 else ""
         self.stages = stages
         self.seconds = seconds
         self.planning_seconds = planning
@@ -185,4 +197,4 @@ def _stand_in(data: dict[str, Any]) -> Any:
     )
 
 
-__all__ = ["RemoteExplanation", "RemoteRun", "event_from", "stages_from"]
+__all__ = ["MissingSitesWarning", "RemoteExplanation", "RemoteRun", "event_from", "stages_from"]

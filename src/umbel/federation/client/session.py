@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,9 +22,9 @@ from umbel.federation.client.catalog import RemoteCatalog, RemoteTables
 from umbel.federation.client.connection import Connection
 from umbel.federation.client.cutting import Asked, Cut, as_relation, cut, is_remote
 from umbel.federation.client.origins import Lines
-from umbel.federation.client.records import (
-    RemoteExplanation,
-)
+from umbel.federation.client.patience import PATIENCE, check_patience
+from umbel.federation.client.records import RemoteExplanation
+from umbel.federation.client.runs import RemoteRuns
 from umbel.federation.errors import IdentityError
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
 from umbel.federation.several import SessionOverSites
@@ -34,6 +35,7 @@ from umbel.plan.errors import (
     CancelledError,
     EvaluationError,
     FunctionError,
+    PlanError,
     UmbelError,
     UnknownNameError,
 )
@@ -41,6 +43,7 @@ from umbel.plan.operators import Operator, Scan, topological
 from umbel.plan.sources import RelationSource
 
 if TYPE_CHECKING:
+    from umbel.api.session import Durable
     from umbel.optimizer import Budget
 
 
@@ -57,7 +60,9 @@ class RemoteSession(SessionOverSites):
         federation: its name.
         purpose: what answers are for, in your words; sites may go by it.
         on_missing_site: what a run does about a site that is away: "wait" for it, "fail", or
-            "skip" it; then `last_run.missing` names it.
+            "skip" it; then `last_run.missing` names it, and a warning does.
+        patience: seconds for which the coordinator may be away while a run waits for it.
+        runs: the runs that the coordinator keeps.
     """
 
     def __init__(
@@ -66,9 +71,12 @@ class RemoteSession(SessionOverSites):
         *,
         purpose: str = "",
         on_missing_site: str = "fail",
+        patience: float = PATIENCE,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.patience = check_patience(patience)
+        self.runs = RemoteRuns(connection)
         if on_missing_site not in MISSING:
             raise UnknownNameError("way with a missing site", on_missing_site, MISSING)
         self.connection = connection
@@ -154,7 +162,7 @@ class RemoteSession(SessionOverSites):
         parts = self._cut(lifted(plan))
         found = []
         for asked in parts.asked.values():
-            body = self.body_of(asked, budget or self.budget)
+            body = self.body_of(asked, self.tables_of(asked), budget or self.budget)
             try:
                 found.append(self.connection.post("/v1/explain", body))
             except UmbelError as error:
@@ -188,12 +196,10 @@ class RemoteSession(SessionOverSites):
                 plan, budget, cancellation=cancellation, deliver=deliver, listener=listener,
                 **options,
             )  # fmt: skip
-        cancellation = cancellation or Cancellation()
-        self._running.add(cancellation)
-        lines = Lines(plan)
+        self._check_durable(plan, options.get("durable"))
         delivered = Delivered(deliver)
-        run = RemoteCall(self, budget or self.budget, cancellation, listener or self.listener)
-        try:
+        with self._asking(cancellation, plan) as cancellation:
+            run = RemoteCall(self, budget or self.budget, cancellation, listener or self.listener)
             as_expressions = lifted(plan)
             try:
                 result = run(self._cut(as_expressions), delivered)
@@ -204,15 +210,66 @@ class RemoteSession(SessionOverSites):
                     raise
                 result = run(self._cut(plan), delivered)
                 result.run.unlifted = error.message
-        except KeyboardInterrupt:
-            cancellation.cancel()
-            raise CancelledError("the run was cancelled by an interrupt") from None
-        except UmbelError as error:
-            raise lines.restored(error) from None
-        finally:
-            self._running.discard(cancellation)
         self.last_run = result.run
         return result
+
+    def resume(
+        self,
+        run_id: str,
+        *,
+        durable: Durable = None,
+        cancellation: Cancellation | None = None,
+    ) -> Result:
+        """Go on with a run that the coordinator keeps; give its result.
+
+        A run that goes on is waited for. One that failed or was cancelled goes on from its last
+        finished stage. One that has finished gives its rows, unless they were fetched before.
+
+        Args:
+            run_id: the run's id, as `last_run.id` or `umbel runs list` tells it.
+            durable: where a run of this process is kept; None for one of the coordinator.
+            cancellation: lets another thread stop the run.
+
+        Raises:
+            UnknownNameError: there is no such run of yours.
+            PlanError: its rows were fetched before.
+        """
+        if durable is not None and durable is not False:
+            return super().resume(run_id, durable=durable, cancellation=cancellation)
+        with self._asking(cancellation) as cancellation:
+            result = RemoteCall(self, None, cancellation, self.listener).resume(run_id)
+        self.last_run = result.run
+        return result
+
+    @contextmanager
+    def _asking(
+        self, cancellation: Cancellation | None, plan: Operator | None = None
+    ) -> Iterator[Cancellation]:
+        """Let `cancel` and Ctrl-C stop what is asked; errors name the lines of the script."""
+        lines = Lines(plan)
+        with self._cancelled_with(cancellation) as cancellation:
+            try:
+                yield cancellation
+            except KeyboardInterrupt:
+                cancellation.cancel()
+                raise CancelledError("the run was cancelled by an interrupt") from None
+            except UmbelError as error:
+                raise lines.restored(error) from None
+
+    def _check_durable(self, plan: Operator, durable: Durable) -> None:
+        """Raise if a run is to be kept here of which a part runs at the coordinator.
+
+        What the coordinator does of it, it keeps without being asked.
+        """
+        durable = self.durable if durable is None else durable
+        if durable is None or durable is False:
+            return
+        parts = self._cut(lifted(plan))
+        if not stands_for(parts.here, parts) or not isinstance(durable, bool):
+            raise PlanError(
+                "the coordinator keeps what it runs; what is done here with its answers is not kept",
+                hint="leave out durable; session.resume(id) gets the coordinator's answer again",
+            )
 
     def close(self) -> None:
         """Close the connection."""
@@ -238,17 +295,23 @@ class RemoteSession(SessionOverSites):
     def run_here(self, plan: Operator, **options: Any) -> Result:
         return super().run(plan, **options)
 
-    def body_of(self, asked: Asked, budget: Budget | None) -> dict[str, Any]:
-        """Send what a question needs, and give the body that asks it."""
-        uploads = {}
+    def tables_of(self, asked: Asked) -> dict[str, pa.Table]:
+        """Give what a question needs of this process, by the tokens under which it is read."""
+        found = {}
         for token, part in asked.sent.items():
             table = own_table(part)
             if table is None:
                 table = self.run_here(as_relation(part)).data.cast(part.schema)
-            uploads[token] = self._upload(table)
+            found[token] = table
+        return found
+
+    def body_of(
+        self, asked: Asked, tables: Mapping[str, pa.Table], budget: Budget | None
+    ) -> dict[str, Any]:
+        """Send what a question needs, and give the body that asks it."""
         body: dict[str, Any] = {
             "plan": plan_to_json(asked.plan),
-            "uploads": uploads,
+            "uploads": {token: self._upload(table) for token, table in tables.items()},
             "purpose": self.purpose,
             "missing": self.on_missing_site,
         }
@@ -292,6 +355,8 @@ def connect_to(
     ca: str | os.PathLike[str] | None = None,
     purpose: str = "",
     on_missing_site: str = "fail",
+    patience: float = PATIENCE,
+    kind: type[RemoteSession] | None = None,
     **options: Any,
 ) -> RemoteSession:
     """Begin a session with a coordinator.
@@ -303,6 +368,8 @@ def connect_to(
         ca: a file with the federation's root certificate; None trusts the token's fingerprint.
         purpose: what answers are for.
         on_missing_site: what runs do about a site that is away: "wait", "fail" or "skip".
+        patience: seconds for which the coordinator may be away while a run waits for it.
+        kind: of session; None for the usual one.
         options: those of a session that stays here.
 
     Raises:
@@ -321,8 +388,12 @@ def connect_to(
     if connection is None:
         connection = Connection.open(url, "env:UMBEL_TOKEN" if token is None else token, ca)
     try:
-        return RemoteSession(
-            connection, purpose=purpose, on_missing_site=on_missing_site, **options
+        return (kind or RemoteSession)(
+            connection,
+            purpose=purpose,
+            on_missing_site=on_missing_site,
+            patience=patience,
+            **options,
         )
     except BaseException:
         connection.close()

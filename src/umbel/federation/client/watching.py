@@ -18,6 +18,8 @@ from umbel.federation.errors import FederationError
 
 #: Seconds that the last events have to come after the last row.
 _LAST = 2.0
+#: Seconds before a stream of events that broke off is asked for again.
+_PAUSE = 0.5
 
 
 @contextmanager
@@ -43,13 +45,23 @@ def watched(
             # Most runs are over before anybody would look.
             if listener is None and progress is None and done.wait(PAUSE):
                 return
-            with contextlib.suppress(FederationError), connection.stream(path) as chunks:
-                for data in _messages(chunks):
-                    event = event_from(data)
-                    if event is not None:
-                        display(event)
-                        if listener is not None:
-                            listener(event)
+            last = ""
+            while True:
+                with contextlib.suppress(FederationError):
+                    headers = {"last-event-id": last} if last else {}
+                    with connection.stream(path, headers) as chunks:
+                        for name, data in _messages(chunks):
+                            last = name or last
+                            if data.get("event") == "over":
+                                return
+                            event = event_from(data)
+                            if event is not None:
+                                display(event)
+                                if listener is not None:
+                                    listener(event)
+                # It broke off: whoever waits for the rows finds out whether it comes back.
+                if done.wait(_PAUSE):
+                    return
 
         thread = threading.Thread(target=watch, name="umbel-events", daemon=True)
         thread.start()
@@ -61,16 +73,18 @@ def watched(
                 thread.join(_LAST)
 
 
-def _messages(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Read server-sent events; their data is JSON, each in one line."""
-    rest = b""
+def _messages(chunks: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read server-sent events: names and data, which is JSON in one line."""
+    rest, name = b"", ""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            if line.startswith(b"data: "):
+            if line.startswith(b"id: "):
+                name = line[4:].decode("ascii", "replace")
+            elif line.startswith(b"data: "):
                 found = json.loads(line[6:])
                 if isinstance(found, dict):
-                    yield found
+                    yield name, found
 
 
 __all__ = ["watched"]

@@ -6,14 +6,12 @@ Nothing of a request is believed, and no more of it is read than its limit.
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -21,10 +19,10 @@ from starlette.routing import Route
 import umbel
 from umbel.api.located import written_at
 from umbel.federation.access import Permission, Role
-from umbel.federation.coordinator.calls import Call, Enrol, Invite, MakeToken, Submit
-from umbel.federation.coordinator.coordinator import Coordinator, Question, Ways
-from umbel.federation.coordinator.runs import HostedRun, State, unexpected
-from umbel.federation.coordinator.uploads import check_digest
+from umbel.federation.coordinator import run_routes
+from umbel.federation.coordinator.calls import Call, Enrol, Invite, MakeToken
+from umbel.federation.coordinator.coordinator import Coordinator
+from umbel.federation.coordinator.runs import unexpected
 from umbel.federation.errors import (
     AccessError,
     CoordinatorError,
@@ -33,18 +31,10 @@ from umbel.federation.errors import (
 )
 from umbel.federation.identity import EnrolmentRequest
 from umbel.federation.protocol import (
-    ALIVE,
-    END,
-    ERROR,
-    FRAMES,
-    HEARTBEAT,
     PROTOCOL,
     PROTOCOL_HEADER,
     error_to_json,
-    frame,
-    to_json,
 )
-from umbel.optimizer import Budget
 from umbel.plan.errors import (
     CancelledError,
     PlacementError,
@@ -53,10 +43,7 @@ from umbel.plan.errors import (
     UmbelError,
     UnknownNameError,
 )
-from umbel.telemetry import checked_traceparent
 
-#: Bytes of rows that are sent at once.
-_PIECE = 2**20
 Answer = Callable[[Call], Awaitable[Response]]
 
 
@@ -209,135 +196,6 @@ async def platforms(call: Call) -> Response:
     return JSONResponse(await run_in_threadpool(call.coordinator.platforms, call.who))
 
 
-# --- runs -----------------------------------------------------------------------------------------
-
-
-async def find_upload(call: Call) -> Response:
-    """Say whether a table that the user sent is kept still."""
-    there = call.coordinator.uploads.has(call.who.user, check_digest(call.name))
-    return Response(status_code=204 if there else 404)
-
-
-async def upload(call: Call) -> Response:
-    """Take a table: frames of rows; the header `umbel-schema` says its columns."""
-    check_digest(call.name)
-    try:
-        schema = json.loads(call.request.headers.get("umbel-schema", ""))
-    except (ValueError, RecursionError):
-        raise PlanError("the header umbel-schema does not say the table's columns") from None
-    body = await call.body(call.coordinator.uploads.limit)
-    take = call.coordinator.uploads.take
-    rows = await run_in_threadpool(take, call.who.user, call.name, schema, [body])
-    return JSONResponse({"rows": rows}, 201)
-
-
-async def _submitted(call: Call) -> tuple[Submit, Question]:
-    asked = await call.read(Submit, 2 * call.coordinator.settings.limits.plan_bytes)
-    bounds = asked.budget
-    budget = None if bounds is None else Budget(bounds.seconds, bounds.dollars)
-    trace = checked_traceparent(call.request.headers.get("traceparent"))
-    ways = Ways(budget, asked.purpose, asked.missing, trace)
-    question = await run_in_threadpool(
-        call.coordinator.asked, call.who, asked.plan.encode(), asked.uploads, ways
-    )
-    return asked, question
-
-
-async def explain(call: Call) -> Response:
-    """Say how a plan would run."""
-    _, question = await _submitted(call)
-    return JSONResponse(await run_in_threadpool(call.coordinator.explain, question))
-
-
-async def start_run(call: Call) -> Response:
-    """Begin a run."""
-    asked, question = await _submitted(call)
-    run = call.coordinator.run(call.who, question, name=asked.id or secrets.token_hex(16))
-    return JSONResponse({"id": run.id}, 201)
-
-
-async def runs(call: Call) -> Response:
-    """List one's runs; an auditor sees everybody's."""
-    return JSONResponse([run.to_json() for run in call.coordinator.runs.seen_by(call.who)])
-
-
-async def show_run(call: Call) -> Response:
-    """Describe a run."""
-    return JSONResponse(_run(call, Permission.AUDIT).to_json())
-
-
-async def events(call: Call) -> Response:
-    """Tell the events of a run, from its first on, as server-sent events."""
-    run = _run(call, Permission.AUDIT)
-    return StreamingResponse(_events(run), media_type="text/event-stream")
-
-
-async def result(call: Call) -> Response:
-    """Give the rows of a run while they come, and say at the end how many they are."""
-    run = _run(call)
-    if run.state is State.FINISHED and not run.spool.path.exists():
-        raise PlanError("the rows of this run were dropped", hint="run it again")
-    return StreamingResponse(_rows(run), media_type=FRAMES)
-
-
-async def cancel(call: Call) -> Response:
-    """Stop a run."""
-    runs = call.coordinator.runs
-    await run_in_threadpool(runs.cancel_by_name, call.name, call.who)
-    return Response(status_code=204)
-
-
-async def drop_result(call: Call) -> Response:
-    """Let go of the rows of a run, which its user has."""
-    run = _run(call)
-    if run.state.over:
-        await run_in_threadpool(run.spool.drop)
-    return Response(status_code=204)
-
-
-def _run(call: Call, *others: Permission) -> HostedRun:
-    return call.coordinator.runs.find(call.name, call.who, *others)
-
-
-async def _events(run: HostedRun) -> AsyncIterator[bytes]:
-    told = 0
-    with run.signal.listen() as listening:
-        while True:
-            over = run.state.over
-            while told < len(run.events):
-                event = run.events[told]
-                told += 1
-                yield f"id: {told}\nevent: {event['event']}\n".encode()
-                yield b"data: " + to_json(event) + b"\n\n"
-            if over:
-                last = {"event": "over", "state": run.state.value, "error": run.error}
-                yield b"event: over\ndata: " + to_json(last) + b"\n\n"
-                return
-            if not await listening.wait(HEARTBEAT):
-                yield b": alive\n\n"
-
-
-async def _rows(run: HostedRun) -> AsyncIterator[bytes]:
-    sent = 0
-    with run.signal.listen() as listening:
-        while True:
-            over = run.state.over
-            while sent < run.spool.size:
-                piece = await run_in_threadpool(run.spool.read, sent, _PIECE)
-                sent += len(piece)
-                yield piece
-            if over and run.state is State.FINISHED:
-                counted = run.spool.counter.to_json()
-                last = {**counted, "record": run.record, "missing": list(run.missing)}
-                yield frame(END, to_json(last))
-                return
-            if over:
-                yield frame(ERROR, to_json(run.error))
-                return
-            if not await listening.wait(HEARTBEAT):
-                yield frame(ALIVE)
-
-
 # --- all of it ------------------------------------------------------------------------------------
 
 #: Method, path, permission (None: anybody) and what answers.
@@ -357,16 +215,18 @@ ROUTES: tuple[tuple[str, str, Permission | None, Answer], ...] = (
     ("GET", "/v1/tables", Permission.LOOK, tables),
     ("GET", "/v1/table", Permission.LOOK, table),
     ("GET", "/v1/platforms", Permission.LOOK, platforms),
-    ("GET", "/v1/uploads/{name}", Permission.ASK, find_upload),
-    ("PUT", "/v1/uploads/{name}", Permission.ASK, upload),
-    ("POST", "/v1/explain", Permission.ASK, explain),
-    ("POST", "/v1/runs", Permission.ASK, start_run),
-    ("GET", "/v1/runs", Permission.LOOK, runs),
-    ("GET", "/v1/runs/{name}", Permission.LOOK, show_run),
-    ("GET", "/v1/runs/{name}/events", Permission.LOOK, events),
-    ("GET", "/v1/runs/{name}/result", Permission.ASK, result),
-    ("DELETE", "/v1/runs/{name}/result", Permission.ASK, drop_result),
-    ("POST", "/v1/runs/{name}/cancel", Permission.LOOK, cancel),
+    ("GET", "/v1/uploads/{name}", Permission.ASK, run_routes.find_upload),
+    ("PUT", "/v1/uploads/{name}", Permission.ASK, run_routes.upload),
+    ("POST", "/v1/explain", Permission.ASK, run_routes.explain),
+    ("POST", "/v1/runs", Permission.ASK, run_routes.start_run),
+    ("GET", "/v1/runs", Permission.LOOK, run_routes.list_runs),
+    ("GET", "/v1/runs/{name}", Permission.LOOK, run_routes.show_run),
+    ("GET", "/v1/runs/{name}/events", Permission.LOOK, run_routes.events),
+    ("GET", "/v1/runs/{name}/result", Permission.ASK, run_routes.result),
+    ("DELETE", "/v1/runs/{name}/result", Permission.ASK, run_routes.drop_result),
+    ("POST", "/v1/runs/{name}/cancel", Permission.LOOK, run_routes.cancel),
+    ("POST", "/v1/runs/{name}/resume", Permission.ASK, run_routes.resume_run),
+    ("POST", "/v1/runs/prune", Permission.LOOK, run_routes.prune_runs),
 )
 
 

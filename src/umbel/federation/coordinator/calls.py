@@ -63,12 +63,20 @@ class Submit(_Body):
     plan that is sent again by the same name is not run again.
     """
 
-    id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = ""
+    id: Annotated[str, Field(max_length=64)] = ""
     plan: str
     uploads: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
     budget: Bounds | None = None
     purpose: Annotated[str, Field(max_length=200)] = ""
     missing: Literal["wait", "fail", "skip"] = "fail"
+
+
+class Prune(_Body):
+    """Runs are to be forgotten."""
+
+    seconds: float = Field(ge=0, le=10**10)
+    everything: bool = False
+    dry: bool = False
 
 
 class Call:
@@ -145,4 +153,4 @@ class Call:
         return str(self.request.path_params["name"])
 
 
-__all__ = ["Bounds", "Call", "Enrol", "Invite", "MakeToken", "Submit"]
+__all__ = ["Bounds", "Call", "Enrol", "Invite", "MakeToken", "Prune", "Submit"]

@@ -6,17 +6,14 @@ Nothing here knows of HTTP; `umbel.federation.coordinator.app` puts it on the ne
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from umbel.api.session import Session
-from umbel.executor import Cancellation, Result
-from umbel.executor.events import Event
+from umbel.executor.runs import RunStore
+from umbel.executor.runs.store import Owned
 from umbel.federation.access import LIFE as TOKEN_LIFE
 from umbel.federation.access import (
     TOKEN_PREFIX,
@@ -27,11 +24,12 @@ from umbel.federation.access import (
     unknown_token,
 )
 from umbel.federation.coordinator.intake import read_plan
-from umbel.federation.coordinator.runs import HostedRun, Runs
+from umbel.federation.coordinator.questions import Asker, Job, Question, Ways
+from umbel.federation.coordinator.runs import Runs
 from umbel.federation.coordinator.settings import FILE, TEMPLATE, CoordinatorSettings
-from umbel.federation.coordinator.sites import CoordinatorSession, RunDispatcher, Sites
+from umbel.federation.coordinator.sites import Sites
 from umbel.federation.coordinator.spool import Folder
-from umbel.federation.coordinator.tables import SessionTables
+from umbel.federation.coordinator.tables import PresentTables, SessionTables
 from umbel.federation.coordinator.uploads import Uploads
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity import Authority, Certificate, EnrolmentRequest, Invitation
@@ -39,13 +37,11 @@ from umbel.federation.identity.authority import SERVER_LIFE
 from umbel.federation.identity.enrolment import enrol
 from umbel.federation.identity.invitations import LIFE as INVITATION_LIFE
 from umbel.federation.identity.keys import new_key, write_key, write_secret
-from umbel.federation.protocol import FAIL
+from umbel.federation.protocol import SKIP
 from umbel.federation.store import Store
 from umbel.federation.wire.endpoint import FlightEndpoint
-from umbel.federation.work_trace import answering
-from umbel.optimizer import Budget
 from umbel.plan.errors import PlanError, UnknownNameError
-from umbel.plan.operators import Operator, topological
+from umbel.plan.operators import topological
 from umbel.plan.types import is_object
 
 if TYPE_CHECKING:
@@ -62,64 +58,6 @@ _ISSUER_HINT = (
     "bring the authority's root key back and run: umbel coordinator renew-issuer; "
     "nothing that it issues outlives it"
 )
-
-
-@dataclass(frozen=True)
-class Ways:
-    """How a plan is to be run.
-
-    Attributes:
-        budget: bounds on the estimates.
-        purpose: what the answer is for, in the user's word.
-        missing: what to do about sites that are away: "wait", "fail" or "skip".
-        trace: the traceparent of who asks; empty if they do not trace.
-    """
-
-    budget: Budget | None = None
-    purpose: str = ""
-    missing: str = FAIL
-    trace: str = ""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A plan of a user's, read and checked, and the session that answers it.
-
-    Attributes:
-        plan: what is asked.
-        session: runs it, on behalf of the user.
-        budget: bounds on the estimates.
-        dispatcher: takes its tasks to sites.
-        away: the sites that it goes on without.
-        trace: the traceparent of who asks.
-    """
-
-    plan: Operator
-    session: CoordinatorSession
-    budget: Budget | None
-    dispatcher: RunDispatcher | None
-    away: list[str]
-    trace: str = ""
-
-    def answer(
-        self,
-        cancellation: Cancellation,
-        deliver: Callable[[pa.Table], None],
-        listener: Callable[[Event], None],
-    ) -> Result:
-        """Run the plan."""
-        try:
-            with answering(self.trace):
-                return self.session.run(
-                    self.plan,
-                    self.budget,
-                    cancellation=cancellation,
-                    deliver=deliver,
-                    listener=listener,
-                )
-        finally:
-            if self.dispatcher is not None:
-                self.dispatcher.close()
 
 
 class Coordinator:
@@ -153,7 +91,14 @@ class Coordinator:
             self.session.catalog.attach(name, url, **options)
         self.endpoint = endpoint
         self.sites = Sites(store, endpoint, self.session)
-        self.runs = Runs(Folder(settings.folder / "results", own=endpoint is not None), limits)
+        self.runs = Runs(
+            RunStore(settings.runs_place),
+            Folder(settings.folder / "results"),
+            limits,
+            self._again,
+            self.sites.tasks,
+            self.sites.let_go,
+        )
         self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
         self._certificate = threading.Lock()
         self._provider: Provider | None = None
@@ -187,6 +132,8 @@ class Coordinator:
                 # First of all, for it finds out whether another coordinator is at work here.
                 endpoint.start()
             coordinator = cls(settings, store=store, authority=authority, endpoint=endpoint)
+            if serving:
+                coordinator.runs.go_on()
         except BaseException:
             if endpoint is not None:
                 endpoint.close()
@@ -204,12 +151,13 @@ class Coordinator:
         return Tokens(section.expected(), Keys(self._provider))
 
     def close(self) -> None:
-        """Stop all runs, and let go of everything."""
+        """Stop, and let go of everything; runs go on when a coordinator is opened here again."""
+        self.runs.stop()
+        if self.endpoint is not None:
+            self.endpoint.close()  # sites go on, and keep what they have for whoever asks again
         self.runs.close()
         if self._provider is not None:
             self._provider.close()
-        if self.endpoint is not None:
-            self.endpoint.close()
         for name in list(self.session.catalog):
             self.session.catalog.detach(name)
         self.store.close()
@@ -368,7 +316,16 @@ class Coordinator:
 
     def tables(self, who: Principal) -> SessionTables:
         """What names mean to a user."""
-        return SessionTables(self.sites.session(who)[0])
+        return SessionTables(self.sites.session(who))
+
+    def _asker(
+        self, who: Principal, ways: Ways, without: Container[str], *, restarted: bool = False
+    ) -> Asker:
+        dispatcher = self.sites.dispatcher(ways.missing, restarted=restarted)
+        session = self.sites.session(
+            who, purpose=ways.purpose, without=without, dispatcher=dispatcher
+        )
+        return Asker(session, dispatcher, ways.trace)
 
     def asked(
         self, who: Principal, text: bytes, uploads: Mapping[str, str], ways: Ways | None = None
@@ -386,26 +343,33 @@ class Coordinator:
             AccessError: it holds what a user may not ask for.
             PlanError: a table was not sent, or has changed.
             UnknownNameError: it names a table or a platform that is not there.
+            SiteError: it is to go on without sites that are away, and nothing is left of a table.
         """
         ways = ways or Ways()
         brought = {token: self.uploads.table(who.user, d) for token, d in uploads.items()}
-        dispatcher = self.sites.dispatcher(ways.missing)
-        session, away = self.sites.session(
-            who, purpose=ways.purpose, missing=ways.missing, dispatcher=dispatcher
-        )
-        limit = self.settings.limits.plan_bytes
-        plan = read_plan(text, brought, SessionTables(session), limit=limit)
+        away = self.sites.away() if ways.missing == SKIP else {}
+        asker = self._asker(who, ways, away)
+        tables = PresentTables(asker.session, away)
+        plan = read_plan(text, brought, tables, limit=self.settings.limits.plan_bytes)
         for item in plan.schema:
             if is_object(item.type):
                 raise PlanError(f"column {item.name!r} holds Python objects, which do not travel")
         for operator in topological(plan):
             if operator.pin:
-                session.platform_name(operator.pin)
-        return Question(plan, session, ways.budget, dispatcher, away, ways.trace)
+                asker.session.platform_name(operator.pin)
+        covers = sorted(plan.places & {manifest.site for manifest in self.sites.manifests()})
+        return Question(who, plan, text, ways, asker, tuple(sorted(tables.missed)), tuple(covers))
+
+    def _again(self, owned: Owned) -> Job:
+        """Make what goes on with a run that was begun before."""
+        about = owned.run.options
+        who = Principal(about["user"], tuple(map(Role.of, about["roles"])))
+        ways = Ways(None, about["purpose"], about["on_missing_site"], about["trace"])
+        return Job.again(owned, self._asker(who, ways, about["missing"], restarted=True))
 
     def explain(self, question: Question) -> dict[str, Any]:
         """Say how a plan would run, in every form in which it can be said."""
-        found = question.session.explain(question.plan, question.budget)
+        found = question.asker.session.explain(question.plan, question.ways.budget)
         return {
             "text": found.text(),
             "data": found.to_dict(),
@@ -413,15 +377,11 @@ class Coordinator:
             "svg": found.to_svg(),
         }
 
-    def run(self, who: Principal, question: Question, *, name: str) -> HostedRun:
-        """Begin to run a plan for a user; a run that goes by the name already is given back."""
-        return self.runs.start(name, who, question.answer, missing=question.away)
-
     def platforms(self, who: Principal) -> list[dict[str, Any]]:
         """Say what can run something here, and at the sites."""
         return [
             {"name": platform.name, "engine": platform.engine, "version": platform.version}
-            for platform in self.sites.session(who)[0].platforms()
+            for platform in self.sites.session(who).platforms()
         ]
 
 

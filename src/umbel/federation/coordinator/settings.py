@@ -67,6 +67,7 @@ class CoordinatorSection(_Section):
     listen: Address = "127.0.0.1:8443"
     sites: Address = "127.0.0.1:8444"
     store: str = ""
+    runs: str = ""
 
 
 class LimitsSection(_Section):
@@ -79,6 +80,7 @@ class LimitsSection(_Section):
     uploads_bytes: int = Field(default=2**30, ge=1024)
     result_bytes: int = Field(default=8 * 2**30, ge=1024)
     keep_seconds: float = Field(default=600.0, gt=0)
+    keep_days: float = Field(default=30.0, gt=0)
     memory_bytes: int | None = Field(default=None, ge=2**20)
 
 
@@ -124,15 +126,16 @@ class CoordinatorSettings:
         self.sites = split_address(section.sites)
         self.limits = checked.limits
         self.oidc = None if checked.oidc is None else checked.oidc.checked(file)
-        self._store = section.store
+        self._store, self._runs = section.store, section.runs
         for host in self.hosts:
             if "://" in host or "/" in host:
                 raise PlanError(
                     f"{file.place(('coordinator', 'hosts'))}: {host!r} is no host",
                     hint="write names or addresses alone, without https:// and without a port",
                 )
-        if self._store and not self._store.startswith(("env:", "file:")):
-            refuse_secrets(file.place(("coordinator", "store")), self._store)
+        for key, url in (("store", self._store), ("runs", self._runs)):
+            if url and not url.startswith(("env:", "file:")):
+                refuse_secrets(file.place(("coordinator", key)), url)
         self.catalog: dict[str, tuple[str, dict[str, str | bool | int | float]]] = {}
         for name, entry in checked.catalog.items():
             keys = ("catalog", name)
@@ -169,9 +172,18 @@ class CoordinatorSettings:
         """The SQLAlchemy URL of the store; it may hold a password, so it is shown nowhere."""
         if not self._store:
             return f"sqlite:///{self.folder / 'state.db'}"
-        if self._store.startswith(("env:", "file:")):
-            return Secret.of("store", self._store).reveal()
-        return self._store
+        return _revealed("store", self._store)
+
+    @property
+    def runs_place(self) -> str:
+        """Where runs are kept, as `umbel.executor.runs.RunStore` takes it; may hold a password."""
+        return _revealed("runs", self._runs) if self._runs else str(self.folder / "runs")
+
+
+def _revealed(key: str, url: str) -> str:
+    if url.startswith(("env:", "file:")):
+        return Secret.of(key, url).reveal()
+    return url
 
 
 def _shown(host: str) -> str:
@@ -198,6 +210,9 @@ listen = "{listen}"
 sites = "{sites}"
 # State lies in SQLite in the folder. For PostgreSQL name a variable or a file that holds the URL:
 # store = "env:UMBEL_STORE"        # postgresql+psycopg://umbel:…@db/umbel
+# Runs are kept in the folder too, so that they go on after a restart. In PostgreSQL they need a
+# folder beside it for what their stages gave:
+# runs = "env:UMBEL_RUNS_STORE"    # postgresql://umbel:…@db/umbel?folder=/var/lib/umbel/runs
 
 [limits]
 # Runs at the same time; others wait.
@@ -211,6 +226,8 @@ uploads_bytes = 1_073_741_824
 # Bytes of the results that wait to be fetched, and seconds that they wait.
 result_bytes = 8_589_934_592
 keep_seconds = 600.0
+# Days for which runs that are over are remembered.
+keep_days = 30.0
 
 # Let people log in at an OpenID provider (umbel login URL), beside those who have tokens.
 # [oidc]

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from umbel.api.session import Session
-from umbel.executor import Result
-from umbel.executor.measurements import Measurements
+from umbel.executor import Run
+from umbel.executor.measurements import Facts, Measurements
 from umbel.federation.access import Principal
 from umbel.federation.errors import FederationError
 from umbel.federation.manifest import Manifest
 from umbel.federation.planning import FederatedSession
-from umbel.federation.protocol import FAIL, SKIP, WAIT
-from umbel.federation.store import Store
-from umbel.federation.tasks import Data, Dispatcher, Limits, Outcome, Requester, Task
+from umbel.federation.protocol import WAIT
+from umbel.federation.store import Store, TaskRecord
+from umbel.federation.tasks import Data, Dispatcher, Outcome, Requester, Task
 from umbel.federation.wire.dispatcher import WireDispatcher
 from umbel.federation.wire.endpoint import FlightEndpoint
-from umbel.optimizer import Budget
 from umbel.plan.errors import PlacementError
-from umbel.plan.operators import Operator
 from umbel.platforms.base import RunContext
 
 log = logging.getLogger("umbel.coordinator")
 
-#: Seconds for which a site that is needed may be away, so that a restart of it is no failure.
-_PATIENCE = 15.0
+#: Seconds for which a site that is needed may be away, so that a restart of it is no failure; and
+#: after a restart of ours, when all sites dial again, with growing pauses.
+_PATIENCE, _PATIENCE_AFTER_RESTART = 15.0, 60.0
+#: Seconds that a task has at least: what is left of a run's time may be nothing by now.
+_LEAST_SECONDS = 0.1
 
 
 class CoordinatorSession(FederatedSession):
@@ -36,21 +39,24 @@ class CoordinatorSession(FederatedSession):
 
     shared = Measurements()
 
-    def run(self, plan: Operator, budget: Budget | None = None, **options: Any) -> Result:
-        """Run a plan; what sites left out stands in the record, and the client warns of it."""
-        return Session.run(self, plan, budget, **options)
+    def remember(self, run: Run, facts: Facts) -> None:
+        """Keep what a run has counted."""
+        self.shared.remember(run, facts)
 
     def _measured(self) -> Measurements:
         return self.shared
 
 
 class RunDispatcher:
-    """Takes the tasks of one run to sites, and lets go of their results when it is over."""
+    """Takes the tasks of one run to sites, each with the time that is left to the run."""
 
     def __init__(self, endpoint: FlightEndpoint, patience: float | None) -> None:
-        self._endpoint = endpoint
         self._wire = WireDispatcher(endpoint, patience=patience)
-        self._runs: set[str] = set()
+        self._end: float | None = None
+
+    def limit(self, seconds: float) -> None:
+        """Let the run have so many seconds from now on."""
+        self._end = time.monotonic() + seconds
 
     def run(
         self,
@@ -60,13 +66,16 @@ class RunDispatcher:
         deliver: Callable[[Data], None],
     ) -> Outcome:
         """Run a task; see `Dispatcher`."""
-        self._runs.add(task.run)
-        return self._wire.run(task, inputs, context, deliver)
+        return self._wire.run(self._limited(task), inputs, context, deliver)
 
-    def close(self) -> None:
-        """Let go of what sites committed for the run."""
-        for run in self._runs:
-            self._endpoint.forget(run)
+    def _limited(self, task: Task) -> Task:
+        """The task with the time that is left: the site keeps it by its own clock."""
+        if self._end is None:
+            return task
+        left = max(_LEAST_SECONDS, self._end - time.monotonic())
+        if task.limits.seconds is not None:
+            left = min(left, task.limits.seconds)
+        return replace(task, limits=replace(task.limits, seconds=left))
 
 
 class Sites:
@@ -127,48 +136,59 @@ class Sites:
         """Whether a site is there now."""
         return self._endpoint is not None and self._endpoint.presence(site).connected
 
-    def dispatcher(self, missing: str) -> RunDispatcher | None:
-        """Make what takes the tasks of a run to sites; None if no site can connect."""
+    def away(self) -> dict[str, Manifest]:
+        """What the sites publish that are not there now."""
+        return {m.site: m for m in self.manifests() if not self.connected(m.site)}
+
+    def dispatcher(self, missing: str, *, restarted: bool = False) -> RunDispatcher | None:
+        """Make what takes the tasks of a run to sites; None if no site can connect.
+
+        Args:
+            missing: what to do about a site that is away.
+            restarted: we were, and the run goes on.
+        """
         if self._endpoint is None:
             return None
-        return RunDispatcher(self._endpoint, None if missing == WAIT else _PATIENCE)
+        patience = _PATIENCE_AFTER_RESTART if restarted else _PATIENCE
+        return RunDispatcher(self._endpoint, None if missing == WAIT else patience)
 
     def session(
         self,
         who: Principal,
         *,
         purpose: str = "",
-        missing: str = FAIL,
+        without: Container[str] = (),
         dispatcher: Dispatcher | None = None,
-        limits: Limits | None = None,
-    ) -> tuple[CoordinatorSession, list[str]]:
-        """Make a session over the sites for one user; give it, and the sites it goes on without.
+    ) -> CoordinatorSession:
+        """Make a session over the sites for one user.
 
         Args:
             who: the user.
             purpose: what the answer is for, in the user's word.
-            missing: what to do about sites that are away.
+            without: sites that it does not know of.
             dispatcher: takes tasks to sites; None for planning alone.
-            limits: what one task may take.
         """
-        manifests = self.manifests()
-        away: list[str] = []
-        if missing == SKIP:
-            away = [m.site for m in manifests if not self.connected(m.site)]
-            manifests = [m for m in manifests if m.site not in away]
         base = self._base.platforms()
         session = CoordinatorSession(
-            manifests,
+            [manifest for manifest in self.manifests() if manifest.site not in without],
             dispatcher or _Nowhere(),
             Requester(who.user, tuple(role.value for role in who.roles), purpose),
-            limits=limits,
             platforms=base.only(*(platform.name for platform in base)),
             progress=False,
             memory_limit=self._base.memory_limit,
         )
         for name in self._base.catalog:
             session.catalog.add(self._base.catalog[name])
-        return session, away
+        return session
+
+    def tasks(self, run: str) -> list[TaskRecord]:
+        """What sites were asked for in a run, as far as it is not forgotten."""
+        return self._store.tasks.of_run(run)
+
+    def let_go(self, run: str) -> None:
+        """Forget what sites committed for a run."""
+        if self._endpoint is not None and self.tasks(run):
+            self._endpoint.forget(run)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Say what is known of each site."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 
 from umbel.federation.errors import FederationError
+from umbel.federation.protocol import END, frame, to_json
 from umbel.federation.stream import Counter, write_rows
 
 
@@ -40,6 +43,11 @@ class Quota:
                 )
             self._used += size
 
+    def count(self, size: int) -> None:
+        """Count bytes that are there already."""
+        with self._lock:
+            self._used += size
+
     def give(self, size: int) -> None:
         """Give bytes back."""
         with self._lock:
@@ -55,24 +63,57 @@ class Spool:
         size: bytes of the file that can be read.
     """
 
+    _taken = 0
+
     def __init__(self, path: Path, quota: Quota) -> None:
         self.path = path
         self.counter = Counter()
         self.size = 0
         self._quota = quota
-        self._file = path.open("xb")
+        self._file: IO[bytes] = path.open("xb")
+
+    @classmethod
+    def found(cls, path: Path, quota: Quota) -> Spool | None:
+        """Give a result that an earlier process has finished; None if it is not there."""
+        if not path.is_file():
+            return None
+        spool = cls.__new__(cls)
+        spool.path, spool.counter, spool._quota = path, Counter(), quota
+        spool.size = path.stat().st_size
+        quota.count(spool.size)
+        spool._taken = spool.size
+        spool._file = path.open("rb")
+        spool._file.close()
+        return spool
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
         for content in write_rows(table, self.counter):
             self._quota.take(len(content))
-            self.size += len(content)
+            self._taken += len(content)
             self._file.write(content)
+            self.size += len(content)
         self._file.flush()
 
-    def seal(self) -> None:
-        """Say that no more comes."""
+    def finish(self, more: Mapping[str, Any]) -> None:
+        """Write that no more comes, with what else is to be said, and bring all to the disk.
+
+        Who reads sees it when it is published.
+
+        Raises:
+            FederationError: there is no room for it.
+        """
+        end = frame(END, to_json({**self.counter.to_json(), **more}))
+        self._quota.take(len(end))
+        self._taken += len(end)
+        self._file.write(end)
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
+
+    def publish(self) -> None:
+        """Let those who read see the end."""
+        self.size = self._taken
 
     def read(self, start: int, most: int) -> bytes:
         """Give some of what is there from a place on."""
@@ -85,30 +126,26 @@ class Spool:
         self._file.close()
         if self.path.exists():
             self.path.unlink()
-            self._quota.give(self.size)
-            self.size = 0
+            self._quota.give(self._taken)
+            self.size = self._taken = 0
 
 
 class Folder:
-    """A folder of temporary files of one process.
+    """A folder of files of one process.
 
     Args:
         path: where it is.
-        own: whether it is this process's; then what an earlier one left in it is removed.
     """
 
-    def __init__(self, path: Path, *, own: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if own:
-            self._clear()
 
-    def _clear(self) -> None:
-        for file in self._files():
-            file.unlink(missing_ok=True)
-
-    def _files(self) -> Iterator[Path]:
-        return (file for file in self.path.iterdir() if file.is_file())
+    def clear(self, keep: Container[str]) -> None:
+        """Remove what an earlier process left in it, but for files of some names."""
+        for file in self.path.iterdir():
+            if file.is_file() and file.name not in keep:
+                file.unlink(missing_ok=True)
 
 
 __all__ = ["Folder", "Quota", "Spool"]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.namespace import TableEntry
+from umbel.federation.errors import SiteError
+from umbel.federation.manifest import Manifest
 from umbel.federation.planning import FederatedSession
 from umbel.federation.protocol import HORIZONTAL
 from umbel.plan.encoder import schema_to_json
 from umbel.plan.errors import UmbelError, UnknownNameError
 from umbel.plan.operators import Operator, Scan
+from umbel.plan.sources import dotted
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,55 @@ class SessionTables:
         }
 
 
+class PresentTables:
+    """The tables of a session that goes on without some sites; see `SessionTables`.
+
+    Args:
+        session: does not know of the sites.
+        away: what they publish.
+
+    Attributes:
+        missed: the sites whose parts of tables that were named are missing.
+    """
+
+    def __init__(self, session: FederatedSession, away: Mapping[str, Manifest]) -> None:
+        self._inner = SessionTables(session)
+        self._away = away
+        self.missed: set[str] = set()
+
+    def operator(self, name: tuple[str, ...]) -> Operator:
+        """Give the rows of a table that are there.
+
+        Raises:
+            SiteError: none of its sites is there.
+        """
+        if name[0] in self._away:
+            raise _all_away(dotted(name), [name[0]])
+        if name[0] == HORIZONTAL:
+            parts = {
+                site
+                for site, manifest in self._away.items()
+                if name[1] in [table.name for table in manifest.tables]
+            }
+            if parts and name[1] not in self._inner.horizontal():
+                raise _all_away(name[1], parts)
+            self.missed |= parts
+        return self._inner.operator(name)
+
+
+def _all_away(table: str, sites: Iterable[str]) -> SiteError:
+    names = sorted(sites)
+    return SiteError(
+        f"of table {table!r} there is nothing to go on with: {', '.join(names)} "
+        f"{'is' if len(names) == 1 else 'are'} away",
+        hint="wait for a site: on_missing_site='wait'; `umbel sites` shows who is there",
+        site=names[0],
+        retryable=True,
+    )
+
+
 def _listed(entry: TableEntry) -> Listed:
     return Listed((entry.namespace, *entry.table), entry.kind, entry.rows)
 
 
-__all__ = ["Listed", "SessionTables"]
+__all__ = ["Listed", "PresentTables", "SessionTables"]

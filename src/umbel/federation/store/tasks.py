@@ -115,6 +115,11 @@ class Tasks:
         with self._database.read() as connection:
             return [_task(row) for row in connection.execute(query)]
 
+    def runs(self) -> list[str]:
+        """Name the runs of which tasks are known."""
+        with self._database.read() as connection:
+            return list(connection.execute(sa.select(TASKS.c.run).distinct()).scalars())
+
     def lease(self, task: str, attempts: int, leased: float) -> None:
         """Record that a task was given to its site, as often as that, at a time."""
         self._set(task, _OPEN, durable=False, state=LEASED, attempts=attempts, leased=leased)

@@ -201,7 +201,7 @@ class Board:
     def interrupt(self, work: Work) -> None:
         """Wake those who wait for a task, with the word that it is cancelled."""
         with self._lock:
-            if work.state in (WAITING, LEASED):
+            if work.state in (WAITING, LEASED) and not self._closed:
                 work.settle(CANCELLED)
                 self._store.tasks.cancel(work.id)
                 self._site(work.site).wake.notify_all()

@@ -1,4 +1,7 @@
-"""Names of runs: the day, eight random digits, and the number of the run in its script."""
+"""Names of runs: the day, random digits, and the number of the run in its script.
+
+What a coordinator is asked for is named by who asks, so this needs nothing of the store.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import time
 
 from umbel.plan.errors import PlanError
 
-_ID = re.compile(r"\d{8}-[0-9a-f]{8}(\.\d{1,6})?", re.ASCII)
+_ID = re.compile(r"\d{8}-[0-9a-f]{8,32}(\.\d{1,6})?", re.ASCII)
 
 
-def new_id() -> str:
-    """Name a run as no other is named; names of later days come later."""
-    return f"{time.strftime('%Y%m%d', time.gmtime())}-{secrets.token_hex(4)}"
+def new_id(digits: int = 8) -> str:
+    """Name a run as no other is named; names of later days come later.
+
+    Args:
+        digits: random ones: more where many people name runs of one store.
+    """
+    return f"{time.strftime('%Y%m%d', time.gmtime())}-{secrets.token_hex(digits // 2)}"
 
 
 def check_id(run_id: str) -> str:
