@@ -434,6 +434,7 @@ def connect(
     ca: str | os.PathLike[str] | None = None,
     purpose: str = "",
     on_missing_site: str = "fail",
+    patience: float = 120.0,
     config: str | os.PathLike[str] | None = None,
     budget: Budget | None = None,
     progress: bool | None = None,
@@ -455,6 +456,7 @@ def connect(
         purpose: what answers of a federation are for, in your words; sites may go by it.
         on_missing_site: what runs do about a site that is away: "wait" for it, "fail", or "skip"
             it.
+        patience: seconds for which a coordinator may be away while a run waits for its answer.
         config: a TOML file that names what is attached; None reads the one that the variable
             UMBEL_CONFIG names, or umbel.toml in the working folder, if there is one.
         budget: bounds every run's estimated seconds and dollars.
@@ -495,7 +497,13 @@ def connect(
                 f"a federation needs {error.name}", hint="pip install 'umbel[federation]'"
             ) from None
         session = connect_to(
-            url, token=token, ca=ca, purpose=purpose, on_missing_site=on_missing_site, **options
+            url,
+            token=token,
+            ca=ca,
+            purpose=purpose,
+            on_missing_site=on_missing_site,
+            patience=patience,
+            **options,
         )
     session.configure(config)
     return session

@@ -68,7 +68,7 @@ class HostedRun:
         signal: is set at each change.
         cancellation: stops it.
         unwanted: somebody wants it to end.
-        resumed: this is not its first try.
+        hung_up: those who watch it, or read its rows, are to ask again.
     """
 
     id: str
@@ -93,7 +93,7 @@ class HostedRun:
     signal: Signal = field(default_factory=Signal)
     cancellation: Cancellation = field(default_factory=Cancellation)
     unwanted: bool = False
-    resumed: bool = False
+    hung_up: bool = False
     _overdue: bool = False
     _timeline: Timeline = field(default_factory=Timeline)
 
@@ -113,7 +113,6 @@ class HostedRun:
             tasks=tasks,
             state=State.INTERRUPTED,
             fence=stored.fence,
-            resumed=True,
         )
 
     def recall(self, state: State, history: History, spool: Spool | None) -> None:

@@ -169,7 +169,7 @@ async def _events(run: HostedRun, told: int) -> AsyncIterator[bytes]:
             if over:
                 last = {"event": "over", "state": run.state.value, "error": run.error}
                 yield b"event: over\ndata: " + to_json(last) + b"\n\n"
-            if over or run.state is State.INTERRUPTED:
+            if over or run.hung_up or run.state is State.INTERRUPTED:
                 return
             if not await listening.wait(HEARTBEAT):
                 yield b": alive\n\n"
@@ -189,8 +189,10 @@ async def _rows(run: HostedRun, start: int, of: str, *, whole: bool) -> AsyncIte
                     piece = await run_in_threadpool(spool.read, sent, _PIECE)
                     sent += len(piece)
                     yield piece
-            if state is State.FINISHED or state is State.INTERRUPTED:
-                return  # the end is in the spool; or we are being stopped, and the client asks again
+            if state is State.FINISHED:
+                return  # the end is in the spool
+            if state is State.INTERRUPTED or run.hung_up:
+                return  # we are being stopped, and the client asks again
             if state.over:
                 yield frame(ERROR, to_json(run.error))
                 return

@@ -141,7 +141,7 @@ class Runs:
                 return known
             ready = question.begin(self.store, name, self._limits.uploads_bytes)
             run = HostedRun.of(ready.owned.run, self._tasks)
-            run.state, run.resumed = State.QUEUED, False
+            run.state = State.QUEUED
             if (user, name) in self._unwanted:
                 self._unwant(run)
             self._submit(run, Job(question.asker, ready))
@@ -391,6 +391,14 @@ class Runs:
         if run is not None and run.spool is not None:
             run.spool.drop()
         self._let_go(stored.id)
+
+    def hang_up(self) -> None:
+        """Let go of those who watch runs and wait for rows, for the server ends; they ask again."""
+        with self._changed:
+            runs = list(self._runs.values())
+        for run in runs:
+            run.hung_up = True
+            run.signal.set()
 
     def stop(self) -> None:
         """Begin nothing any more; what ends now ends because we do."""

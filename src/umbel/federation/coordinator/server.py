@@ -77,6 +77,7 @@ class Server:
         """Stop to listen; requests have a few seconds to end."""
         self._closed.set()
         self._server.should_exit = True
+        self._coordinator.runs.hang_up()
         end = time.monotonic() + _GRACE
         while self._thread.is_alive():
             self._thread.join(0.05)
