@@ -503,6 +503,7 @@ def test_a_run_is_cancelled_by_its_user_or_an_operator_from_elsewhere(kept: Kept
                 with pytest.raises((AccessError, UnknownNameError)):
                     act(run)
         kept.gates["south"].open.set()
+        run = run_of(elsewhere)
         assert elsewhere.resume(run).table.to_pylist() == expected(EVERY)
 
 

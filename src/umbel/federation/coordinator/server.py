@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -24,6 +25,22 @@ _RENEWAL = 3600.0
 _RETRY = 60.0
 #: Seconds that requests have to end when the server is closed.
 _GRACE = 5
+#: Turns of its loop that a connection takes to be closed, and some more.
+_TURNS = 10
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    """Uvicorn, without connections that outlive it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the connections, and drop those whose other side does not answer to that."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            transport: Any = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        for _ in range(_TURNS):  # of the loop: the transports are closed in the next ones
+            await asyncio.sleep(0)
 
 
 class Server:
@@ -62,7 +79,7 @@ class Server:
         tls: Any = config.ssl
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self._tls: ssl.SSLContext = tls
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._serve, name="umbel-https", daemon=True)
         self._closed = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="umbel-renewal", daemon=True)
