@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -127,11 +127,14 @@ class Kept:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Find ports that stay free while nobody listens: others are given ones above these."""
+    """Find ports that stay free while nobody listens: others are given ones above these.
+
+    By true chance: tests of other processes seed `random` alike.
+    """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(10_000, lowest)
+        port = 10_000 + secrets.randbelow(lowest - 10_000)
         with socket.socket() as one:
             if port not in found and one.connect_ex(("127.0.0.1", port)):
                 found.append(port)
