@@ -71,6 +71,7 @@ class Manifest:
         tables: what it publishes.
         engines: its platforms by name, each with its version.
         link: what connects it.
+        routes: the sites to which it brings straight what is sealed to them.
 
     >>> Manifest.from_json(Manifest("north", "1.0").to_json()).site
     'north'
@@ -81,6 +82,7 @@ class Manifest:
     tables: tuple[TableManifest, ...] = ()
     engines: tuple[tuple[str, str], ...] = ()
     link: Link = field(default_factory=Link)
+    routes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Write it."""
@@ -111,6 +113,7 @@ class Manifest:
                     "latency": self.link.latency,
                     "dollars_per_gb": self.link.dollars_per_gb,
                 },
+                "routes": list(self.routes),
             },
             allow_nan=False,
         )
@@ -133,6 +136,7 @@ class Manifest:
             tables,
             tuple((engine.name, engine.version) for engine in read.engines),
             Link(read.link.bandwidth, read.link.latency, read.link.dollars_per_gb),
+            tuple(check_name(name) for name in read.routes),
         )
 
 
@@ -207,6 +211,7 @@ class _ManifestModel(BaseModel):
     tables: list[_TableModel] = Field(max_length=_MOST_TABLES)
     engines: list[_EngineModel] = Field(max_length=1000)
     link: _LinkModel
+    routes: list[str] = Field(default=[], max_length=1000)
 
 
 __all__ = ["Link", "Manifest", "TableManifest", "rounded"]

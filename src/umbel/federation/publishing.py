@@ -87,7 +87,13 @@ class Site:
     """
 
     def __init__(
-        self, name: str, session: Session, *, link: Link | None = None, version: str = ""
+        self,
+        name: str,
+        session: Session,
+        *,
+        link: Link | None = None,
+        version: str = "",
+        routes: Iterable[str] = (),
     ) -> None:
         """Make a site without tables.
 
@@ -96,11 +102,13 @@ class Site:
             session: what runs the work there, and has its sources attached.
             link: what connects it with the coordinator, as measured or configured.
             version: of umbel there; empty takes the one that is installed.
+            routes: the sites to which it brings straight what is sealed to them.
         """
         self.name = check_name(name)
         self.session = session
         self.link = link or Link()
         self.tables: dict[str, PublishedTable] = {}
+        self.routes = tuple(routes)
         self._version = version
 
     def publish(
@@ -151,7 +159,8 @@ class Site:
 
         engines = tuple((p.name, p.version) for p in self.session.platforms())
         tables = tuple(self._told(table) for _, table in sorted(self.tables.items()))
-        return Manifest(self.name, self._version or __version__, tables, engines, self.link)
+        version = self._version or __version__
+        return Manifest(self.name, version, tables, engines, self.link, self.routes)
 
     def _told(self, table: PublishedTable) -> TableManifest:
         rows = None

@@ -100,6 +100,7 @@ class SiteFile(_Strict):
     site: SiteSection
     catalog: dict[str, EntrySection] = {}
     tables: dict[str, TableSection] = {}
+    routes: dict[str, str] = {}
 
 
 def read_site(
@@ -132,7 +133,7 @@ def read_site(
             lambda n=entry_name, u=url, e=entry: session.catalog.attach(n, u, **e.options),
         )
     link = Link(about.bandwidth, about.latency, about.dollars_per_gb)
-    site = Site(about.name, session, link=link)
+    site = Site(about.name, session, link=link, routes=sorted(settings.routes))
     for table_name, table in settings.tables.items():
         _at(
             file,

@@ -39,6 +39,7 @@ PLAN_LIMITS = PlanLimits(
 )
 #: Characters of a message about a task that is not its plan.
 _LONGEST_TEXT = 100_000
+_LONGEST_NOTE = 500
 _MOST_INPUTS = 1_000
 #: Sites to which one output may go.
 _MOST_READERS = 200
@@ -121,6 +122,7 @@ class Sealed:
         nbytes: of them, in memory at the site that made them.
         envelope: what goes with its segments; empty if it never leaves this process.
         content: the rows, of sites in this process.
+        direct: the site has brought it straight to those who read it.
     """
 
     task: str
@@ -130,6 +132,7 @@ class Sealed:
     nbytes: int
     envelope: str = ""
     content: pa.Table | None = field(default=None, repr=False)
+    direct: bool = False
 
     def __len__(self) -> int:
         return self.rows
@@ -293,6 +296,8 @@ class Outcome:
         text: what the site's engines ran, for people to read.
         withheld: whether some cells were left out because too few individuals are behind them.
         envelope: what goes with the rows if they are sealed to other sites.
+        direct: the site has brought them straight to those sites.
+        note: what else there is to say of how it went, for people.
     """
 
     rows: int
@@ -301,6 +306,8 @@ class Outcome:
     text: str = ""
     withheld: bool = False
     envelope: str = ""
+    direct: bool = False
+    note: str = ""
 
     def to_json(self) -> str:
         """Write it."""
@@ -313,6 +320,8 @@ class Outcome:
                 "text": self.text[:_LONGEST_TEXT],
                 "withheld": self.withheld,
                 "envelope": self.envelope,
+                "direct": self.direct,
+                "note": self.note[:_LONGEST_NOTE],
             },
             allow_nan=False,
         )
@@ -327,7 +336,16 @@ class Outcome:
         # A character may take six when it is written: \\u0000.
         most = 6 * _LONGEST_TEXT + 2 * LARGEST_ENVELOPE + 1_000
         read = read_message(_OutcomeModel, "outcome", text, most)
-        return cls(read.rows, read.bytes, read.seconds, read.text, read.withheld, read.envelope)
+        return cls(
+            read.rows,
+            read.bytes,
+            read.seconds,
+            read.text,
+            read.withheld,
+            read.envelope,
+            read.direct,
+            read.note,
+        )
 
 
 class Dispatcher(Protocol):
@@ -426,6 +444,8 @@ class _OutcomeModel(BaseModel):
     text: str = Field(max_length=_LONGEST_TEXT)
     withheld: bool
     envelope: str = Field(default="", max_length=LARGEST_ENVELOPE)
+    direct: bool = False
+    note: str = Field(default="", max_length=_LONGEST_NOTE)
 
 
 def _check(holds: object, what: str, value: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
-from umbel.optimizer.problem import HERE, site_of
+from umbel.optimizer.problem import HERE, site_of, straight_to
 from umbel.platforms.base import SEALED, Elsewhere
 
 
@@ -56,6 +56,10 @@ def _of_stage(plan: ExecutionPlan, stage: PlannedStage) -> Iterator[Crossing]:
     sealed = stage.stage.readers if stage.stage.output == SEALED else ()
     if isinstance(stage.platform, Elsewhere):
         form = stage.platform.released(root.operator)
+        if sealed and straight_to(stage.platform, set(sealed)):
+            for target in sorted(targets):
+                yield Crossing(stage.index, source, target, form, root.estimate.size, sealed)
+            return
         yield Crossing(stage.index, source, HERE, form, root.estimate.size, sealed)
     for target in sorted(targets - {HERE}):
         yield Crossing(stage.index, HERE, target, form, root.estimate.size, sealed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -108,20 +108,34 @@ def transfer(
 ) -> Cost:
     """What an output costs that crosses borders: it comes here once, and goes on to other sites.
 
-    The seconds are in the costs of the platforms' channels.
+    Or straight to these, where there is a way to each; then each of them is paid for. The seconds
+    are in the costs of the platforms' channels.
     """
     source = site_of(producer)
     sites = {reader.site for reader in readers_at} - {source}
     if not sites:
         return Cost()
     size = problem.conversion_cost(operator, Linear(per_byte=1.0))
+    straight = straight_to(producer, {reader.site for reader in readers_at})
+    if straight:
+        dollars = _leaving(producer, size) * len(straight)
+        return Cost(0.0, dollars, {(source, site): size for site in sorted(straight)})
     moved = {(HERE, site): size for site in sorted(sites - {HERE})}
-    dollars = 0.0
-    there = elsewhere(producer)
-    if there is not None:
+    if elsewhere(producer) is not None:
         moved[source, HERE] = size
-        dollars = there.dollars_per_gb * size / 1e9
-    return Cost(0.0, dollars, moved)
+    return Cost(0.0, _leaving(producer, size), moved)
+
+
+def straight_to(producer: Platform, sites: Set[str]) -> Set[str]:
+    """Give the sites that read an output if there is a straight way to each of them; else none."""
+    there = elsewhere(producer)
+    return sites if there is not None and sites and sites <= set(there.routes) else frozenset()
+
+
+def _leaving(producer: Platform, size: float) -> float:
+    """What it costs that some bytes leave the site of a platform."""
+    there = elsewhere(producer)
+    return 0.0 if there is None else there.dollars_per_gb * size / 1e9
 
 
 def site_of(platform: Platform) -> str:

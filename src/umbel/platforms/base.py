@@ -6,7 +6,7 @@ channels it takes and gives data, and what that costs; it compiles a whole stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -261,6 +261,10 @@ class Elsewhere(Protocol):
     @property
     def dollars_per_gb(self) -> float:
         """What 10⁹ bytes cost that leave it."""
+
+    @property
+    def routes(self) -> Collection[str]:
+        """The sites to which it brings straight what is sealed to them."""
 
     def withheld(self, operator: Operator) -> UmbelError | None:
         """Say why an operator's output may not leave the site; None if it may.

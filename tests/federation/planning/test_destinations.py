@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 import polars as pl
@@ -16,7 +17,7 @@ from umbel.executor.context import Cancellation
 from umbel.federation import Form, Rule, Site, local
 from umbel.federation.errors import PolicyError
 from umbel.federation.execution import SiteExecution
-from umbel.federation.manifest import Manifest
+from umbel.federation.manifest import Link, Manifest
 from umbel.federation.planning import FederatedSession
 from umbel.federation.tasks import Task
 from umbel.federation.wire import WireDispatcher
@@ -29,8 +30,8 @@ CODES = pa.table({"code": ["f", "m"], "word": [f"{WORD} f", f"{WORD} m"], "label
 TEXT = "select count(*) as n from {visits} join codes on sex = code where word like '%f'"
 
 
-def site_of_codes(rule: Rule) -> Site:
-    site = Site("codes-site", ub.connect())
+def site_of_codes(rule: Rule, **options: Any) -> Site:
+    site = Site("codes-site", ub.connect(), **options)
     site.publish("codes", site.session.from_arrow(CODES), rule, tells_size=True)
     return site
 
@@ -64,6 +65,26 @@ def test_what_goes_from_site_to_site_is_sealed_and_explained_so(sites: dict[str,
     assert [row["code"] for row in both.collect().to_pylist()] == ["f", "m"]
 
 
+def test_a_straight_way_is_explained_and_paid_for(sites: dict[str, Site]) -> None:
+    readers = ["north", "south", "west"]
+    link = Link(50e6, 0.01, 100.0)
+    for routes in (readers, readers[:2]):
+        site = site_of_codes(Rule(Form.ROWS), link=link, routes=routes)
+        assert Manifest.from_json(site.manifest().to_json()).routes == tuple(routes)
+        asked = over(site, sites).sql(TEXT.format(visits="visits"))
+        plan = asked.explain().plan
+        borders = {(b["from"], b["to"]): b["bytes"] for b in asked.explain().to_dict()["borders"]}
+        assert set(plan.cost.moved) == set(borders)
+        size = borders["codes-site", "north" if routes == readers else "here"]
+        # Straight, each transfer leaves the site; to the coordinator it leaves once.
+        times = 3 if routes == readers else 1
+        assert plan.cost.dollars == pytest.approx(100.0 * size * times / 1e9)
+        straight = {("codes-site", reader) for reader in readers}
+        assert (straight <= set(borders)) is (routes == readers)
+        assert (("codes-site", "here") in borders) is (routes != readers)
+        assert asked.collect().num_rows == 1
+
+
 def test_sites_behind_the_wire_read_what_the_coordinator_cannot(
     sites: dict[str, Site], pooled: pl.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,20 +92,26 @@ def test_sites_behind_the_wire_read_what_the_coordinator_cannot(
     with federation() as there, caplog.at_level(logging.DEBUG):
         made = {"codes-site": codes, **{n: sites[n] for n in ("north", "south", "west")}}
         for name, site in made.items():
-            there.agent(name, SiteExecution(site))
+            # There are ways, but no doors at their ends: it goes by way of the coordinator.
+            routes = dict.fromkeys(("north", "south", "west"), "127.0.0.1:1")
+            there.agent(name, SiteExecution(site), routes=routes if site is codes else {})
         manifests = [Manifest.from_json(site.manifest().to_json()) for site in made.values()]
         session = FederatedSession(manifests, WireDispatcher(there.endpoint), ANN)
-        text = TEXT.replace("where word like '%f'", "group by word order by n")
-        text = text.replace("count(*) as n", "count(*) as n, length(word) as size")
-        found = session.sql(text.format(visits="visits")).collect().to_pylist()
-        counts = sorted(pooled.group_by("sex").len()["len"].to_list())
-        assert [row["n"] for row in found] == counts
-        kept = [p for p in there.folder.rglob("*") if p.is_file() and "site-" not in p.name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # nothing is missing
+            result = session.sql(TEXT.format(visits="visits")).execute()
+        found = result.data.to_pylist()
+        notes = [note for stage in result.run.stages for note in stage.notes]
+        (note,) = notes
+        assert note.startswith("codes-site gave it by way of the coordinator, and not straight to")
+        assert "site 'north' has no door open" in note
+        assert note in str(result.run)
+        kept = [p for p in there.folder.rglob("*") if p.is_file()]
         kept = [p for p in kept if not any(part.startswith("site-") for part in p.parts)]
-        assert kept
-        # The words are keys of aggregates of the three sites, which are for the coordinator.
+        assert any(p.name.startswith("coordinator.db") for p in kept)
+        # The words went to three sites; neither they nor their files' marks are here.
+        assert not any(WORD.encode() in p.read_bytes() for p in kept)
         assert WORD not in caplog.text
-        found = session.sql(TEXT.format(visits="visits")).collect().to_pylist()
     assert found == [{"n": pooled.filter(pl.col("sex") == "f").height}]
 
 

@@ -245,10 +245,13 @@ def _warn(run: RemoteRun) -> None:
             MissingSitesWarning,
             stacklevel=6,
         )
-    notes = [note for stage in run.stages for note in stage.notes]
-    if notes:
-        from umbel.federation.planning import WithheldWarning
+    said = [stage for stage in run.stages if stage.notes]
+    if not said:
+        return
+    from umbel.federation.planning import WithheldWarning, left_out
 
+    notes = left_out(said)
+    if notes:
         warnings.warn("; ".join(dict.fromkeys(notes)), WithheldWarning, stacklevel=6)
 
 

@@ -8,6 +8,7 @@ site pins the keys of its peers: their fingerprints, as the peers' people told t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -74,17 +75,30 @@ class Card:
         certificate: the site's.
         key: the public key, 32 bytes.
         signature: of the card, by the certificate's key.
+        door: the certificate, as PEM, of the site's own door for other sites; empty if it has none.
     """
 
     certificate: Certificate
     key: bytes
     signature: bytes
+    door: str = ""
 
     @classmethod
-    def make(cls, certificate: Certificate, key: PrivateKey, sealing: X25519PrivateKey) -> Card:
+    def make(
+        cls,
+        certificate: Certificate,
+        key: PrivateKey,
+        sealing: X25519PrivateKey,
+        door: str = "",
+    ) -> Card:
         """Sign a card."""
         public = sealing.public_key().public_bytes_raw()
-        return cls(certificate, public, sign(key, _signed(certificate, public)))
+        return cls(certificate, public, sign(key, _signed(certificate, public, door)), door)
+
+    @property
+    def public_key(self) -> X25519PublicKey:
+        """The key by which to seal to the site."""
+        return X25519PublicKey.from_public_bytes(self.key)
 
     def to_json(self) -> str:
         """Write it."""
@@ -94,6 +108,7 @@ class Card:
                 "key": self.key.hex(),
                 "certificate": self.certificate.pem().decode(),
                 "signature": self.signature.hex(),
+                "door": self.door,
             }
         )
 
@@ -106,7 +121,8 @@ class Card:
         """
         read = read_message(_CardModel, "card", text, LARGEST_CARD)
         certificate = Certificate.parse(read.certificate.encode(), "the certificate of a card")
-        return cls(certificate, bytes.fromhex(read.key), bytes.fromhex(read.signature))
+        key, signature = bytes.fromhex(read.key), bytes.fromhex(read.signature)
+        return cls(certificate, key, signature, read.door)
 
 
 @dataclass(frozen=True)
@@ -148,18 +164,18 @@ class Peers:
                 "poses as them",
             )
 
-    def key_of(self, card: str, site: str) -> X25519PublicKey:
-        """Give the key by which to seal to a site, after checking its card.
+    def card_of(self, card: str, site: str) -> Card:
+        """Read the card of a site, and check it.
 
         Raises:
             FederationError: it is no card of this site.
         """
         read = Card.from_json(card)
         self.check(read.certificate, site)
-        signed = _signed(read.certificate, read.key)
+        signed = _signed(read.certificate, read.key, read.door)
         if not verifies(read.certificate.public_key, read.signature, signed):
             raise IdentityError(f"the card of site {site!r} is not signed by the site")
-        return X25519PublicKey.from_public_bytes(read.key)
+        return read
 
 
 def check_pin(text: str) -> str:
@@ -179,10 +195,13 @@ class _CardModel(BaseModel):
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     certificate: str = Field(max_length=LARGEST_CARD)
     signature: str = Field(pattern=r"^([0-9a-f]{2}){1,100}$")
+    door: str = Field(max_length=5_000)
 
 
-def _signed(certificate: Certificate, key: bytes) -> bytes:
-    parts = ("umbel card 1", str(certificate.party), key.hex(), fingerprint(certificate.own))
+def _signed(certificate: Certificate, key: bytes, door: str) -> bytes:
+    known = hashlib.sha256(door.encode()).hexdigest()
+    own = fingerprint(certificate.own)
+    parts = ("umbel card 1", str(certificate.party), key.hex(), own, known)
     return "\n".join(parts).encode()
 
 

@@ -3,7 +3,7 @@
 from umbel.federation.planning.catalogue import FederatedCatalogue, FederatedTable
 from umbel.federation.planning.dispatch import DirectDispatcher
 from umbel.federation.planning.platform import SitePlatform
-from umbel.federation.planning.session import FederatedSession, WithheldWarning
+from umbel.federation.planning.session import FederatedSession, WithheldWarning, left_out
 
 __all__ = [
     "DirectDispatcher",
@@ -12,4 +12,5 @@ __all__ = [
     "FederatedTable",
     "SitePlatform",
     "WithheldWarning",
+    "left_out",
 ]

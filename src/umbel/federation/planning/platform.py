@@ -7,7 +7,7 @@ is given only stages with a table of its own in them: it is no machine for other
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ from umbel.platforms.refusal import RELATIONAL, refuse_class, refuse_frame, refu
 _OF_ONE_PLACE = (ops.Union, ops.Intersect, ops.Except)
 #: What is reckoned of the rows of a table of which a site does not tell.
 _UNKNOWN = Interval(1, 1e9, 0.1)
+#: What a run says of a site whose answer lacks something.
+LEFT_OUT = "left out groups that too few individuals are behind"
 #: Operators of which it is kept whether they run here; a session may live for long.
 _MOST_KEPT = 50_000
 
@@ -151,6 +153,11 @@ class SitePlatform:
         if isinstance(operator, _OF_ONE_PLACE):
             return None if own and all(own) else f"not all of its inputs lie in {self.name!r}"
         return None if any(own) else "it runs none of its inputs"
+
+    @property
+    def routes(self) -> Collection[str]:
+        """The sites to which it brings straight what is sealed to them."""
+        return self.manifest.routes
 
     def withheld(self, operator: Operator) -> UmbelError | None:
         """Say why an operator's output may not leave the site; None if it may."""
@@ -311,9 +318,10 @@ class SiteStage:
         )
 
     def _note(self, outcome: Outcome) -> None:
-        note = f"{self._site} left out groups that too few individuals are behind"
-        if outcome.withheld and note not in self.notes:
-            self.notes.append(note)
+        notes = [f"{self._site} {LEFT_OUT}"] if outcome.withheld else []
+        if outcome.note:
+            notes.append(f"{self._site} gave it {outcome.note}")
+        self.notes += [note for note in notes if note not in self.notes]
 
 
-__all__ = ["SitePlatform", "SiteStage", "source_of"]
+__all__ = ["LEFT_OUT", "SitePlatform", "SiteStage", "source_of"]

@@ -12,7 +12,7 @@ from umbel.api.dataframe import DataFrame
 from umbel.api.located import here
 from umbel.federation.manifest import Manifest
 from umbel.federation.planning.catalogue import FederatedCatalogue
-from umbel.federation.planning.platform import SitePlatform
+from umbel.federation.planning.platform import LEFT_OUT, SitePlatform
 from umbel.federation.several import SessionOverSites
 from umbel.federation.tasks import Dispatcher, Limits, Requester
 from umbel.plan.errors import PlanError
@@ -20,12 +20,18 @@ from umbel.plan.operators import Operator, Scan, rebuild
 
 if TYPE_CHECKING:
     from umbel.executor import Cancellation, Result
+    from umbel.executor.record import StageRecord
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
 
 
 class WithheldWarning(UserWarning):
     """An answer lacks groups that too few individuals are behind."""
+
+
+def left_out(stages: Iterable[StageRecord]) -> list[str]:
+    """What stages say of groups that sites left out of an answer."""
+    return [note for stage in stages for note in stage.notes if note.endswith(LEFT_OUT)]
 
 
 class FederatedSession(SessionOverSites):
@@ -92,7 +98,7 @@ class FederatedSession(SessionOverSites):
     ) -> Result:
         """Run a plan; warns if sites left groups out of the answer."""
         result = super().run(plan, budget, cancellation=cancellation, deliver=deliver, **settings)
-        notes = [note for stage in result.run.stages for note in stage.notes]
+        notes = left_out(result.run.stages)
         if notes:
             warnings.warn("; ".join(dict.fromkeys(notes)), WithheldWarning, stacklevel=3)
         return result
@@ -112,4 +118,4 @@ def _written_here(plan: Operator) -> Operator:
     return rebuild(plan, place)
 
 
-__all__ = ["FederatedSession", "WithheldWarning"]
+__all__ = ["FederatedSession", "WithheldWarning", "left_out"]

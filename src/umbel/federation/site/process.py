@@ -43,6 +43,8 @@ class SiteProcess:
             slots=settings.slots,
             spool_bytes=settings.spool_bytes,
             peers=settings.peers,
+            listen=settings.listen,
+            routes=settings.routes,
         )
         self._agent = Agent(
             config, SiteExecution(self.site), lambda: self.site.manifest().to_json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,7 @@ class AgentSection(BaseModel):
     folder: str = "."
     slots: int = Field(default=2, ge=1, le=64)
     spool_bytes: int = Field(default=16 * 2**30, ge=2**20)
+    listen: Annotated[str, AfterValidator(_address)] | None = None
 
 
 class SiteProcessFile(SiteFile):
@@ -43,6 +44,7 @@ class SiteProcessFile(SiteFile):
     model_config = ConfigDict(extra="forbid", strict=True)
     agent: AgentSection
     peers: dict[str, Annotated[str, AfterValidator(check_pin)]] | None = None
+    routes: dict[str, Annotated[str, AfterValidator(_address)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class SiteSettings:
         spool_bytes: what results that wait may take on the disk.
         peers: fingerprints of the keys of the only other sites that are known, by name; None for
             all that have a certificate.
+        listen: host and port of the door for what other sites bring straight; empty for none.
+        routes: addresses of other sites' doors, by name.
     """
 
     file: Path
@@ -67,6 +71,8 @@ class SiteSettings:
     slots: int
     spool_bytes: int
     peers: Mapping[str, str] | None = None
+    listen: str = ""
+    routes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> SiteSettings:
@@ -92,6 +98,8 @@ class SiteSettings:
             agent.slots,
             agent.spool_bytes,
             checked.peers,
+            agent.listen or "",
+            checked.routes,
         )
 
 
@@ -116,12 +124,19 @@ folder = "."
 # Tasks that run at the same time, and bytes of results that may wait.
 slots = 2
 spool_bytes = 17_179_869_184
+# A door for what other sites bring straight; without it the site listens on nothing.
+# listen = "0.0.0.0:8445"
 
 # The keys of other sites, as their people told them (`umbel site doctor` there shows it). With
 # this section results are sealed to these sites and taken from these sites only; without it the
 # certificates that the coordinator issues are believed.
 # [peers]
 # hospital-b = "sha256:0123..."
+
+# Where the doors of other sites are (`listen` there): what is sealed to them goes straight there,
+# and by way of the coordinator only where that fails. Nobody is dialled who does not stand here.
+# [routes]
+# hospital-b = "umbel.hospital-b.example:8445"
 
 # Where the data lies; secrets stand here by reference only: "env:NAME" or "file:/path".
 # [catalog.ward]

@@ -1,4 +1,7 @@
-"""The site's agent: dials the coordinator, waits for work, does it, listens on nothing."""
+"""The site's agent: dials the coordinator, waits for work, does it.
+
+It listens on nothing, unless it is told to take what other sites bring straight.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +21,7 @@ from umbel.federation.wire import messages
 from umbel.federation.wire.connection import Connection, SiteIdentity, UnreachableError, within
 from umbel.federation.wire.jobs import Backoff, Job
 from umbel.federation.wire.messages import Held, Lease, Polled, Refused, RefusedError
+from umbel.federation.wire.routes import Door
 from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Spool
 
@@ -44,6 +48,8 @@ class AgentConfig:
         spool_bytes: what finished results may take on the disk.
         peers: fingerprints of the keys of the only sites to which results are sealed and from
             which they are taken, by name; None for all that have a certificate.
+        listen: host and port of a door for what other sites bring straight; empty for none.
+        routes: addresses of other sites' doors, by name: what is sealed to them goes straight.
     """
 
     folder: Path
@@ -51,6 +57,8 @@ class AgentConfig:
     slots: int = 2
     spool_bytes: int = SPOOL_BYTES
     peers: Mapping[str, str] | None = None
+    listen: str = ""
+    routes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Agent:
@@ -75,8 +83,16 @@ class Agent:
         self._identity = SiteIdentity.read(config.folder)
         self._identity.check()
         key = sealing_key(config.folder)
-        self._connection = Connection(self._identity, config.address, key)
-        self._seals = Seals(lambda: self._connection.identity, key, config.peers)
+        self.door: Door | None = None
+        if config.listen:
+            folder = config.folder / "door"
+            known = config.peers
+            self.door = Door(self._identity, config.listen, folder, config.spool_bytes, known)
+        shown = "" if self.door is None else self.door.certificate
+        self._connection = Connection(self._identity, config.address, key, shown)
+        self._seals = Seals(
+            lambda: self._connection.identity, key, config.peers, config.routes, self.door
+        )
         self._spool = Spool(config.folder / "spool", config.spool_bytes)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.RLock()
@@ -144,6 +160,8 @@ class Agent:
         self._workers.shutdown(cancel_futures=True)
         self._uploads.shutdown(cancel_futures=True)
         self._connection.close()
+        if self.door is not None:
+            self.door.close()
 
     def _serve(self) -> None:
         backoff, told = Backoff(), False

@@ -1,4 +1,4 @@
-"""The coordinator's spool: segments as they arrive from sites, each a file named by its digest.
+"""A receiver's spool: segments as they arrive from sites, each a file named by its digest.
 
 A part is written where the one before it ended; one that comes again or too early changes nothing
 but is answered with the place where the next belongs. A whole segment is checked, brought safely
@@ -21,7 +21,7 @@ from typing import IO
 import pyarrow as pa
 
 from umbel.federation.errors import FederationError
-from umbel.federation.wire.messages import Put, Refused, RefusedError
+from umbel.federation.wire.messages import Put, Refused, RefusedError, Straight
 from umbel.federation.wire.segments import Digest
 
 _SUFFIX, _PART = ".arrow", ".part"
@@ -59,7 +59,7 @@ class Arrivals:
             else:
                 self._used[path.parent.name] += path.stat().st_size
 
-    def put(self, put: Put, payload: memoryview) -> int:
+    def put(self, put: Put | Straight, payload: memoryview) -> int:
         """Take a part of a segment; give where the next part begins.
 
         Raises:
@@ -85,7 +85,7 @@ class Arrivals:
                 raise _full(error) from None
             return part.next
 
-    def _part(self, put: Put) -> _Part:
+    def _part(self, put: Put | Straight) -> _Part:
         with self._lock:
             key = (put.task, put.digest)
             found = self._parts.get(key)
@@ -193,6 +193,14 @@ class Arrivals:
         shutil.rmtree(self._folder / task, ignore_errors=True)
         with self._lock:
             self._used.pop(task, None)
+
+    def close(self) -> None:
+        """Let go of what is on its way."""
+        with self._lock:
+            parts = list(self._parts.values())
+        for part in parts:
+            with part.lock:
+                self._drop(part)
 
     def _remove(self, task: str, digest: str) -> None:
         file = self._file(task, digest)

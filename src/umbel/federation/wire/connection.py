@@ -113,7 +113,11 @@ class Connection:
     """A line to the coordinator; safe to use from several threads."""
 
     def __init__(
-        self, identity: SiteIdentity, address: str, sealing: X25519PrivateKey | None = None
+        self,
+        identity: SiteIdentity,
+        address: str,
+        sealing: X25519PrivateKey | None = None,
+        door: str = "",
     ) -> None:
         """Prepare to dial.
 
@@ -121,9 +125,11 @@ class Connection:
             identity: who speaks.
             address: the coordinator's.
             sealing: the key by which this site opens what others seal to it; None if it does not.
+            door: the certificate of its own door for other sites; empty if it has none.
         """
         self.identity = identity
         self._sealing = sealing
+        self._door = door
         #: How long a poll may wait, as the coordinator said.
         self.poll_seconds = 5.0
         self._address = address
@@ -227,7 +233,9 @@ class Connection:
     def _card(self) -> str:
         if self._sealing is None:
             return ""
-        return Card.make(self.identity.certificate, self.identity.key, self._sealing).to_json()
+        identity = self.identity
+        card = Card.make(identity.certificate, identity.key, self._sealing, self._door)
+        return card.to_json()
 
     def _call(
         self, request: Request, form: type[_M], payload: Buffer = b"", seconds: float = _TIMEOUT
@@ -242,13 +250,7 @@ class Connection:
             raise UnreachableError("the coordinator broke off") from None
         except (flight.FlightError, pa.ArrowException, OSError) as error:
             raise self._unreachable(error) from None
-        content = header.to_pybytes()
-        if content.startswith(b'{"refused"'):
-            refusal = messages.read(messages.Refusal, content)
-            if refusal.refused is Refused.IDENTITY:
-                raise IdentityError(refusal.message, hint=refusal.hint)
-            raise RefusedError(refusal.refused, refusal.message, hint=refusal.hint)
-        return messages.read(form, content), self._rest(results)
+        return messages.read_answer(form, header.to_pybytes()), self._rest(results)
 
     def _rest(self, results: Any) -> Iterator[pa.Buffer]:
         try:

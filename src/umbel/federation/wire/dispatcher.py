@@ -60,7 +60,7 @@ class WireDispatcher:
                 records = work.records
                 if records is None:
                     records = self._endpoint.store.tasks.segments(task.id)
-                if self._whole(task, records):
+                if outcome.direct or self._whole(task, records):
                     if task.to:
                         deliver(self._sealed(work, task, records, outcome))
                     else:
@@ -110,7 +110,15 @@ class WireDispatcher:
                 site=task.site,
             )
         rows = sum(record.rows for record in records)
-        return Sealed(task.id, task.site, task.to, rows, outcome.bytes, outcome.envelope)
+        return Sealed(
+            task.id,
+            task.site,
+            task.to,
+            rows,
+            outcome.bytes,
+            outcome.envelope,
+            direct=outcome.direct,
+        )
 
     def _deliver(
         self,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -26,6 +26,7 @@ from umbel.federation.identity.keys import key_bytes, new_key
 from umbel.federation.store import SegmentRecord, Store
 from umbel.federation.tasks import Failure, Outcome, Sealed
 from umbel.federation.wire import messages, segments
+from umbel.federation.wire.actions import ActionServer
 from umbel.federation.wire.arrivals import Arrivals
 from umbel.federation.wire.board import LEASE_SECONDS, POLL_SECONDS, Board, Presence
 from umbel.federation.wire.messages import Buffer, Message, Refused, RefusedError
@@ -90,7 +91,7 @@ class FlightEndpoint:
         self._folder = folder
         self._quota = quota
         self._sessions = Sessions(authority, store)
-        self._server: _Server | None = None
+        self._server: ActionServer | None = None
         self._certificate: Certificate | None = None
         self._hurry = threading.Event()
         self._door = threading.Lock()
@@ -113,7 +114,7 @@ class FlightEndpoint:
         key = new_key()
         certificate = self._authority.issue_server(self._name, key.public_key(), self._hosts)
         try:
-            self._server = _Server(
+            self._server = ActionServer(
                 f"grpc+tls://{address}",
                 self._answer,
                 tls_certificates=[(certificate.pem(), key_bytes(key))],
@@ -264,7 +265,7 @@ class FlightEndpoint:
         token = self._sessions.hello(site, hello)
         if hello.card:
             try:
-                Peers(self._authority.federation, self._authority.root).key_of(hello.card, site)
+                Peers(self._authority.federation, self._authority.root).card_of(hello.card, site)
             except FederationError as error:
                 raise RefusedError(Refused.IDENTITY, error.message, hint=error.hint) from None
             self.board.show_card(site, hello.card)
@@ -289,17 +290,26 @@ class FlightEndpoint:
         if data is None:
             raise RefusedError(Refused.LOST, "the task's inputs are not here any more")
         if isinstance(data, Sealed):
-            return self._handed_on(site, data)
+            return self._handed_on(site, data, lost=ask.lost)
         sealed = list(segments.seal(data))
         comes = messages.InputComes(segments=[one.entry() for one in sealed])
         _crossed(site, comes)
         return messages.answer(comes, _parts(one.content for one in sealed))
 
-    def _handed_on(self, site: str, sealed: Sealed) -> Iterator[Buffer]:
-        """Give what another site has sealed, as it lies here."""
+    def _handed_on(self, site: str, sealed: Sealed, *, lost: bool) -> Iterator[Buffer]:
+        """Give what another site has sealed, as it lies here; of what went straight, the list."""
+        if lost and sealed.direct:
+            # Whoever asks for it again has it made again.
+            self.store.tasks.undo(sealed.task)
+            raise RefusedError(
+                Refused.PROTOCOL,
+                f"what site {sealed.site!r} has brought straight to this site is not here any more",
+                hint="run it again: it is made anew",
+            )
         records = self.store.tasks.segments(sealed.task)
+        here = [] if sealed.direct else records
         try:
-            contents = [self.content(sealed.task, record) for record in records]
+            contents = [self.content(sealed.task, record) for record in here]
         except FederationError as error:
             raise RefusedError(
                 Refused.PROTOCOL, f"what site {sealed.site!r} has sealed is lost: {error.message}"
@@ -308,7 +318,9 @@ class FlightEndpoint:
             messages.SegmentEntry(digest=one.digest, bytes=one.bytes, rows=one.rows)
             for one in records
         ]
-        comes = messages.InputComes(segments=entries, envelope=sealed.envelope)
+        comes = messages.InputComes(
+            segments=entries, envelope=sealed.envelope, direct=sealed.direct
+        )
         _crossed(site, comes)
         return messages.answer(comes, _parts(content for content, _ in contents))
 
@@ -348,7 +360,9 @@ class FlightEndpoint:
                 _check_limits(work.task.limits.rows, commit)
                 if bool(work.task.to) != bool(outcome.envelope):
                     raise RefusedError(Refused.PROTOCOL, "the result is not sealed as asked for")
-            records = self._records(commit, payload)
+            if outcome.direct and not outcome.envelope:
+                raise RefusedError(Refused.PROTOCOL, "only what is sealed goes straight")
+            records = self._records(commit, payload, direct=outcome.direct)
             if not self.store.tasks.commit(
                 commit.task, records, outcome, attempts=work.attempts, leased=work.leased
             ):
@@ -358,8 +372,12 @@ class FlightEndpoint:
             self.board.end_commit(work, done, records)
         return messages.Committed(duplicate=False)
 
-    def _records(self, commit: messages.Commit, payload: memoryview) -> list[SegmentRecord]:
+    def _records(
+        self, commit: messages.Commit, payload: memoryview, *, direct: bool
+    ) -> list[SegmentRecord]:
         entries = commit.segments
+        if direct:
+            return [SegmentRecord(one.digest, one.bytes, one.rows) for one in entries]
         if len(payload):
             if len(entries) != 1 or segments.digest(payload) != entries[0].digest:
                 raise RefusedError(
@@ -421,25 +439,6 @@ def _crossed(site: str, comes: messages.InputComes) -> None:
 
 def _refusal(why: Refused, message: str, hint: str) -> Message:
     return messages.Refusal(refused=why, message=message[:2_000], hint=hint[:2_000])
-
-
-class _Server(flight.FlightServerBase):  # type: ignore[misc]
-    """Flight's side: nothing but actions, from clients with certificates of ours."""
-
-    def __init__(
-        self,
-        location: str,
-        answer: Callable[[bytes, str, memoryview], Iterator[Buffer]],
-        **tls: Any,
-    ) -> None:
-        super().__init__(location, verify_client=True, **tls)
-        self._umbel_answer = answer
-
-    def do_action(self, context: Any, action: Any) -> Iterator[flight.Result]:
-        """Answer an action."""
-        body = memoryview(action.body)
-        for part in self._umbel_answer(context.peer_identity(), action.type, body):
-            yield flight.Result(pa.py_buffer(part))
 
 
 __all__ = ["QUOTA", "FlightEndpoint"]

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import TypeVar
@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from umbel.executor.context import Cancellation
 from umbel.federation.errors import FederationError
-from umbel.federation.tasks import Execute, Failure, FailureCode, Input, Task
+from umbel.federation.tasks import Execute, Failure, FailureCode, Input, Outcome, Task
 from umbel.federation.wire import messages, segments
 from umbel.federation.wire.connection import Connection, UnreachableError, within
-from umbel.federation.wire.messages import Refused, RefusedError, SegmentEntry
-from umbel.federation.wire.sealing import Sealer
+from umbel.federation.wire.messages import Buffer, Refused, RefusedError, SegmentEntry
+from umbel.federation.wire.routes import Route
 from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Draft, Spool
 from umbel.federation.work_trace import executing, transfer
@@ -37,6 +37,8 @@ _LOG = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 #: How often a result is sent whose manifest the coordinator cannot fulfil.
 _MOST_COMMITS = 3
+#: What a run says of an output whose straight way did not hold.
+_BY_COORDINATOR = "by way of the coordinator, and not straight to"
 #: Segments that wait in memory to be sent while later ones are being made.
 _MOST_AHEAD = 6
 
@@ -83,6 +85,9 @@ class Job:
         self._connection = connection
         self._seals = seals
         self._work = work
+        #: Whether all who read it have the result, and whether the coordinator may lack some of it.
+        self._straight = isinstance(work, Draft) and Outcome.from_json(work.manifest.outcome).direct
+        self._gaps = isinstance(work, Draft)
         self._cancellation = Cancellation()
         self._changed = threading.Condition()
         self._dropped = False
@@ -133,7 +138,9 @@ class Job:
 
     def _execute(self, task: Task, execute: Execute, draft: Draft, uploads: Executor) -> None:
         inputs = {given.label: self._fetch(task, given) for given in task.inputs}
-        sealer = self._sealer(task) if task.to else None
+        cards = self._cards(task)
+        sealer = self._seals.sealer(task, cards) if task.to else None
+        route = self._seals.route(task, cards) if task.to else None
         pending: deque[Future[None]] = deque()
         schema = task.schema
 
@@ -145,12 +152,12 @@ class Job:
                     content = pa.py_buffer(sealer.segment(segment.content))
                     segment = segments.Segment(content, segment.rows)  # noqa: PLW2901
                 entry = draft.add(segment)
-                if entry.bytes > messages.LARGEST_INLINE or pending:
+                if entry.bytes > messages.LARGEST_INLINE or pending or route is not None:
                     # Whoever computes faster than the line carries waits here.
                     while len(pending) > _MOST_AHEAD:
                         pending.popleft().result()
                     content = memoryview(segment.content)
-                    pending.append(uploads.submit(self._send_ahead, content, entry))
+                    pending.append(uploads.submit(self._send_ahead, content, entry, route))
 
         late = threading.Event()
         timer: threading.Timer | None = None
@@ -172,6 +179,13 @@ class Job:
         self._wanted()
         if sealer is not None:
             outcome = replace(outcome, envelope=sealer.close(draft.entries))
+        if route is not None:
+            while pending:
+                pending.popleft().result()
+            route.close()
+            self._straight, self._gaps = not route.failed, bool(route.failed)
+            went = f"{_BY_COORDINATOR} {', '.join(task.to)}: {route.failed}" if route.failed else ""
+            outcome = replace(outcome, direct=self._straight, note=went)
         draft.seal(self.id, self.token, outcome.to_json())
         for future in pending:
             future.result()
@@ -180,8 +194,8 @@ class Job:
         late.set()
         self._cancellation.cancel()
 
-    def _sealer(self, task: Task) -> Sealer:
-        """Prepare to seal the output to those sites to which it goes, by the cards they show."""
+    def _cards(self, task: Task) -> dict[str, str]:
+        """Get the cards of the sites to which the output goes, as soon as these have shown them."""
         cards: dict[str, str] = {}
         for site in task.to:
 
@@ -198,7 +212,7 @@ class Job:
 
             while not cards.get(site):
                 cards[site] = self._insist(ask)
-        return self._seals.sealer(task, cards)
+        return cards
 
     def _fetch(self, task: Task, given: Input) -> pa.Table:
         """Get an input, checked: every segment, and the whole against the task's identity."""
@@ -209,14 +223,23 @@ class Job:
             if isinstance(op, Placeholder) and op.label == label
         )
 
-        def once() -> pa.Table:
-            comes, parts = self._connection.ask(
+        def ask(*, lost: bool = False) -> tuple[messages.InputComes, Iterator[pa.Buffer]]:
+            return self._connection.ask(
                 lambda session: messages.AskInput(
-                    session=session, task=self.id, token=self.token, label=label
+                    session=session, task=self.id, token=self.token, label=label, lost=lost
                 ),
                 messages.InputComes,
             )
-            cut = _cut(comes.segments, parts)
+
+        def once() -> pa.Table:
+            comes, parts = ask()
+            cut: Iterable[tuple[SegmentEntry, Buffer]] = _cut(comes.segments, parts)
+            if comes.direct:
+                try:
+                    cut = self._seals.brought(given, comes)
+                except FederationError as error:
+                    _LOG.warning("input %s is not here: %s", label, error.message)
+                    ask(lost=True)  # which is refused, with what to do
             if given.site:
                 tables = self._seals.opened(task, given, comes, cut, schema)
             else:
@@ -236,7 +259,8 @@ class Job:
 
     def _commit(self, draft: Draft, uploads: Executor) -> None:
         inline = b""
-        if len(draft.entries) == 1 and draft.entries[0].bytes <= messages.LARGEST_INLINE:
+        small = len(draft.entries) == 1 and draft.entries[0].bytes <= messages.LARGEST_INLINE
+        if small and not self._straight:
             inline = draft.path(draft.entries[0]).read_bytes()
 
         def commit() -> messages.Committed:
@@ -253,7 +277,7 @@ class Job:
             )[0]
 
         for attempt in range(_MOST_COMMITS):
-            if not inline and (attempt or self._work is draft):
+            if not inline and not self._straight and (attempt or self._gaps):
                 self._send_missing(draft, uploads)
             try:
                 self._insist(commit)
@@ -281,8 +305,10 @@ class Job:
         """Send a segment, part by part, each from where the coordinator says."""
         self._send(memoryview(draft.path(entry).read_bytes()), entry)
 
-    def _send_ahead(self, content: memoryview, entry: SegmentEntry) -> None:
+    def _send_ahead(self, content: memoryview, entry: SegmentEntry, route: Route | None) -> None:
         """Send a segment while later ones are being made."""
+        if route is not None and route.give(entry, content):
+            return
         with transfer(self._trace, "from", entry.bytes, entry.rows):
             self._send(content, entry)
 

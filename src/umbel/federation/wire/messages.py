@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, TypeAlias, TypeVar
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from umbel.federation.errors import FederationError
+from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity.cards import LARGEST_CARD
 from umbel.federation.tasks import LARGEST_ENVELOPE
 from umbel.telemetry.traceparent import LENGTH, checked_traceparent
@@ -194,6 +194,8 @@ class AskInput(Request):
     task: Digest
     token: Token
     label: str = Field(max_length=128)
+    #: What another site has brought straight here is not here any more.
+    lost: bool = False
 
 
 class InputComes(Message):
@@ -202,6 +204,8 @@ class InputComes(Message):
     segments: list[SegmentEntry] = Field(max_length=MOST_SEGMENTS)
     #: What goes with segments that another site has sealed.
     envelope: str = Field(default="", max_length=LARGEST_ENVELOPE)
+    #: The other site has brought them straight; no bytes follow.
+    direct: bool = False
 
 
 class AskCard(Request):
@@ -243,6 +247,17 @@ class Put(Request):
     session: Token
     task: Digest
     token: Token
+    digest: Checksum
+    bytes: int = Field(gt=0, le=LARGEST_SEGMENT)
+    offset: int = Field(ge=0, le=LARGEST_SEGMENT)
+
+
+class Straight(Request):
+    """A part of a segment, from one site straight to another; no coordinator takes it."""
+
+    name = "straight"
+    most = LARGEST_BODY
+    task: Digest
     digest: Checksum
     bytes: int = Field(gt=0, le=LARGEST_SEGMENT)
     offset: int = Field(ge=0, le=LARGEST_SEGMENT)
@@ -358,6 +373,21 @@ def read(model: type[_M], header: bytes) -> _M:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the message"
         raise _wrong(model, f"{where}: {first['msg']}") from None
+
+
+def read_answer(form: type[_M], header: bytes) -> _M:
+    """Read the header of an answer.
+
+    Raises:
+        RefusedError: the other side refused.
+        IdentityError: it does not take us for whom we say we are.
+    """
+    if header.startswith(b'{"refused"'):
+        refusal = read(Refusal, header)
+        if refusal.refused is Refused.IDENTITY:
+            raise IdentityError(refusal.message, hint=refusal.hint)
+        raise RefusedError(refusal.refused, refusal.message, hint=refusal.hint)
+    return read(form, header)
 
 
 def answer(message: Message, payload: Iterable[Buffer] = ()) -> Iterator[Buffer]:

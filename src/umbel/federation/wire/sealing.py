@@ -181,7 +181,7 @@ class Opener:
             FederationError: it is another's, another run's, for others, or not all of it.
         """
         self._site = site
-        read = read_message(Envelope, "envelope", envelope, LARGEST_ENVELOPE)
+        read = read_envelope(envelope)
         certificate = Certificate.parse(read.certificate.encode(), "the certificate of an envelope")
         peers.check(certificate, site)
         if not verifies(certificate.public_key, bytes.fromhex(read.signature), read.signed):
@@ -227,6 +227,15 @@ class Opener:
         )
 
 
+def read_envelope(text: str) -> Envelope:
+    """Read an envelope; it is not checked.
+
+    Raises:
+        FederationError: it is none.
+    """
+    return read_message(Envelope, "envelope", text, LARGEST_ENVELOPE)
+
+
 def _nonce(number: int) -> bytes:
     return number.to_bytes(12, "big")
 
@@ -253,4 +262,4 @@ def _digest(what: str, value: Any) -> bytes:
     return hashlib.sha256(written.encode()).digest()
 
 
-__all__ = ["Envelope", "Opener", "Sealer"]
+__all__ = ["Envelope", "Opener", "Sealer", "read_envelope"]
