@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from umbel.cli import federation_help as texts
 from umbel.plan.errors import PlanError
 
+if TYPE_CHECKING:
+    from umbel.federation.log_settings import LogSection
+
 #: Seconds between looks at what is to be done.
 _LOOK = 0.05
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", metavar="FILE", help="The configuration, or its folder.")
+]
+
+LogFormat = Annotated[
+    str | None, typer.Option("--log-format", metavar="FORMAT", help="text or json.")
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
 ]
 
 
@@ -85,15 +95,20 @@ def init(
         coordinator.close()
 
 
-def serve(config: ConfigOption = Path()) -> None:
+def serve(
+    config: ConfigOption = Path(),
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
     """Start a coordinator, until Ctrl-C or SIGTERM."""
     needed()
     from umbel.api.located import written_at
     from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server
 
-    _log()
+    settings = CoordinatorSettings.read(config)
+    _log(settings.log, log_format, log_level)
     with written_at(None):  # there is no script whose line could be shown
-        coordinator = Coordinator.open(CoordinatorSettings.read(config))
+        coordinator = Coordinator.open(settings)
         try:
             with Server(coordinator) as server:
                 host = coordinator.settings.url.rpartition(":")[0]
@@ -230,12 +245,14 @@ def run(
     config: Annotated[
         Path, typer.Argument(metavar="FILE", help="The configuration, or its folder.")
     ] = Path(),
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Start a site, until Ctrl-C or SIGTERM."""
     needed()
-    from umbel.federation.site import SiteProcess
+    from umbel.federation.site import SiteProcess, SiteSettings
 
-    _log()
+    _log(SiteSettings.read(config).log, log_format, log_level)
     site = SiteProcess(config)
     published = ", ".join(sorted(site.site.tables)) or "nothing yet"
     print(f"site {site.settings.name!r} dials {site.settings.coordinator}", flush=True)
@@ -320,10 +337,22 @@ def needed() -> None:
         ) from None
 
 
-def _log() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s"
-    )
+def _log(section: LogSection, form: str | None, level: str | None) -> None:
+    """Send logs to standard error, as the configuration says, or else the command line."""
+    from pydantic import ValidationError
+
+    from umbel.federation.log_settings import LogSection
+    from umbel.telemetry.logs import log_to
+
+    given = {"format": form, "level": level}
+    try:
+        chosen = LogSection(
+            **{**section.model_dump(), **{k: v for k, v in given.items() if v is not None}}
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PlanError(f"--log-{first['loc'][0]}: {first['msg']}") from None
+    log_to(sys.stderr, chosen.format, chosen.level)
 
 
 def _until_told() -> None:

@@ -197,7 +197,7 @@ class RemoteCall:
         try:
             stop()
         except FederationError as error:
-            log.warning("a run goes on at the coordinator: %s", error.message)
+            log.warning("a run goes on at the coordinator (%s)", type(error).__name__)
 
 
 class Told:

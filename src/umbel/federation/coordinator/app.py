@@ -6,6 +6,7 @@ Nothing of a request is believed, and no more of it is read than its limit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -43,6 +44,9 @@ from umbel.plan.errors import (
     UmbelError,
     UnknownNameError,
 )
+from umbel.telemetry.logs import say
+
+log = logging.getLogger("umbel.coordinator")
 
 Answer = Callable[[Call], Awaitable[Response]]
 
@@ -243,14 +247,18 @@ def build(coordinator: Coordinator) -> FastAPI:
     )
     for method, path, permission, answer in ROUTES:
         app.router.routes.append(
-            Route(path, _endpoint(coordinator, permission, answer), methods=[method])
+            Route(
+                path,
+                _endpoint(coordinator, permission, answer, f"{method} {path}"),
+                methods=[method],
+            )
         )
     app.add_exception_handler(HTTPException, _no_route)
     return app
 
 
 def _endpoint(
-    coordinator: Coordinator, permission: Permission | None, answer: Answer
+    coordinator: Coordinator, permission: Permission | None, answer: Answer, route: str
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         call = Call(coordinator, request)
@@ -264,11 +272,20 @@ def _endpoint(
             response = _told(error)
         except Exception as error:  # noqa: BLE001 - the caller gets a number, the log the rest
             response = _told(unexpected(error), 500)
+        _log(call, route, response.status_code)
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL)
         response.headers["cache-control"] = "no-store"
         return response
 
     return endpoint
+
+
+def _log(call: Call, route: str, status: int) -> None:
+    """Log a request: its route, never its path, query, headers or body."""
+    level = logging.DEBUG if route.startswith("GET ") else logging.INFO
+    if status >= 400:
+        level = logging.WARNING if status in (401, 403) or status >= 500 else logging.INFO
+    say(log, level, "request", route=route, status=status, user=call.user)
 
 
 def _check_protocol(request: Request) -> None:

@@ -99,6 +99,11 @@ class Call:
             raise IdentityError("a token is needed here")
         return self._who
 
+    @property
+    def user(self) -> str | None:
+        """The name of who sent it; None if nobody knows."""
+        return None if self._who is None else self._who.user
+
     async def admit(self, permission: Permission) -> None:
         """Find out who asks, and whether they may.
 

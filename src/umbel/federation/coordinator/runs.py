@@ -30,12 +30,14 @@ from umbel.executor.runs.store import Owned
 from umbel.federation.access import Permission, Principal
 from umbel.federation.coordinator.hosted import HostedRun, State
 from umbel.federation.coordinator.questions import Job, Question
+from umbel.federation.coordinator.run_log import logged
 from umbel.federation.coordinator.settings import LimitsSection
 from umbel.federation.coordinator.spool import Folder, Quota, Spool
 from umbel.federation.coordinator.timeline import moment
 from umbel.federation.errors import AccessError
 from umbel.federation.store import TaskRecord
 from umbel.plan.errors import CancelledError, PlanError, RunError, UmbelError, UnknownNameError
+from umbel.telemetry.logs import say
 
 log = logging.getLogger("umbel.coordinator")
 
@@ -190,6 +192,10 @@ class Runs:
             if job is not None:
                 job.ready.owned.release()
             return
+        with logged(run):
+            self._try(run, job)
+
+    def _try(self, run: HostedRun, job: Job | None) -> None:
         limit = self._limits.seconds
         timer = threading.Timer(limit, run.overdue)
         timer.daemon = True
@@ -457,7 +463,7 @@ def _listed(stored: StoredRun) -> dict[str, Any]:
 def unexpected(error: BaseException) -> UmbelError:
     """Log what should not have happened, under a number; give the error that says the number."""
     number = secrets.token_hex(4)
-    log.error("error %s: %s", number, type(error).__name__, exc_info=error)
+    say(log, logging.ERROR, "unexpected", cause=error, number=number)
     return RunError(
         f"something went wrong inside of the coordinator (error {number})",
         hint="its log says more under this number",

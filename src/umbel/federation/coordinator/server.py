@@ -16,6 +16,7 @@ import uvicorn
 from umbel.federation.coordinator.app import build
 from umbel.federation.coordinator.coordinator import Coordinator
 from umbel.federation.errors import FederationError
+from umbel.telemetry.logs import say
 
 log = logging.getLogger("umbel.coordinator")
 
@@ -69,6 +70,7 @@ class Server:
             ssl_certfile=certificate,
             ssl_keyfile=key,
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
+            log_config=None,  # its own would print tracebacks with their messages
             log_level="warning",
             access_log=False,  # paths name runs, and headers hold tokens
             server_header=False,
@@ -126,13 +128,18 @@ class Server:
                 self._tls.load_cert_chain(*self._coordinator.server_certificate())
                 self._coordinator.renew_endpoint()
             except (FederationError, OSError, ssl.SSLError) as error:
-                log.error("a certificate of the server's cannot be renewed: %s", error)
+                say(
+                    log,
+                    logging.ERROR,
+                    "certificate",
+                    "one of the server's is not renewed",
+                    cause=error,
+                )
                 pause = _RETRY
             for found in self._coordinator.certificates():
                 if found["late"]:
-                    log.warning(
-                        "%s ends in %d days: %s", found["what"], found["days"], found["hint"]
-                    )
+                    what, days = found["what"], found["days"]
+                    say(log, logging.WARNING, "certificate", found["hint"], what=what, days=days)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -14,6 +14,8 @@ from umbel.catalog.address import Secret
 from umbel.federation.coordinator.oidc_settings import OidcSection
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity.names import check_name
+from umbel.federation.log_settings import TEMPLATE as LOG_TEMPLATE
+from umbel.federation.log_settings import LogSection
 from umbel.plan.errors import PlanError
 
 #: The file's name in the folder that `umbel coordinator init` makes.
@@ -97,6 +99,7 @@ class CoordinatorFile(_Section):
     coordinator: CoordinatorSection
     limits: LimitsSection = LimitsSection()
     oidc: OidcSection | None = None
+    log: LogSection = LogSection()
     catalog: dict[str, AttachedSection] = {}
 
 
@@ -112,6 +115,7 @@ class CoordinatorSettings:
         sites: where sites reach it, by Arrow Flight: host and port.
         limits: what users may take.
         oidc: the provider whose logins count here; None if only tokens do.
+        log: what is logged, and how.
         catalog: databases and folders of its own: URL and options by name.
     """
 
@@ -125,6 +129,7 @@ class CoordinatorSettings:
         self.listen = split_address(section.listen)
         self.sites = split_address(section.sites)
         self.limits = checked.limits
+        self.log = checked.log
         self.oidc = None if checked.oidc is None else checked.oidc.checked(file)
         self._store, self._runs = section.store, section.runs
         for host in self.hosts:
@@ -244,6 +249,8 @@ keep_days = 30.0
 # [catalog.reference]
 # url = "postgresql://reader@db/reference"
 # options = {{ password = "env:REFERENCE_PASSWORD" }}
+
 """
+TEMPLATE += LOG_TEMPLATE
 
 __all__ = ["FILE", "TEMPLATE", "CoordinatorSettings", "LimitsSection", "split_address"]

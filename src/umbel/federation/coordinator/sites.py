@@ -24,6 +24,7 @@ from umbel.federation.wire.dispatcher import WireDispatcher
 from umbel.federation.wire.endpoint import FlightEndpoint
 from umbel.plan.errors import PlacementError
 from umbel.platforms.base import RunContext
+from umbel.telemetry.logs import say
 
 log = logging.getLogger("umbel.coordinator")
 
@@ -101,7 +102,14 @@ class Sites:
                 try:
                     self._take(record.name, record.manifest)
                 except FederationError as error:
-                    log.warning("what site %r publishes cannot be read: %s", record.name, error)
+                    say(
+                        log,
+                        logging.WARNING,
+                        "site.manifest",
+                        "it cannot be read",
+                        cause=error,
+                        site=record.name,
+                    )
 
     def _take(self, site: str, text: str) -> None:
         """Take up what a site says that it publishes.

@@ -16,6 +16,7 @@ import jwt
 
 from umbel.federation.errors import IdentityError, ProviderError
 from umbel.federation.oidc.provider import Provider
+from umbel.telemetry.logs import say
 
 log = logging.getLogger("umbel.coordinator")
 
@@ -114,7 +115,7 @@ class Keys:
             except (ProviderError, IdentityError) as error:
                 if not self._keys:
                     raise
-                log.warning("the keys of the provider are not to be had now: %s", error.message)
+                say(log, logging.WARNING, "oidc.keys", "they cannot be had now", cause=error)
                 return
             self._keys = tuple(key for key in keys if isinstance(key, dict))
             self._made = {}

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umbel.api.toml import TomlFile
 from umbel.federation.identity.cards import check_pin
+from umbel.federation.log_settings import TEMPLATE as LOG_TEMPLATE
+from umbel.federation.log_settings import LogSection
 from umbel.federation.site_config import SiteFile
 
 #: The file's name in the folder that `umbel site join` makes.
@@ -43,6 +45,7 @@ class SiteProcessFile(SiteFile):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     agent: AgentSection
+    log: LogSection = LogSection()
     peers: dict[str, Annotated[str, AfterValidator(check_pin)]] | None = None
     routes: dict[str, Annotated[str, AfterValidator(_address)]] = Field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class SiteSettings:
             all that have a certificate.
         listen: host and port of the door for what other sites bring straight; empty for none.
         routes: addresses of other sites' doors, by name.
+        log: what is logged, and how.
     """
 
     file: Path
@@ -73,6 +77,7 @@ class SiteSettings:
     peers: Mapping[str, str] | None = None
     listen: str = ""
     routes: Mapping[str, str] = field(default_factory=dict)
+    log: LogSection = field(default_factory=LogSection)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> SiteSettings:
@@ -100,6 +105,7 @@ class SiteSettings:
             checked.peers,
             agent.listen or "",
             checked.routes,
+            checked.log,
         )
 
 
@@ -156,6 +162,8 @@ spool_bytes = 17_179_869_184
 # Where a column differs from what the other sites have:
 # [tables.patients.columns]
 # weight_kg = {{ from = "weight_g", factor = 0.001 }}
+
 """
+TEMPLATE += LOG_TEMPLATE
 
 __all__ = ["FILE", "TEMPLATE", "SiteSettings"]

@@ -24,6 +24,7 @@ from umbel.federation.wire.messages import Held, Lease, Polled, Refused, Refused
 from umbel.federation.wire.routes import Door
 from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Spool
+from umbel.telemetry.logs import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Agent:
         try:
             self._poll(0.0, 0)
         except FederationError as error:
-            _LOG.debug("stopping without a word: %s", error)
+            say(_LOG, logging.DEBUG, "agent.stops", "without a word", cause=error)
         if self._thread is not None:
             self._thread.join()
 
@@ -149,7 +150,7 @@ class Agent:
         try:
             self.run()
         except FederationError as error:
-            _LOG.error("the agent of site %r ends: %s", self.site, error)
+            say(_LOG, logging.ERROR, "agent.ends", error.message, cause=error, site=self.site)
 
     def _end(self) -> None:
         self._stop.set()
@@ -171,11 +172,11 @@ class Agent:
                 polled = self._poll(self._connection.poll_seconds, self._free())
                 backoff, told = Backoff(), False
                 self._take(*polled)
-            except UnreachableError as error:
+            except UnreachableError:
                 if self._stop.is_set():
                     return
                 if not told:
-                    _LOG.warning("%s: %s", error.message, self._connection.diagnose())
+                    say(_LOG, logging.WARNING, "coordinator.away", self._connection.diagnose())
                     told = True
                 self._stop.wait(backoff.next())
             except RefusedError as refusal:
@@ -183,7 +184,7 @@ class Agent:
                     if self._stop.is_set():
                         return
                     raise
-                _LOG.warning("the coordinator refuses: %s", refusal.message)
+                say(_LOG, logging.WARNING, "coordinator.refuses", refusal.message)
                 self._stop.wait(backoff.next())
 
     def _keep_up(self) -> None:
@@ -191,10 +192,10 @@ class Agent:
         if self._connection.renewal_due:
             try:
                 self._connection.renew()
-                _LOG.info("the certificate of site %r was renewed", self.site)
+                say(_LOG, logging.INFO, "certificate", "it was renewed", site=self.site)
             except (UnreachableError, RefusedError) as error:
                 # There is a third of its life left to try.
-                _LOG.warning("the certificate was not renewed: %s", error.message)
+                say(_LOG, logging.WARNING, "certificate", f"not renewed: {error.message}")
         if self._manifest is not None and self._published is None:
             manifest = self._manifest()
             self._connection.ask(
@@ -246,7 +247,7 @@ class Agent:
             if task.id != lease.task or task.site != self.site:
                 raise FederationError("the task is not the one of its lease, or another site's")
         except FederationError as error:
-            _LOG.warning("refused a task: %s", error.message)
+            say(_LOG, logging.WARNING, "task.refused", cause=error, task=lease.task)
             self._refuse(lease, Failure.of(error))
             return
         job = Job(lease.task, lease.token, self._connection, task, self._seals, lease.trace)

@@ -32,6 +32,7 @@ from umbel.federation.wire.messages import (
     RefusedError,
 )
 from umbel.telemetry import TaskTrace, active
+from umbel.telemetry.logs import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -479,6 +480,7 @@ class Board:
         """Take work back from a site that fell silent about it."""
         if (instruments := active()) is not None:
             instruments.lease_lost(work.site)
+        say(_LOG, logging.WARNING, "lease.lost", site=work.site, task=work.id)
         self._put_back(work)
 
     def _put_back(self, work: Work) -> None:
@@ -497,7 +499,7 @@ class Board:
         try:
             record(*values)
         except (FederationError, SQLAlchemyError) as error:
-            _LOG.warning("a lease was not written down: %s", error)
+            say(_LOG, logging.WARNING, "lease", "it was not written down", cause=error)
 
     def _fail(self, work: Work, failure: Failure) -> None:
         work.failure = failure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,6 +19,9 @@ from umbel.federation.wire.messages import SegmentEntry
 from umbel.federation.work_trace import measure
 from umbel.plan.errors import CancelledError
 from umbel.platforms.base import RunContext
+from umbel.telemetry.logs import say
+
+log = logging.getLogger("umbel.coordinator")
 
 #: How often a result that was damaged on the coordinator's disk is asked for anew.
 _MOST_REDONE = 2
@@ -65,7 +70,9 @@ class WireDispatcher:
                         deliver(self._sealed(work, task, records, outcome))
                     else:
                         self._deliver(work, task, records, context, deliver)
-                    measure(task, outcome, sum(record.bytes for record in records))
+                    size = sum(record.bytes for record in records)
+                    measure(task, outcome, size)
+                    _log(task, "task.done", logging.INFO, rows=outcome.rows, bytes=size)
                     return outcome
                 # Damaged here after it came whole: the site has it no more, but can do it again.
                 self._endpoint.arrivals.forget(task.id)
@@ -80,7 +87,9 @@ class WireDispatcher:
 
     def _outcome(self, work: Work, task: Task) -> Outcome:
         if work.failure is not None:
-            raise work.failure.error(task.site)
+            error = work.failure.error(task.site)
+            _log(task, "task.failed", logging.WARNING, error=type(error).__name__)
+            raise error
         if work.state == CANCELLED:
             raise CancelledError("the run was cancelled")
         if work.state != DONE or work.outcome is None:
@@ -152,3 +161,8 @@ class WireDispatcher:
             deliver(table)
         if not records:
             deliver(schema.empty_table())
+
+
+def _log(task: Task, event: str, level: int, **more: Any) -> None:
+    fields: dict[str, Any] = {"stage": task.stage, "site": task.site, "task": task.id, **more}
+    say(log, level, event, **fields)

@@ -32,6 +32,7 @@ from umbel.federation.wire.board import LEASE_SECONDS, POLL_SECONDS, Board, Pres
 from umbel.federation.wire.messages import Buffer, Message, Refused, RefusedError
 from umbel.federation.wire.sessions import Session, Sessions
 from umbel.telemetry import active
+from umbel.telemetry.logs import say
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -167,7 +168,7 @@ class FlightEndpoint:
                     if pause is None:
                         raise
                     time.sleep(pause)
-        _LOG.info("the certificate of the port for sites was renewed")
+        say(_LOG, logging.INFO, "certificate", "that of the port for sites was renewed")
 
     @property
     def port(self) -> int:
@@ -208,16 +209,16 @@ class FlightEndpoint:
         except RefusedError as refusal:
             yield from messages.answer(_refusal(refusal.why, refusal.message, refusal.hint))
         except FederationError as error:
-            _LOG.error("%s: %s", action, error.message)
+            say(_LOG, logging.ERROR, "message.failed", cause=error, what=_known(action))
             yield from messages.answer(_refusal(Refused.INTERNAL, error.message, error.hint))
         except OperationalError as error:
             full = "full" in str(error.orig)
-            _LOG.error("%s: %s", action, error.orig)
+            say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
             what = "the coordinator's disk is full" if full else "the coordinator's store fails"
             why = Refused.RESOURCE if full else Refused.INTERNAL
             yield from messages.answer(_refusal(why, what, "the site tries again"))
-        except Exception:  # noqa: BLE001 - logged here; a site learns nothing of our inside
-            _LOG.exception("%s failed", action)
+        except Exception as error:  # noqa: BLE001 - logged here; a site learns nothing of our inside
+            say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
             yield from messages.answer(
                 _refusal(Refused.INTERNAL, "a fault of the coordinator's; its log says more", "")
             )
@@ -435,6 +436,10 @@ def _crossed(site: str, comes: messages.InputComes) -> None:
     """Measure what goes to a site."""
     if (instruments := active()) is not None:
         instruments.crossed(site, "to", sum(entry.bytes for entry in comes.segments))
+
+
+def _known(action: str) -> str:
+    return action if action in messages.REQUESTS else "unknown"
 
 
 def _refusal(why: Refused, message: str, hint: str) -> Message:

@@ -30,6 +30,7 @@ from umbel.federation.work_trace import executing, transfer
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Placeholder, topological
 from umbel.plan.operators.base import table_digest
+from umbel.telemetry.logs import about, say
 
 _LOG = logging.getLogger(__name__)
 
@@ -107,19 +108,27 @@ class Job:
 
     def run(self, execute: Execute, spool: Spool, uploads: Executor) -> None:
         """Do it, from wherever it stands, until the coordinator has the result or wants none."""
+        with about(task=self.id, **_about(self._work)):
+            self._run(execute, spool, uploads)
+
+    def _run(self, execute: Execute, spool: Spool, uploads: Executor) -> None:
         task = self._work
         draft = spool.begin() if isinstance(task, Task) else task
         try:
             with executing(task if isinstance(task, Task) else None, self._trace) as self._trace:
                 if isinstance(task, Task):
+                    say(_LOG, logging.INFO, "task.started")
                     self._execute(task, execute, draft, uploads)
                 with transfer(self._trace, "from", *_size(draft)):
                     self._commit(draft, uploads)
+            rows = sum(entry.rows for entry in draft.entries)
+            size = sum(entry.bytes for entry in draft.entries)
+            say(_LOG, logging.INFO, "task.done", rows=rows, bytes=size)
         except _Dropped:
-            _LOG.info("task %s is not wanted any more", self.id[:12])
+            say(_LOG, logging.INFO, "task.dropped", "nobody wants it any more")
         except Exception as error:  # noqa: BLE001 - told to the coordinator, and logged
             if self._dropped:
-                _LOG.info("task %s was stopped", self.id[:12])
+                say(_LOG, logging.INFO, "task.stopped")
             else:
                 self._report(error)
         finally:
@@ -336,7 +345,7 @@ class Job:
 
     def _report(self, error: Exception) -> None:
         """Tell the coordinator that it did not go well."""
-        _LOG.warning("task %s failed: %s", self.id[:12], error, exc_info=error)
+        say(_LOG, logging.WARNING, "task.failed", cause=error)
         failure = Failure.of(error)
         if isinstance(error, CancelledError) and not self._dropped:
             failure = Failure(FailureCode.RETRYABLE, "the work was interrupted at the site")
@@ -352,7 +361,7 @@ class Job:
         try:
             self._insist(fail)
         except (_Dropped, FederationError) as late:
-            _LOG.info("task %s: nobody takes the word that it failed: %s", self.id[:12], late)
+            say(_LOG, logging.INFO, "task.failed", "nobody takes the word", cause=late)
 
     def _insist(self, call: Callable[[], _T]) -> _T:
         """Try until there is an answer, the lease is lost for good, or nobody wants it.
@@ -371,7 +380,7 @@ class Job:
             except RefusedError as refusal:
                 match refusal.why:
                     case Refused.RESOURCE | Refused.INTERNAL | Refused.SESSION:
-                        _LOG.warning("task %s waits: %s", self.id[:12], refusal.message)
+                        say(_LOG, logging.WARNING, "task.waits", refusal.message)
                         self._pause(backoff.next())
                     case Refused.LOST:
                         # The next poll says how it goes on: a new lease, or none.
@@ -389,6 +398,14 @@ class Job:
     def _wanted(self) -> None:
         if self._dropped:
             raise _Dropped
+
+
+def _about(work: Task | Draft) -> dict[str, object]:
+    """What the log says of a task."""
+    if not isinstance(work, Task):
+        return {}
+    user = work.requester.name
+    return {"run": work.run, "stage": work.stage, "site": work.site, "user": user}
 
 
 def _size(draft: Draft) -> tuple[int, int]:

@@ -8,6 +8,7 @@ proved, the session, and what was revoked meanwhile.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -26,6 +27,9 @@ from umbel.federation.wire.messages import (
     Refused,
     RefusedError,
 )
+from umbel.telemetry.logs import say
+
+_LOG = logging.getLogger(__name__)
 
 #: Seconds for which a nonce holds, and how many one site may have open.
 _NONCE_SECONDS, _MOST_NONCES = 60.0, 16
@@ -148,6 +152,7 @@ class Sessions:
                 del held[oldest]
                 self._looked.pop(oldest, None)
         ahead = hello.clock - time.time()
+        say(_LOG, logging.INFO, "site.connected", site=site)
         self._store.members.saw(site, serial, hello.version, ahead, hello.round_trip)
         return token
 
