@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
     from umbel.executor.runs import RunStore
+    from umbel.federation.client import RemoteSession
     from umbel.optimizer import Budget, Explanation
     from umbel.platforms.costs import Price
     from umbel.platforms.registry import Registry
@@ -503,6 +504,7 @@ def connect(
             purpose=purpose,
             on_missing_site=on_missing_site,
             patience=patience,
+            kind=None if remote_class is None else remote_class(),
             **options,
         )
     session.configure(config)
@@ -511,3 +513,5 @@ def connect(
 
 #: What `connect` makes. The command line puts a class of its own here, to explain and bound runs.
 session_class: type[Session] = Session
+#: Gives what `connect` makes for a coordinator; None for the usual class.
+remote_class: Callable[[], type[RemoteSession]] | None = None

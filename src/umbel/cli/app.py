@@ -10,6 +10,7 @@ import typer.core
 
 from umbel.cli import federation, federation_help, login, runs_app
 from umbel.cli import help as texts
+from umbel.cli.coordinators import CoordinatorOption, TokenOption
 from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
 from umbel.cli.settings import Settings
 
@@ -187,6 +188,8 @@ def run(
     durable: DurableOption = False,
     resume: ResumeOption = None,
     store: StoreOption = None,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Run a script, a plan that was written as JSON, or an SQL statement in a file."""
     from umbel.cli.run import run_plan, run_script
@@ -198,12 +201,16 @@ def run(
 
         if file is not None or durable:
             raise typer.BadParameter("--resume takes a run's id alone: what it runs is kept")
+        if coordinator is not None:
+            raise typer.BadParameter("a coordinator's run: umbel runs resume ID --coordinator URL")
         settings = Settings.of(None, None, None, progress, explain, record)
         resume_run(resume, settings, store, attach or [])
         return
     if file is None:
         raise typer.BadParameter("name a FILE, or a run: --resume ID")
-    settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
+    settings = Settings.of(
+        on, budget_seconds, budget_dollars, progress, explain, record, coordinator, token
+    )
     if file.suffix == SQL_SUFFIX:
         from umbel.cli.sql import read_statement, run_sql
 
@@ -219,6 +226,8 @@ def run(
     if table or attach:
         raise typer.BadParameter("--table and --attach are for SQL")
     if is_script(file):
+        if coordinator is not None:
+            raise typer.BadParameter("a script names its coordinator itself: ub.connect(URL)")
         for option, value in (("output", output), ("limit", limit), ("format", output_format)):
             if value is not None:
                 raise typer.BadParameter(
@@ -260,11 +269,15 @@ def sql(
     progress: ProgressOption = None,
     explain: ExplainOption = False,
     record: RecordOption = False,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Run an SQL statement, and show or write what it gives."""
     from umbel.cli.sql import run_sql
 
-    settings = Settings.of(on, budget_seconds, budget_dollars, progress, explain, record)
+    settings = Settings.of(
+        on, budget_seconds, budget_dollars, progress, explain, record, coordinator, token
+    )
     if statement == "-":
         statement = typer.get_text_stream("stdin").read()
     names = table or [], attach or []
@@ -366,11 +379,14 @@ def explain(
     table: TableOption = None,
     attach: AttachOption = None,
     dialect: DialectOption = "duckdb",
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Say how a plan would run, what it is estimated to cost, and what lost against it."""
     from umbel.cli.explain import explain_plan, explain_script
 
-    settings = Settings.of(on, budget_seconds, budget_dollars)
+    bounds = on, budget_seconds, budget_dollars
+    settings = Settings.of(*bounds, coordinator=coordinator, token=token)
     if file.suffix == SQL_SUFFIX:
         from umbel.cli.sql import explain_sql, read_statement
 
@@ -385,6 +401,8 @@ def explain(
     if is_script(file):
         if name is not None and every:
             raise typer.BadParameter("--name explains one plan, --all every one: give one of them")
+        if coordinator is not None:
+            raise typer.BadParameter("a script names its coordinator itself: ub.connect(URL)")
         explain_script(file, args or [], settings, output_format, output, name=name, every=every)
     else:
         if args or name is not None or every:

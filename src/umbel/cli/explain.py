@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ from umbel.api.handle import Handle
 from umbel.catalog.writers import write
 from umbel.cli.run import read_plan
 from umbel.cli.script import execute
-from umbel.cli.sessions import CommandSession, session_kind, sessions_are
+from umbel.cli.sessions import CommandSession, opened, session_kind, sessions_are
 from umbel.cli.settings import Settings
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import Element, Operator
@@ -21,7 +21,6 @@ from umbel.plan.sinks import TextSink
 if TYPE_CHECKING:
     from umbel.executor import Result
     from umbel.optimizer import Budget, Explanation
-    from umbel.platforms.registry import Registry
 
 FORMS = ("text", "json", "mermaid", "svg")
 _BY_SUFFIX = {".json": "json", ".mmd": "mermaid", ".md": "mermaid", ".svg": "svg", ".txt": "text"}
@@ -33,15 +32,16 @@ class FirstRun(BaseException):
     It is no `Exception`, so that the script does not catch it by accident.
     """
 
-    def __init__(self, plan: Operator, platforms: Registry, budget: Budget | None) -> None:
+    def __init__(self, explanation: Explanation | None) -> None:
         super().__init__("the script would run a plan here")
-        self.plan, self.platforms, self.budget = plan, platforms, budget
+        self.explanation = explanation
 
 
 def explain_plan(file: Path, settings: Settings, form: str | None, output: Path | None) -> None:
     """Explain a plan file."""
     form = form_of(form, output)
-    found = _explain(read_plan(file), settings.platforms(), settings.budget)
+    with opened(settings) as session:
+        found = session.explain(read_plan(file), settings.budget)
     _show([found], form, output)
 
 
@@ -76,9 +76,9 @@ def _every(file: Path, arguments: Sequence[str], settings: Settings) -> list[Exp
     found: list[Explanation] = []
 
     class Recording(session_kind(settings)):  # type: ignore[misc]
-        def run(self, plan: Operator, budget: Budget | None = None) -> Result:
-            found.append(_explain(plan, self.platforms(), self.bounds(budget)))
-            return super().run(plan, budget)
+        def run(self, plan: Operator, budget: Budget | None = None, **options: Any) -> Result:
+            found.append(self.explain(plan, self.bounds(budget)))
+            return cast("Result", super().run(plan, budget, **options))
 
     with sessions_are(Recording):
         execute(file, arguments)
@@ -89,8 +89,11 @@ def _every(file: Path, arguments: Sequence[str], settings: Settings) -> list[Exp
 
 def _one(file: Path, arguments: Sequence[str], settings: Settings, name: str | None) -> Explanation:
     class Stopping(session_kind(settings)):  # type: ignore[misc]
-        def run(self: CommandSession, plan: Operator, budget: Budget | None = None) -> Result:
-            raise FirstRun(plan, self.platforms(), self.bounds(budget))
+        def run(
+            self: CommandSession, plan: Operator, budget: Budget | None = None, **options: Any
+        ) -> Result:
+            # Now, for a session with a coordinator may be closed when the script ends.
+            raise FirstRun(None if name else self.explain(plan, self.bounds(budget)))
 
     names: dict[str, Any] = {}
     first: FirstRun | None = None
@@ -99,8 +102,8 @@ def _one(file: Path, arguments: Sequence[str], settings: Settings, name: str | N
             execute(file, arguments, names)
         except FirstRun as stopped:
             first = stopped
-    if name is None and first is not None:
-        return _explain(first.plan, first.platforms, first.budget)
+    if first is not None and first.explanation is not None:
+        return first.explanation
     handles = {key: value for key, value in names.items() if isinstance(value, Handle)}
     if name is not None and name not in handles:
         where = str(file) if first is None else f"{file} before it runs its first plan"
@@ -111,12 +114,6 @@ def _one(file: Path, arguments: Sequence[str], settings: Settings, name: str | N
             hint="give the plan's last handle a name in the script",
         )
     return handles[name or list(handles)[-1]].explain()
-
-
-def _explain(plan: Operator, platforms: Registry, budget: Budget | None) -> Explanation:
-    from umbel.optimizer import explain
-
-    return explain(plan, platforms, budget=budget)
 
 
 def show_explanation(found: Explanation, form: str | None, output: Path | None) -> None:

@@ -108,6 +108,7 @@ Files are tables: 'orders.parquet' in quotes, read_csv('orders.csv', header=fals
 \b
 Examples:
   umbel sql "select count(*) from 'orders.parquet'"
+  umbel sql "select count(*) from patients" --coordinator https://umbel.example.org:8443
   umbel sql "select * from o join c using (id)" --table o=orders.parquet --table c=names.csv
   umbel sql "copy (select * from 'in.csv') to 'out.parquet'"
   umbel sql --dialect postgres "select 7 / 2"
@@ -183,9 +184,13 @@ Examples:
 
 RUNS = """See and steer the runs that are kept: those of `umbel run --durable` and `ub.connect(durable=…)`.
 
+With --coordinator they are those that a coordinator keeps: yours, and with the role operator or
+auditor those of all users.
+
 \b
 Examples:
   umbel runs list
+  umbel runs list --coordinator https://umbel.example.org:8443
   umbel runs show 20261122-0badcafe
   umbel runs cancel 20261122-0badcafe
   umbel runs resume 20261122-0badcafe
@@ -201,30 +206,37 @@ Examples:
   umbel runs list
   umbel runs list --all --json
   umbel runs list --store /srv/runs
+  umbel runs list --coordinator https://umbel.example.org:8443 --token env:UMBEL_TOKEN
 """
 
 RUNS_SHOW = """Show a run: its tries, its stages with their times, and what it has written.
 
+Of a coordinator's run: when each stage was at work and at which site, with rows, bytes and attempts.
+
 \b
 Examples:
   umbel runs show 20261122-0badcafe
+  umbel runs show 20261122-0badcafe00c0ffee --coordinator https://umbel.example.org:8443
   umbel runs show 20261122-0badcafe --json
 """
 
-RUNS_CANCEL = """Stop a run, whichever process runs it. It can be resumed.
+RUNS_CANCEL = """Stop a run, whichever process runs it, also at sites. It can be resumed.
 
 \b
 Examples:
   umbel runs cancel 20261122-0badcafe
+  umbel runs cancel 20261122-0badcafe00c0ffee --coordinator https://umbel.example.org:8443
 """
 
 RUNS_RESUME = """Go on with a run where it stopped; the same as `umbel run --resume`.
 
-A plan's result is shown. A script is run again, and what it has finished is taken over.
+A plan's result is shown. A script is run again, and what it has finished is taken over. A
+coordinator goes on with runs by itself; this waits for the answer, or begins again what failed.
 
 \b
 Examples:
   umbel runs resume 20261122-0badcafe
+  umbel runs resume 20261122-0badcafe00c0ffee --coordinator https://umbel.example.org:8443
   umbel runs resume 20261122-0badcafe --attach warehouse=postgresql://ann:…@db/sales
 """
 

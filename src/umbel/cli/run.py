@@ -7,7 +7,7 @@ from pathlib import Path
 
 from umbel.cli.results import check_form, show_result
 from umbel.cli.script import execute
-from umbel.cli.sessions import CommandSession, session_kind, sessions_are
+from umbel.cli.sessions import CommandSession, opened, session_kind, sessions_are
 from umbel.cli.settings import Settings
 from umbel.cli.sinks import sink_for
 from umbel.plan.codec import plan_from_json
@@ -39,9 +39,8 @@ def run_plan(
         limit: take at most so many rows.
         form: how to show it: table, csv or json; None is table.
     """
-    session = session_kind(settings)()
-    session.configure()
-    show_plan(session, read_plan(file), output=output, limit=limit, form=form)
+    with opened(settings) as session:
+        show_plan(session, read_plan(file), output=output, limit=limit, form=form)
 
 
 def show_plan(

@@ -267,16 +267,31 @@ def cancel_run(run_id: str, place: str | None) -> None:
         print(f"run {run_id} is cancelled")
 
 
-def prune_runs(older_than: str, place: str | None, *, everything: bool, dry_run: bool) -> None:
-    """Forget old runs, and remove what was kept of them."""
-    from umbel.executor.runs import forget_begun
+def prune_runs(
+    older_than: str,
+    place: str | None,
+    *,
+    everything: bool,
+    dry_run: bool,
+    url: str | None = None,
+    token: str | None = None,
+) -> None:
+    """Forget old runs, and remove what was kept of them: of this machine, or of a coordinator."""
+    seconds = seconds_of(older_than)
+    if url is not None:
+        from umbel.cli import coordinators
 
-    runs = open_store(place).prune(
-        seconds=seconds_of(older_than), everything=everything, dry=dry_run, before=forget_begun
-    )
-    for run in runs:
-        print(f"{run.id}  {run.state:<12}{run.title}")
-    count = f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'}"
+        gone = coordinators.prune_runs(url, token, seconds, everything=everything, dry_run=dry_run)
+    else:
+        from umbel.executor.runs import forget_begun
+
+        found = open_store(place).prune(
+            seconds=seconds, everything=everything, dry=dry_run, before=forget_begun
+        )
+        gone = [_row(run) for run in found]
+    for run in gone:
+        print(f"{run['id']}  {run['state']:<12}{run['title']}")
+    count = f"{len(gone):,} {'run' if len(gone) == 1 else 'runs'}"
     print(f"{count} would be forgotten" if dry_run else f"{count} forgotten", file=sys.stderr)
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from umbel.cli import help as texts
+from umbel.cli.coordinators import CoordinatorOption, TokenOption
 from umbel.cli.settings import Settings
+from umbel.plan.errors import PlanError
 
 StoreOption = Annotated[
     str | None,
@@ -44,19 +46,47 @@ def _list(
     ] = False,
     as_json: JsonOption = False,
     store: StoreOption = None,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
+    if url := _url(coordinator, token, store):
+        from umbel.cli import coordinators
+
+        coordinators.list_runs(url, token, as_json=as_json)
+        return
     from umbel.cli.runs import list_runs
 
     list_runs(store, every=every, as_json=as_json)
 
 
-def _show(run_id: IdArgument, as_json: JsonOption = False, store: StoreOption = None) -> None:
+def _show(
+    run_id: IdArgument,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
+) -> None:
+    if url := _url(coordinator, token, store):
+        from umbel.cli import coordinators
+
+        coordinators.show_run(url, token, run_id, as_json=as_json)
+        return
     from umbel.cli.runs import show_run
 
     show_run(run_id, store, as_json=as_json)
 
 
-def _cancel(run_id: IdArgument, store: StoreOption = None) -> None:
+def _cancel(
+    run_id: IdArgument,
+    store: StoreOption = None,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
+) -> None:
+    if url := _url(coordinator, token, store):
+        from umbel.cli import coordinators
+
+        coordinators.cancel_run(url, token, run_id)
+        return
     from umbel.cli.runs import cancel_run
 
     cancel_run(run_id, store)
@@ -72,7 +102,16 @@ def _resume(
         bool, typer.Option("--record", help="Show estimates beside measurements.")
     ] = False,
     store: StoreOption = None,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
+    if url := _url(coordinator, token, store):
+        from umbel.cli import coordinators
+
+        if attach:
+            raise PlanError("--attach is for runs of this machine")
+        coordinators.resume_run(run_id, Settings(record=record, coordinator=url, token=token))
+        return
     from umbel.cli.runs import resume_run
 
     resume_run(run_id, Settings(record=record), store, attach or [])
@@ -87,10 +126,25 @@ def _prune(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
     store: StoreOption = None,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
     from umbel.cli.runs import prune_runs
 
-    prune_runs(older_than, store, everything=everything, dry_run=dry_run)
+    url = _url(coordinator, token, store)
+    prune_runs(older_than, store, everything=everything, dry_run=dry_run, url=url, token=token)
+
+
+def _url(coordinator: str | None, token: str | None, store: str | None) -> str | None:
+    """Give the coordinator that is meant; None for runs of this machine."""
+    if coordinator is None and token is not None:
+        raise PlanError("--token is for a coordinator", hint="name it: --coordinator URL")
+    if coordinator is not None and store is not None:
+        raise PlanError(
+            "--store is for runs of this machine, --coordinator for those of a federation",
+            hint="give one of them",
+        )
+    return coordinator
 
 
 __all__ = ["DurableOption", "ResumeOption", "StoreOption", "add_to"]

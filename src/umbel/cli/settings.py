@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from umbel.plan.errors import PlanError
+
 if TYPE_CHECKING:
     from umbel.api.durable import Keeping
     from umbel.optimizer import Budget
@@ -23,6 +25,8 @@ class Settings:
         explain: say before each run how it will run.
         record: show after each run what was measured.
         keeping: how runs are kept; None leaves it to the script.
+        coordinator: the URL of who is asked; None runs plans here.
+        token: the reference to what the coordinator knows one by.
     """
 
     on: tuple[str, ...] = ()
@@ -31,6 +35,8 @@ class Settings:
     explain: bool = False
     record: bool = False
     keeping: Keeping | None = None
+    coordinator: str | None = None
+    token: str | None = None
 
     @classmethod
     def of(
@@ -41,17 +47,21 @@ class Settings:
         progress: bool | None = None,
         explain: bool = False,
         record: bool = False,
+        coordinator: str | None = None,
+        token: str | None = None,
     ) -> Settings:
         """Read the options.
 
         Raises:
-            PlanError: a negative budget.
+            PlanError: a negative budget, or a token for nobody.
         """
         from umbel.optimizer import Budget
 
         bounded = seconds is not None or dollars is not None
         budget = Budget(seconds, dollars) if bounded else None
-        return cls(tuple(on or ()), budget, progress, explain, record)
+        if token is not None and coordinator is None:
+            raise PlanError("--token is for a coordinator", hint="name it: --coordinator URL")
+        return cls(tuple(on or ()), budget, progress, explain, record, None, coordinator, token)
 
     def platforms(self) -> Registry:
         """The platforms that may be used.

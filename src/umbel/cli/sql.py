@@ -10,7 +10,7 @@ from umbel.api.located import written_at
 from umbel.api.sql import is_file_name
 from umbel.cli.explain import show_explanation
 from umbel.cli.run import show_plan
-from umbel.cli.sessions import CommandSession, session_kind
+from umbel.cli.sessions import CommandSession, opened
 from umbel.cli.settings import Settings
 from umbel.plan.errors import PlanError, SourceError
 from umbel.plan.origin import Origin
@@ -41,9 +41,10 @@ def run_sql(
         form: how to show it: table, csv or json; None is table.
         file: where the statement stands; None if it was typed.
     """
-    session = _session(settings, tables, attached)
-    frame = _read(session, text, dialect, file)
-    show_plan(session, frame.plan, output=output, limit=limit, form=form)
+    with opened(settings) as session:
+        attach_and_register(session, tables, attached)
+        frame = _read(session, text, dialect, file)
+        show_plan(session, frame.plan, output=output, limit=limit, form=form)
 
 
 def explain_sql(
@@ -57,8 +58,9 @@ def explain_sql(
     file: Path | None = None,
 ) -> None:
     """Explain a statement."""
-    session = _session(settings, tables, attached)
-    show_explanation(_read(session, text, dialect, file).explain(), form, output)
+    with opened(settings) as session:
+        attach_and_register(session, tables, attached)
+        show_explanation(_read(session, text, dialect, file).explain(), form, output)
 
 
 def _read(session: CommandSession, text: str, dialect: str, file: Path | None) -> DataFrame:
@@ -81,13 +83,6 @@ def read_statement(file: Path) -> str:
         ) from None
     except UnicodeDecodeError:
         raise SourceError(f"{file} is no UTF-8 text", hint="save it as UTF-8") from None
-
-
-def _session(settings: Settings, tables: Sequence[str], attached: Sequence[str]) -> CommandSession:
-    session = session_kind(settings)()
-    session.configure()
-    attach_and_register(session, tables, attached)
-    return session
 
 
 def attach_and_register(

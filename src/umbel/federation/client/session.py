@@ -156,7 +156,7 @@ class RemoteSession(SessionOverSites):
                 sent along is read.
             budget: bounds on the estimates; None for those of the session.
         """
-        if not is_remote(plan, self._is_remote):
+        if not self.asks(plan):
             return super().explain(plan, budget)
         lines = Lines(plan)
         parts = self._cut(lifted(plan))
@@ -191,7 +191,7 @@ class RemoteSession(SessionOverSites):
             listener: told of every event of this run; None for the session's.
             options: those of a run that stays here.
         """
-        if not is_remote(plan, self._is_remote):
+        if not self.asks(plan):
             return super().run(
                 plan, budget, cancellation=cancellation, deliver=deliver, listener=listener,
                 **options,
@@ -285,6 +285,10 @@ class RemoteSession(SessionOverSites):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def asks(self, plan: Operator) -> bool:
+        """Whether the coordinator is asked for any part of a plan."""
+        return is_remote(plan, self._is_remote)
 
     def _is_remote(self, name: str) -> bool:
         return name == HORIZONTAL or self._tables().is_remote(name)
