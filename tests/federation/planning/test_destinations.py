@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -14,8 +15,9 @@ import umbel as ub
 from tests.federation.harness import ANN, federation
 from tests.federation.planning.conftest import RULE
 from umbel.executor.context import Cancellation
+from umbel.executor.runs import RunStore
 from umbel.federation import Form, Rule, Site, local
-from umbel.federation.errors import PolicyError
+from umbel.federation.errors import PolicyError, SiteError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.manifest import Link, Manifest
 from umbel.federation.planning import FederatedSession
@@ -113,6 +115,40 @@ def test_sites_behind_the_wire_read_what_the_coordinator_cannot(
         assert not any(WORD.encode() in p.read_bytes() for p in kept)
         assert WORD not in caplog.text
     assert found == [{"n": pooled.filter(pl.col("sex") == "f").height}]
+
+
+def test_a_run_that_is_resumed_goes_on_with_what_was_sealed(
+    sites: dict[str, Site], pooled: pl.DataFrame, tmp_path: Path
+) -> None:
+    """The journal keeps nothing that cannot be read here; the site's own commit is enough."""
+    codes, begun, failing = site_of_codes(Rule(Form.ROWS)), [], [True]
+    with federation() as there:
+
+        def gives(task: Task, *given: Any) -> Any:
+            begun.append(task.id)
+            return SiteExecution(codes)(task, *given)
+
+        def fails_once(task: Task, *given: Any) -> Any:
+            if failing:
+                raise ValueError("its engine is broken")
+            return SiteExecution(sites["north"])(task, *given)
+
+        there.agent("codes-site", gives)
+        there.agent("north", fails_once)
+        manifests = [codes.manifest(), sites["north"].manifest()]
+        dispatcher = WireDispatcher(there.endpoint)
+        session = FederatedSession(manifests, dispatcher, ANN, durable=tmp_path)
+        asked = session.sql(TEXT.format(visits="north.visits"))
+        with pytest.raises(SiteError, match="the work failed"):
+            asked.execute()
+        failing.clear()
+        (stored,) = RunStore(tmp_path).runs()
+        result = session.resume(stored.id)
+        assert len(begun) == 1
+        kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(WORD.encode() in path.read_bytes() for path in kept)
+    here = pooled.filter((pl.col("sex") == "f") & (pl.col("site") == "north"))
+    assert result.data.to_pylist() == [{"n": here.height}]
 
 
 def test_a_rule_says_to_which_sites_it_may_go(sites: dict[str, Site]) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from tests.federation.harness import ANN, Context, Federation, federation, settles
+from tests.federation.raw import Raw
 from umbel.federation.errors import FederationError, SiteError
 from umbel.federation.identity import Authority
 from umbel.federation.identity.cards import SEALING, Card, Peers, sealing_key
@@ -135,6 +136,23 @@ def test_the_coordinator_keeps_no_task_for_a_site_that_never_comes(pair: Pair) -
             giving(("nobody",), "r-away"), {}, Context(), lambda data: None
         )
     assert "cannot be sealed before it was here" in str(caught.value)
+
+
+def test_nothing_is_sealed_to_a_site_that_is_revoked_or_too_old(pair: Pair) -> None:
+    wire = pair.wire
+    wire.agent("gone", pair.reads)
+    settles(lambda: wire.endpoint.board.card("gone", 0))
+    assert wire.store.members.revoke("gone")
+    with pytest.raises(SiteError, match="site 'gone' was revoked: nothing is sealed to it"):
+        pair.sealed(giving(("gone",), "r-gone"))
+    # A site of an older version shows no card when it says hello.
+    old = Raw(wire, "old")
+    try:
+        old.poll(wait=0.0)
+        with pytest.raises(SiteError, match="'old' has shown no key by which to seal"):
+            pair.sealed(giving(("old",), "r-old"))
+    finally:
+        old.connection.close()
 
 
 def test_a_site_to_which_nothing_is_sealed_cannot_read_it(pair: Pair) -> None:

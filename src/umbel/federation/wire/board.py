@@ -175,10 +175,15 @@ class Board:
 
         It cannot be begun before: by which key to seal, each site shows when it says hello.
         """
-        if patience is None or waited <= patience or work.task is None:
-            return
-        for reader in work.task.to:
-            if not self._site(reader).card:
+        for reader in () if work.task is None else work.task.to:
+            site = self._site(reader)
+            if not site.card and self._there(site):
+                raise SiteError(
+                    f"site {reader!r} has shown no key by which to seal to it",
+                    hint="install the same version of umbel there",
+                    site=reader,
+                )
+            if not site.card and patience is not None and waited > patience:
                 raise SiteError(
                     f"site {reader!r} is away",
                     hint=f"what site {work.site!r} gives to it cannot be sealed before it was here",

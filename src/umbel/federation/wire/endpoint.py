@@ -339,6 +339,11 @@ class FlightEndpoint:
         work = self.board.leased(site, ask.task, ask.token)
         if work.task is None or ask.site not in work.task.to:
             raise RefusedError(Refused.PROTOCOL, "this task's output does not go there")
+        reader = self.store.members.site(ask.site)
+        if reader is not None and reader.revoked is not None:
+            raise RefusedError(
+                Refused.PROTOCOL, f"site {ask.site!r} was revoked: nothing is sealed to it"
+            )
         return messages.CardComes(card=self.board.card(ask.site, _CARD_SECONDS))
 
     def _put(self, site: str, put: messages.Put, payload: memoryview) -> Message:
