@@ -78,6 +78,7 @@ class Server:
             lifespan="off",
         )
         config.load()
+        self._loaded = certificate.read_bytes()
         tls: Any = config.ssl
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self._tls: ssl.SSLContext = tls
@@ -121,11 +122,16 @@ class Server:
 
     def _renew(self) -> None:
         """Take up new certificates in time; connections of people keep the one that they have."""
-        pause = 0.0
+        pause, loaded = 0.0, self._loaded
         while not self._closed.wait(pause):
             pause = _RENEWAL
             try:
-                self._tls.load_cert_chain(*self._coordinator.server_certificate())
+                certificate, key = self._coordinator.server_certificate()
+                content = certificate.read_bytes()
+                # Only if it is new: a handshake at the same moment may see half of it.
+                if content != loaded:
+                    self._tls.load_cert_chain(certificate, key)
+                    loaded = content
                 self._coordinator.renew_endpoint()
             except (FederationError, OSError, ssl.SSLError) as error:
                 say(
