@@ -16,6 +16,8 @@ PYTHON ?= python3.11 python3.12 python3.13 python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Each of the tests' many processes would compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # Modules are compiled when they are first imported: most never are.
 PIP_INSTALL := -m pip install -qq --no-compile
 
