@@ -16,6 +16,7 @@ import pyarrow as pa
 from umbel.lazy import LazyModule
 from umbel.plan.expressions import Column, Expression, walk
 from umbel.sql.expressions import Scope, column
+from umbel.sql.nodes import copied
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -106,7 +107,7 @@ class Block:
         if self.where:
             query.set("where", exp.Where(this=conjunction(self.where)))
         if self.keys:
-            query.set("group", exp.Group(expressions=[key.copy() for key in self.keys]))
+            query.set("group", exp.Group(expressions=list(map(copied, self.keys))))
         if self.having:
             query.set("having", exp.Having(this=conjunction(self.having)))
         if self.distinct:

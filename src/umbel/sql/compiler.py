@@ -52,6 +52,7 @@ from umbel.sql.expressions import (
     key_of,
     order,
 )
+from umbel.sql.nodes import copied
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -235,7 +236,7 @@ class _Compiler:
         ]
         values = [compile_expression(call, scope, self.dialect) for call in calls]
         names = aggregate.schema.names
-        block.columns = dict(zip(names, [*(key.copy() for key in built), *values], strict=True))
+        block.columns = dict(zip(names, [*map(copied, built), *values], strict=True))
         block.schema, block.keys, block.order = aggregate.schema, built, []
         return block
 
@@ -363,7 +364,7 @@ class _Compiler:
         if not is_float(dtype):
             return node
         zero = self.dialect.literal(0.0, dtype)
-        is_zero = exp.EQ(this=node.copy(), expression=zero.copy())
+        is_zero = exp.EQ(this=copied(node), expression=copied(zero))
         return exp.Case().when(is_zero, zero, copy=False).else_(node, copy=False)
 
     def _join(self, join: Join) -> Block:
@@ -438,7 +439,7 @@ def _hide_order(block: Block) -> list[_HiddenKey]:
     hidden = []
     for number, term in enumerate(block.order):
         name = f"umbel_order_{number}"
-        block.columns[name] = term.this.copy()
+        block.columns[name] = copied(term.this)
         flags = bool(term.args.get("desc")), bool(term.args.get("nulls_first"))
         hidden.append(_HiddenKey(name, *flags))
     return hidden

@@ -28,6 +28,7 @@ from umbel.plan.functions import CATALOGUE, Kind
 from umbel.plan.functions.forms import Absent, Form, Forms, TypedCall
 from umbel.plan.types import common_type
 from umbel.plan.typing import infer_type
+from umbel.sql.nodes import copied
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -114,7 +115,7 @@ class Scope:
 
     def column(self, name: str) -> exp.Expr:
         """Build what stands for a column; a new node each time, as nodes know their parents."""
-        return column(name) if self.definitions is None else self.definitions[name].copy()
+        return column(name) if self.definitions is None else copied(self.definitions[name])
 
 
 def compile_expression(expression: Expression, scope: Scope, dialect: Dialect) -> exp.Expr:

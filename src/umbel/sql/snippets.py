@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from umbel.lazy import LazyModule
+from umbel.sql.nodes import copied
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -24,15 +25,8 @@ def snippet(dialect: str, text: str, /, **arguments: exp.Expr) -> exp.Expr:
     >>> snippet("duckdb", "x || 'b'", x=exp.column("a")).sql("duckdb")
     "(a || 'b')"
     """
-    tree = _parsed(dialect, text).copy()
-    for column in list(tree.find_all(exp.Column)):
-        argument = arguments.get(column.name)
-        if argument is not None:
-            new = atom(argument.copy())
-            if column is tree:
-                return new
-            column.replace(new)
-    return atom(tree)
+    given = {name: atom(argument) for name, argument in arguments.items()}
+    return atom(copied(_parsed(dialect, text), given))
 
 
 def atom(node: exp.Expr) -> exp.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,9 +51,18 @@ def session(database: str) -> Iterator[Session]:
 def nothing_left(execute: Execute) -> Iterator[None]:
     """After the test no temporary table, no open transaction and no busy connection is there."""
     yield
+    # The server takes a moment to notice that a connection was closed.
+    until = time.monotonic() + 30
+    while (left := _left(execute)) != (0, 0) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert left == (0, 0)
+
+
+def _left(execute: Execute) -> tuple[int, int]:
+    """Temporary tables, and connections that are not idle."""
     [[tables]] = execute("SELECT count(*) FROM pg_class WHERE relpersistence = 't'")
     [[busy]] = execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid() AND state <> 'idle'"
     )
-    assert (tables, busy) == (0, 0)
+    return tables, busy

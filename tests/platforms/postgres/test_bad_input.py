@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -42,14 +43,11 @@ def test_a_host_that_does_not_exist():
 
 @pytest.fixture
 def reader(postgres, execute):
-    """A user with a password, who may read what all may."""
-    execute(
-        "DROP OWNED BY reader" if execute("SELECT 1 FROM pg_roles WHERE rolname = 'reader'") else "SELECT 1",
-        "DROP ROLE IF EXISTS reader",
-        f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'",
-    )  # fmt: skip
-    yield "reader"
-    execute("DROP OWNED BY reader", "DROP ROLE reader")
+    """A role of this process's own: all databases of the server have the same roles."""
+    role = f"reader_{os.getpid()}"
+    execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+    yield role
+    execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 def tcp(postgres, database, login: str) -> str:
@@ -58,7 +56,7 @@ def tcp(postgres, database, login: str) -> str:
 
 
 def test_a_login_that_is_refused(postgres, database, reader):
-    session = attach(tcp(postgres, database, "reader:wrong"))
+    session = attach(tcp(postgres, database, f"{reader}:wrong"))
     with pytest.raises(SourceError, match="password authentication failed") as caught:
         session.table("warehouse.orders")
     assert "check the user and the password" in str(caught.value)
@@ -66,7 +64,7 @@ def test_a_login_that_is_refused(postgres, database, reader):
 
 
 def test_a_password_by_reference(postgres, database, reader, monkeypatch, tmp_path):
-    url = tcp(postgres, database, "reader")
+    url = tcp(postgres, database, reader)
     monkeypatch.setenv("UMBEL_TEST_PASSWORD", PASSWORD)
     file = tmp_path / "password"
     file.write_text(PASSWORD + "\n")
@@ -78,12 +76,12 @@ def test_a_password_by_reference(postgres, database, reader, monkeypatch, tmp_pa
 
 
 def test_libpqs_own_ways_to_a_password_work(postgres, database, reader, monkeypatch, tmp_path):
-    url = tcp(postgres, database, "reader")
+    url = tcp(postgres, database, reader)
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     assert len(attach(url).catalog.tables("warehouse")) == 0
     monkeypatch.delenv("PGPASSWORD")
     passfile = tmp_path / "pgpass"
-    passfile.write_text(f"*:*:*:reader:{PASSWORD}\n")
+    passfile.write_text(f"*:*:*:{reader}:{PASSWORD}\n")
     passfile.chmod(0o600)
     assert len(attach(url, passfile=str(passfile)).catalog.tables("warehouse")) == 0
 
@@ -160,7 +158,7 @@ def test_a_new_column_does_not_disturb(session, execute):
 
 def test_no_privilege_to_read(postgres, database, execute, reader):
     execute("CREATE TABLE secret (a int)")
-    session = attach(database.replace("umbel@", "reader@"))
+    session = attach(database.replace("umbel@", f"{reader}@"))
     assert len(session.catalog.tables("warehouse")) == 0
     frame = session.table("warehouse.secret")
     with pytest.raises(RunError, match="permission denied for table secret") as caught:
@@ -171,9 +169,9 @@ def test_no_privilege_to_read(postgres, database, execute, reader):
 
 def test_no_privilege_for_temporary_tables(postgres, database, execute, reader):
     name = execute("SELECT current_database()")[0][0]
-    execute("CREATE TABLE t AS SELECT g AS a FROM generate_series(1, 100) g", "GRANT SELECT ON t TO reader",
+    execute("CREATE TABLE t AS SELECT g AS a FROM generate_series(1, 100) g", f"GRANT SELECT ON t TO {reader}",
             f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")  # fmt: skip
-    session = attach(database.replace("umbel@", "reader@"))
+    session = attach(database.replace("umbel@", f"{reader}@"))
     table = session.table("warehouse.t")
     assert table.filter(col("a") < 3).count() == 2  # reading needs none
     mine = session.from_dict({"a": list(range(50))})

@@ -43,7 +43,7 @@ class DataFusionStage:
     def text(self) -> str:
         """The statement."""
         query = compile_plan(self._root, DIALECT, DataFusionSources(DIALECT))
-        return query.sql(SYNTAX, pretty=True)
+        return query.sql(SYNTAX, pretty=True, copy=False)
 
     def types(self, context: RunContext) -> list[pa.DataType]:
         """Say what DataFusion takes the columns of the statement for, before they are conformed."""

@@ -1,7 +1,7 @@
 """Connections to one database: ADBC for rows, psycopg for questions about them.
 
-A stage has a connection of its own while it runs. One that served well is kept for the next stage;
-one that did not is closed, which ends its transaction and drops its temporary tables.
+A stage has a connection of its own while it runs, which is then kept for the next stage. One that
+was cancelled or broke is closed, which ends its transaction and drops its temporary tables.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from umbel.catalog.address import Address
+from umbel.plan.errors import CancelledError
 from umbel.platforms.postgres.failures import explain, translated
 
 #: The same answers whatever the server's settings are.
@@ -162,7 +163,7 @@ class Server:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend a connection; it is closed if the block fails."""
+        """Lend a connection; nothing of a block that failed stays on it."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is not None and not _alive(connection):
@@ -174,9 +175,19 @@ class Server:
                 connection = Connection(conninfo)
         try:
             yield connection
+        except Exception as error:
+            # A statement that was cancelled may still run, and the next would be what is stopped.
+            if isinstance(error, CancelledError) or not _emptied(connection):
+                connection.close()
+            else:
+                self._keep(connection)
+            raise
         except BaseException:
             connection.close()
             raise
+        self._keep(connection)
+
+    def _keep(self, connection: Connection) -> None:
         with self._lock:
             keep = len(self._idle) < _IDLE
             if keep:
@@ -234,8 +245,18 @@ def _connect(conninfo: str) -> Any:
 
 
 def _alive(connection: Connection) -> bool:
+    return _runs(connection, "SELECT 1")
+
+
+def _emptied(connection: Connection) -> bool:
+    """Whether what a failed block left could be taken away: its transaction and its tables."""
+    return _runs(connection, "ROLLBACK", "DISCARD TEMP")
+
+
+def _runs(connection: Connection, *statements: str) -> bool:
     try:
-        connection.execute("SELECT 1")
+        for statement in statements:
+            connection.execute(statement)
     except Exception:  # noqa: BLE001 - a broken connection may fail in any way
         return False
     return True

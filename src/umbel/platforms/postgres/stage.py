@@ -22,6 +22,7 @@ from umbel.platforms.postgres.server import Connection
 from umbel.platforms.postgres.sources import PostgresSources, create_table
 from umbel.platforms.postgres.transport import arrived, incoming, outgoing
 from umbel.sql.compiler import compile_plan
+from umbel.sql.nodes import copied
 
 if TYPE_CHECKING:
     from umbel.platforms.postgres.platform import PostgresPlatform
@@ -99,11 +100,11 @@ def statement(root: Operator, sources: PostgresSources) -> str:
             query.subquery("distinct_rows")
         )
     for field, column in zip(root.schema, list(query.expressions), strict=False):
-        value = column.this.copy() if isinstance(column, exp.Alias) else column.copy()
+        value = copied(column.this if isinstance(column, exp.Alias) else column)
         value.set("alias", None)  # a subquery carries its name itself
         sent = outgoing(value, field.type)
-        column.replace(sent.as_(field.name, quoted=True))
-    return query.sql("postgres", pretty=True)
+        column.replace(sent.as_(field.name, quoted=True, copy=False))
+    return query.sql("postgres", pretty=True, copy=False)
 
 
 def in_server(

@@ -68,7 +68,7 @@ def statement(query: exp.Select) -> str:
     for window in query.find_all(exp.Window):
         if window.args.get("order") is None and _name(window.this) in _RANKING:
             window.set("order", exp.Order(expressions=[exp.Null()]))
-    return query.sql("spark")
+    return query.sql("spark", copy=False)
 
 
 def _name(call: exp.Expr) -> str:

@@ -304,4 +304,4 @@ def statement(root: Operator, sources: SQLiteSources) -> str:
     for select in list(query.find_all(exp.Select)):
         if select.args.get("offset") is not None and select.args.get("limit") is None:
             select.set("limit", exp.Limit(expression=exp.Literal.number(-1)))
-    return query.sql("sqlite", pretty=True)
+    return query.sql("sqlite", pretty=True, copy=False)
