@@ -144,5 +144,8 @@ def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     [pytest.param(d, id=str(Path(d.path).relative_to(ROOT))) for d in DOCUMENTS if d.regions],
 )
 def test_code_blocks_run(document: Document):
-    for example in document.examples():
-        example.evaluate()
+    try:
+        for example in document.examples():
+            example.evaluate()
+    finally:
+        document.namespace.clear()  # what a page attached is not there on the next

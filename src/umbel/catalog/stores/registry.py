@@ -8,6 +8,7 @@ as the URL of a file can mean only one file.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,7 +20,8 @@ from umbel.catalog.stores.local import LocalStore
 from umbel.plan.errors import PlanError, SourceError
 
 _LOCAL = LocalStore()
-_LOCK = threading.Lock()
+#: Reentrant, for a session may be collected, which detaches what it had, anywhere.
+_LOCK = threading.RLock()
 _ATTACHED: dict[str, tuple[FileStore, Address, int]] = {}
 
 
@@ -74,13 +76,11 @@ def store_of(path: str) -> FileStore:
     """
     if "://" not in path:
         return _LOCAL
-    best = ""
     with _LOCK:
-        for prefix in _ATTACHED:
-            if len(prefix) > len(best) and _is_below(path, prefix):
-                best = prefix
-        if best:
-            return _ATTACHED[best][0]
+        found = [item for item in tuple(_ATTACHED.items()) if _is_below(path, item[0])]
+    if found:
+        _, (store, *_) = max(found, key=lambda item: len(item[0]))
+        return store
     scheme = path.partition("://")[0].lower()
     if scheme not in STORES:
         raise SourceError(
@@ -97,6 +97,9 @@ def attach_store(prefix: str, address: Address) -> None:
         PlanError: the same is reached otherwise already.
     """
     store = STORES[address.scheme](address)
+    known = _ATTACHED.get(prefix)
+    if known is not None and not _same(known[1], address):
+        gc.collect()  # a session that nobody has any more may still be there
     with _LOCK:
         known = _ATTACHED.get(prefix)
         if known is None:
