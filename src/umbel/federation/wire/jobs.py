@@ -247,7 +247,7 @@ class Job:
                 try:
                     cut = self._seals.brought(given, comes)
                 except FederationError as error:
-                    _LOG.warning("input %s is not here: %s", label, error.message)
+                    say(_LOG, logging.WARNING, "input.lost", "it is made anew", cause=error)
                     ask(lost=True)  # which is refused, with what to do
             if given.site:
                 tables = self._seals.opened(task, given, comes, cut, schema)

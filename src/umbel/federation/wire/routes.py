@@ -32,6 +32,7 @@ from umbel.federation.wire.arrivals import Arrivals
 from umbel.federation.wire.connection import SiteIdentity, UnreachableError
 from umbel.federation.wire.messages import Buffer, Refused, RefusedError, SegmentEntry
 from umbel.federation.wire.segments import digest
+from umbel.telemetry.logs import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -154,8 +155,8 @@ class Door:
             answer = messages.Refusal(
                 refused=refusal.why, message=refusal.message, hint=refusal.hint
             )
-        except Exception:  # noqa: BLE001 - logged here; the other site learns nothing of our inside
-            _LOG.exception("what came straight from a site could not be taken")
+        except Exception as error:  # noqa: BLE001 - logged here; the other site learns nothing of it
+            say(_LOG, logging.ERROR, "straight.failed", "it could not be taken", cause=error)
             answer = messages.Refusal(
                 refused=Refused.INTERNAL, message="a fault of the other site's", hint=""
             )
@@ -231,7 +232,7 @@ class Line:
             try:
                 (answer,) = list(self._client.do_action(action, options))
             except (flight.FlightError, pa.ArrowException, OSError, ValueError) as error:
-                _LOG.info("no answer from site %s (%s)", self.site, type(error).__name__)
+                say(_LOG, logging.INFO, "route.away", "no answer", cause=error, site=self.site)
                 continue
             return messages.read_answer(messages.Stored, answer.body.to_pybytes())
         raise UnreachableError(f"site {self.site!r} does not answer")
