@@ -17,6 +17,7 @@ from umbel.api.dataframe import DataFrame
 from umbel.api.located import here
 from umbel.catalog.address import Secret
 from umbel.executor import Cancellation, Listener, Result
+from umbel.executor.interrupts import Interrupts
 from umbel.federation.client.asking import Delivered, RemoteCall, lifted, own_table, stands_for
 from umbel.federation.client.catalog import RemoteCatalog, RemoteTables
 from umbel.federation.client.connection import Connection
@@ -247,7 +248,8 @@ class RemoteSession(SessionOverSites):
     ) -> Iterator[Cancellation]:
         """Let `cancel` and Ctrl-C stop what is asked; errors name the lines of the script."""
         lines = Lines(plan)
-        with self._cancelled_with(cancellation) as cancellation:
+        # An engine that this process used may have taken the signal for itself.
+        with self._cancelled_with(cancellation) as cancellation, Interrupts():
             try:
                 yield cancellation
             except KeyboardInterrupt:
