@@ -280,6 +280,8 @@ def test_a_run_is_cancelled_from_another_thread(remote: RemoteSession, running: 
 
 def test_an_interrupt_reaches_the_coordinator(remote: RemoteSession, running: Running) -> None:
     import_module("polars")  # which takes the signal for itself, as the client must not let it
+    # What a shell starts in the background ignores the signal from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     found: list[Any] = []
 
     def interrupt() -> None:
@@ -288,8 +290,11 @@ def test_an_interrupt_reaches_the_coordinator(remote: RemoteSession, running: Ru
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(CancelledError, match="interrupt"):
-        _slow(remote).collect()
+    try:
+        with pytest.raises(CancelledError, match="interrupt"):
+            _slow(remote).collect()
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     end = time.monotonic() + 20
     while not found[0].state.over and time.monotonic() < end:
