@@ -16,22 +16,14 @@ may ask freely learns from it what one alone would not tell.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from umbel.federation.errors import FederationError, PolicyError
+from umbel.federation.policy.clauses import Form
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Column, columns_of
 from umbel.plan.sources import RelationSource
-
-
-class Form(enum.Enum):
-    """In which form the content of a table may leave its site."""
-
-    ROWS = "rows"
-    AGGREGATES = "aggregates"
-    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,218 @@
+"""What a policy says of one table: which individuals its rows are about, and the clauses on it.
+
+A clause lets the table's content out in one form, for some subjects and purposes, to some places,
+with duties. What no clause lets out stays. `umbel.federation.policy.reading` makes these of a file,
+`umbel.federation.policy.verdict` hands them to whoever has to do something before a release.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from umbel.federation.errors import FederationError
+
+#: Every one: of users, sites, columns and the like.
+ALL = ("*",)
+
+
+class Form(enum.Enum):
+    """In which form the content of a table may leave its site."""
+
+    ROWS = "rows"
+    AGGREGATES = "aggregates"
+    PRIVATE = "private"
+    UPDATES = "updates"
+    NOTHING = "nothing"
+
+
+class Approval(enum.Enum):
+    """Whether a person at the site has to agree, and to what."""
+
+    NONE = "none"
+    PLAN = "plan"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class Dominance:
+    """No sum of which a few individuals make up the most: the (n, p) rule of official statistics.
+
+    Attributes:
+        largest: how many individuals, those with the largest shares.
+        percent: of the sum of absolute values, what they may have together at most.
+
+    Source: Hundepool et al., Statistical Disclosure Control, 2012, section 4.2.2.
+    """
+
+    largest: int = 1
+    percent: float = 50.0
+
+    def __post_init__(self) -> None:
+        if self.largest < 1 or not 0 < self.percent <= 100:
+            raise FederationError(
+                f"{self.largest} individuals with {self.percent} percent are no dominance rule",
+                hint="largest is 1 or more, percent above 0 and at most 100",
+            )
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Differential privacy: what an answer costs, and what there is to spend.
+
+    Attributes:
+        epsilon: of one answer.
+        delta: of one answer.
+        per_user: the epsilon that one user may spend in `days`.
+        per_table: the epsilon that all users may spend on the table in `days`.
+        days: after which what was spent is forgotten; 0 for never.
+        rows: of one individual that count in an answer at most.
+        bounds: for each column of numbers the least and the greatest value that counts.
+    """
+
+    epsilon: float
+    delta: float = 0.0
+    per_user: float = 1.0
+    per_table: float = 10.0
+    days: int = 0
+    rows: int = 1
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= min(self.per_user, self.per_table):
+            raise FederationError(
+                f"an answer of epsilon {self.epsilon} is not within its budgets",
+                hint="0 < epsilon <= per_user, and <= per_table",
+            )
+        if not 0 <= self.delta < 1 or self.days < 0 or self.rows < 1:
+            raise FederationError("delta is from 0 to below 1, days 0 or more, rows 1 or more")
+        for name, (low, high) in self.bounds.items():
+            if not low < high:
+                raise FederationError(f"the bounds of column {name!r} are not in order")
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Conditions on updates of models.
+
+    Attributes:
+        algorithms: which may be trained, by name; "*" for every one.
+        clip: the greatest norm of an update; None for any.
+        noise: standard deviation of the noise on it, in units of `clip`.
+        rounds: how many one user may have in a day; None for any number.
+        secure: only sums over several sites may be seen.
+    """
+
+    algorithms: tuple[str, ...] = ("*",)
+    clip: float | None = None
+    noise: float = 0.0
+    rounds: int | None = None
+    secure: bool = False
+
+
+@dataclass(frozen=True)
+class Duties:
+    """What has to hold of a result, and what is counted, beside the form.
+
+    Attributes:
+        dominance: no sums of which a few individuals make up the most.
+        complementary: a cell that is left out must not follow from those that are shown.
+        noise: the greatest number that cell keys add to a count or take from it; 0 for none.
+        overlap: answers of one user are over the same individuals, or differ by at least as many;
+            0 for no such control.
+        answers_per_day: of one user.
+        rows_per_day: that leave for one user.
+        bytes_per_day: that leave for one user.
+        approval: whether a person has to agree.
+    """
+
+    dominance: Dominance | None = None
+    complementary: bool = False
+    noise: int = 0
+    overlap: int = 0
+    answers_per_day: int | None = None
+    rows_per_day: int | None = None
+    bytes_per_day: int | None = None
+    approval: Approval = Approval.NONE
+
+
+@dataclass(frozen=True)
+class Recipients:
+    """For whom, for what and to where something may leave.
+
+    Attributes:
+        users: by name, or that have one of `roles` or belong to one of `projects`; "*" for every
+            one that the coordinator knows.
+        roles: see `users`.
+        projects: see `users`; the policy says who belongs to them.
+        purposes: what the answer may be for; "*" for everything, also what was not said.
+        sites: the other sites to which it may go on.
+        regions: the same by region; the policy says which sites lie in which.
+        coordinator: whether the coordinator may read it, and with it the users.
+    """
+
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ALL
+    sites: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    coordinator: bool = True
+
+
+@dataclass(frozen=True)
+class Clause:
+    """Lets a table's content out in one form. Lists of columns: "*" for all, empty for none.
+
+    Attributes:
+        name: of the clause, among those of its table.
+        form: in which form.
+        min_individuals: how many different individuals must be behind each value of an aggregate.
+        columns: those that leave as rows, or are arguments of aggregates, or train a model.
+        dimensions: those by which aggregates may be grouped.
+        conditions: those by which rows may be picked.
+        joins: those by which rows may be joined with other tables, beside `conditions`.
+        functions: the aggregates that may be asked for.
+        where: SQL over the table's columns; rows for which it is not true are not there.
+        recipients: for whom, for what and to where.
+        duties: what has to hold of a result beside.
+        privacy: of the form "private".
+        updates: of the form "updates".
+    """
+
+    name: str
+    form: Form
+    min_individuals: int = 10
+    columns: tuple[str, ...] = ()
+    dimensions: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    where: str = ""
+    recipients: Recipients = field(default_factory=Recipients)
+    duties: Duties = field(default_factory=Duties)
+    privacy: Privacy | None = None
+    updates: Updates | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_individuals < 1:
+            raise FederationError(
+                f"aggregates over at least {self.min_individuals} individuals are no rule",
+                hint="write 1 or more",
+            )
+        if (self.form is Form.PRIVATE) is (self.privacy is None):
+            raise FederationError("only the form 'private' has a privacy budget, and it needs one")
+
+
+__all__ = [
+    "ALL",
+    "Approval",
+    "Clause",
+    "Dominance",
+    "Duties",
+    "Form",
+    "Privacy",
+    "Recipients",
+    "Updates",
+]

@@ -1,0 +1,113 @@
+"""A verdict that lets an output leave, and the cells of a result on which its duties are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from umbel.federation.policy.clauses import Approval, Clause, Form
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Under which clause the content of a table leaves.
+
+    Attributes:
+        table: the table.
+        individual: its column that says whom a row is about; empty if each row is about another.
+        clause: the clause.
+    """
+
+    table: str
+    individual: str
+    clause: Clause
+
+
+@dataclass(frozen=True)
+class Release:
+    """An output that may leave a site, and what has to be done before it does.
+
+    Attributes:
+        form: what it is.
+        grants: one for each table that it is made of, by the table's name.
+        site: whose policy let it out.
+        user: who is to have it.
+        roles: what the user is.
+        purpose: what it is for, in the user's word; empty if not said.
+        to: the other sites that read it; none: the coordinator does.
+        policy_version: of the policy that decided.
+        policy_digest: SHA-256 of its file; empty for rules that stand in no file of their own.
+
+    >>> clause = Clause("all", Form.AGGREGATES, 5)
+    >>> release = Release(Form.AGGREGATES, (Grant("people", "id", clause),))
+    >>> release.words
+    'aggregates over at least 5 individuals'
+    """
+
+    form: Form
+    grants: tuple[Grant, ...] = ()
+    site: str = ""
+    user: str = ""
+    roles: tuple[str, ...] = ()
+    purpose: str = ""
+    to: tuple[str, ...] = ()
+    policy_version: int = 0
+    policy_digest: str = ""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that it is made of."""
+        return tuple(grant.table for grant in self.grants)
+
+    @property
+    def gated(self) -> tuple[Grant, ...]:
+        """The grants of which something has to be counted."""
+        return tuple(g for g in self.grants if g.clause.form is not Form.ROWS)
+
+    @property
+    def least(self) -> int:
+        """The most individuals that some clause asks for; 0 if none does."""
+        return max((grant.clause.min_individuals for grant in self.gated), default=0)
+
+    @property
+    def approval(self) -> Approval:
+        """What a person has to agree to: the most that some clause asks for."""
+        order = list(Approval)
+        asked = (grant.clause.duties.approval for grant in self.grants)
+        return max(asked, key=order.index, default=Approval.NONE)
+
+    @property
+    def words(self) -> str:
+        """In which form it leaves, for people."""
+        if self.form is Form.ROWS:
+            return "rows"
+        return f"{self.form.value} over at least {self.least} individuals"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The groups of one aggregate over protected rows, before any is left out.
+
+    Attributes:
+        table: keys and aggregates, as they were asked for; one row is one cell of each aggregate.
+        keys: the names of the keys' columns.
+        behind: by the name of an aggregate's column how many different individuals are behind each
+            of its values, one array for each of `individuals`; under "" those behind the group.
+        individuals: the table and the individual's column that are counted, in this order.
+        functions: by the name of an aggregate's column the function.
+        contributions: runs the aggregate once more, for each individual alone: a table of the keys,
+            a column "individual 0" and so on for each of `individuals`, "rows", and for each
+            aggregate of numbers a column of its name with the sum of the individual's values.
+    """
+
+    table: pa.Table
+    keys: tuple[str, ...]
+    behind: Mapping[str, tuple[pa.Array, ...]]
+    individuals: tuple[Grant, ...]
+    functions: Mapping[str, str] = field(default_factory=dict)
+    contributions: Callable[[], pa.Table] | None = field(default=None, repr=False, compare=False)
+
+
+__all__ = ["Cells", "Grant", "Release"]
