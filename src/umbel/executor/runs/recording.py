@@ -180,7 +180,10 @@ class Recorder:
 
     def finish(self, seconds: float, *more: RunEvent) -> None:
         """Keep the result, what more there is to say, and that the run is finished."""
-        self._owned.add(*self._last, *more, Finished(seconds, self._result, self._element))
+        # Without its power the machine may forget the end of a run whose rows lie elsewhere: then
+        # the run goes on, and gives them again.
+        ended = Finished(seconds, self._result, self._element)
+        self._owned.add(*self._last, *more, ended, lazy=self._delivered)
         if isinstance(self._root, Write):
             reach("write-kept")
             forget(self._owned, self._root.sink, self._platforms)

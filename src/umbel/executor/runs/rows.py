@@ -163,9 +163,15 @@ class Rows:
         )
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Begin a transaction that writes."""
-        with explained(self.name), self._engine.begin() as connection:
+    def writing(self, *, lazy: bool = False) -> Iterator[Connection]:
+        """Begin a transaction that writes; a lazy one the machine's power may take back."""
+        with (
+            explained(self.name),
+            self._engine.connect().execution_options(umbel_lazy=lazy) as connection,
+            connection.begin(),
+        ):
+            if lazy and connection.dialect.name != "sqlite":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
             yield connection
 
     @contextmanager

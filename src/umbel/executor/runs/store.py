@@ -60,15 +60,19 @@ class Owned:
         self._lock = lock
         self._adding = threading.Lock()
 
-    def add(self, *events: RunEvent) -> None:
+    def add(self, *events: RunEvent, lazy: bool = False) -> None:
         """Keep events, all or none; they last when this returns. The last may end the run.
+
+        Args:
+            events: what happened.
+            lazy: they need not outlive the machine's power.
 
         Raises:
             LostRunError: another process has taken the run over; nothing was kept.
             StoreError: the store cannot keep it.
         """
         with self._adding:
-            self.store.add(self.run.id, self.run.fence, *events)
+            self.store.add(self.run.id, self.run.fence, *events, lazy=lazy)
             for event in events:
                 self.history.add(event)
 
@@ -257,9 +261,9 @@ class RunStore(Rows):
         history.add(begun)
         return Owned(self, run, history, lock)
 
-    def add(self, run_id: str, fence: int, *events: RunEvent) -> None:
+    def add(self, run_id: str, fence: int, *events: RunEvent, lazy: bool = False) -> None:
         """Keep events of a run under a fence; see `Owned.add`."""
-        with self.writing() as connection:
+        with self.writing(lazy=lazy) as connection:
             now = self.now(connection)
             state = History.of(events).state
             values: dict[str, Any] = {"updated": now, "lease": now + LEASE}

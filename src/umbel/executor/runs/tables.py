@@ -97,8 +97,14 @@ def open_sqlite(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        reads = connection.get_execution_options().get("umbel_reads")
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if options.get("umbel_reads"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # What is not urgent outlives this process, and comes to the disk with what is.
+        level = "NORMAL" if options.get("umbel_lazy") else "FULL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

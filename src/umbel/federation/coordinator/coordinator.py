@@ -133,7 +133,7 @@ class Coordinator:
                 endpoint.start()
             coordinator = cls(settings, store=store, authority=authority, endpoint=endpoint)
             if serving:
-                coordinator.runs.go_on()
+                coordinator.runs.go_on(store.tasks.runs())
         except BaseException:
             if endpoint is not None:
                 endpoint.close()

@@ -201,7 +201,9 @@ class HostedRun:
             self.spool.finish(
                 {"record": self.record, "missing": list(self.missing), "covers": list(self.covers)}
             )
-        return [Noted({"stages": self.stages, "rows": self.rows, "bytes": self.bytes})]
+        size = 0 if self.spool is None else self.spool.whole
+        facts = {"stages": self.stages, "rows": self.rows, "bytes": self.bytes, "size": size}
+        return [Noted(facts)]
 
     def failed(self, error: BaseException) -> Iterable[RunEvent]:
         """Give what is to be kept with a failure."""

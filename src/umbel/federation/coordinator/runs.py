@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -91,8 +91,12 @@ class Runs:
 
     # --- beginning --------------------------------------------------------------------------------
 
-    def go_on(self) -> None:
-        """Take up what an earlier process has left: its runs, and the rows that wait."""
+    def go_on(self, asked: Iterable[str]) -> None:
+        """Take up what an earlier process has left: its runs, and the rows that wait.
+
+        Args:
+            asked: the runs for which sites were asked, as far as that is known.
+        """
         waiting: dict[str, StoredRun] = {}
         unfinished: list[StoredRun] = []
         newest = time.time() - self._limits.keep_seconds
@@ -108,15 +112,9 @@ class Runs:
             run = HostedRun.of(stored, self._tasks)
             run.state = State.QUEUED
             self._submit(run, None)
-        going = {stored.id for stored in unfinished}
         # Of runs that are over nobody asks for what sites committed.
-        self._let_all_go(going)
-
-    def _let_all_go(self, but: set[str]) -> None:
-        known = {stored.id for stored in self.store.runs()} - but
-        for name in known:
-            if self._tasks(name):
-                self._let_go(name)
+        for name in set(asked) - {stored.id for stored in unfinished}:
+            self._let_go(name)
 
     def start(self, name: str, question: Question) -> HostedRun:
         """Begin a run, or let it wait for its turn; one that is there already is not begun again.
@@ -217,7 +215,7 @@ class Runs:
             failure = unexpected(error)
         finally:
             timer.cancel()
-            if state is State.FINISHED:
+            if state is State.FINISHED and run.covers:
                 self._let_go(run.id)
             run.end(state, failure)
 
@@ -297,8 +295,10 @@ class Runs:
             known = self._runs.get(stored.id)
             if known is not None:
                 return known
-            spool = Spool.found(path, self._quota) if state is State.FINISHED else None
-            run.recall(state, self.store.history(stored.id), spool)
+            history, spool = self.store.history(stored.id), None
+            if state is State.FINISHED:
+                spool = Spool.found(path, int(history.noted.get("size", 0)), self._quota)
+            run.recall(state, history, spool)
             self._runs[stored.id] = run
         return run
 

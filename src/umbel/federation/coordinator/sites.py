@@ -195,7 +195,7 @@ class Sites:
 
     def let_go(self, run: str) -> None:
         """Forget what sites committed for a run."""
-        if self._endpoint is not None and self.tasks(run):
+        if self._endpoint is not None:
             self._endpoint.forget(run)
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -73,13 +72,13 @@ class Spool:
         self._file: IO[bytes] = path.open("xb")
 
     @classmethod
-    def found(cls, path: Path, quota: Quota) -> Spool | None:
-        """Give a result that an earlier process has finished; None if it is not there."""
-        if not path.is_file():
+    def found(cls, path: Path, size: int, quota: Quota) -> Spool | None:
+        """Give a result that an earlier process has finished; None if it is not there whole."""
+        if not path.is_file() or path.stat().st_size != size:
             return None
         spool = cls.__new__(cls)
         spool.path, spool.counter, spool._quota = path, Counter(), quota
-        spool.size = path.stat().st_size
+        spool.size = size
         quota.count(spool.size)
         spool._taken = spool.size
         spool._file = path.open("rb")
@@ -96,9 +95,10 @@ class Spool:
         self._file.flush()
 
     def finish(self, more: Mapping[str, Any]) -> None:
-        """Write that no more comes, with what else is to be said, and bring all to the disk.
+        """Write that no more comes, with what else is to be said.
 
-        Who reads sees it when it is published.
+        It outlives this process; what a machine that lost its power has made of it, `found` tells
+        by its size, and whoever reads it by its digest. Who reads sees it when it is published.
 
         Raises:
             FederationError: there is no room for it.
@@ -107,9 +107,12 @@ class Spool:
         self._quota.take(len(end))
         self._taken += len(end)
         self._file.write(end)
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+
+    @property
+    def whole(self) -> int:
+        """Bytes of the file, its end among them."""
+        return self._taken
 
     def publish(self) -> None:
         """Let those who read see the end."""
