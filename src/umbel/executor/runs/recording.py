@@ -181,9 +181,11 @@ class Recorder:
     def finish(self, seconds: float, *more: RunEvent) -> None:
         """Keep the result, what more there is to say, and that the run is finished."""
         # Without its power the machine may forget the end of a run whose rows lie elsewhere: then
-        # the run goes on, and gives them again.
+        # the run goes on, and gives them again. Not so what was written: its sink forgets, next,
+        # that this run has done it.
         ended = Finished(seconds, self._result, self._element)
-        self._owned.add(*self._last, *more, ended, lazy=self._delivered)
+        lazy = self._delivered and not isinstance(self._root, Write)
+        self._owned.add(*self._last, *more, ended, lazy=lazy)
         if isinstance(self._root, Write):
             reach("write-kept")
             forget(self._owned, self._root.sink, self._platforms)
