@@ -30,7 +30,7 @@ def test_the_mean_counts_by_weight():
     assert excluded == {}
     assert updates.sites == ("a", "b")
     assert updates.mean().tolist() == [6.0, 1.0]
-    state, memory = FedAvg().aggregate({}, State.of({"w": [1.0, 1.0]}), updates)
+    state, memory = FedAvg().aggregate({}, State.of({"w": [1.0, 1.0]}), updates, Settings())
     assert state["w"].tolist() == [7.0, 2.0]
     assert memory == {}
     assert isinstance(FedAvg(), Strategy)
@@ -43,9 +43,9 @@ def test_the_order_of_arrival_changes_no_bit(random, n):
         Update(f"site {i}", rng.normal(size=2), float(rng.integers(1, 100))) for i in range(n)
     ]
     state = State.of({"w": [0.1, 0.2]})
-    first = FedAvg().aggregate({}, state, Updates.gather(updates, LAYOUT)[0])[0]
+    first = FedAvg().aggregate({}, state, Updates.gather(updates, LAYOUT)[0], Settings())[0]
     random.shuffle(updates)
-    assert FedAvg().aggregate({}, state, Updates.gather(updates, LAYOUT)[0])[0] == first
+    assert FedAvg().aggregate({}, state, Updates.gather(updates, LAYOUT)[0], Settings())[0] == first
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -197,8 +197,16 @@ class Strategy(Protocol):
         """Where a site begins in this round, and how it trains."""
         ...
 
-    def aggregate(self, memory: Memory, state: State, updates: Updates) -> tuple[State, Memory]:
+    def aggregate(
+        self, memory: Memory, state: State, updates: Updates, settings: Settings
+    ) -> tuple[State, Memory]:
         """Make the next state, and what is remembered for the next round.
+
+        Args:
+            memory: what was remembered after the last round.
+            state: where the round began.
+            updates: what the sites learned.
+            settings: those that `configure` was given for this round.
 
         Raises:
             AggregationError: there are too few updates, or too many may be false.
@@ -210,7 +218,7 @@ class Strategy(Protocol):
 class Averaging:
     """What most strategies share: nothing to remember, and the same work for all sites."""
 
-    sees: Sees = field(default="sum", init=False, repr=False)
+    sees: ClassVar[Sees] = "sum"
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from umbel.learning.state import State
-from umbel.learning.strategies.base import Averaging, Memory, Updates
+from umbel.learning.strategies.base import Averaging, Memory, Settings, Updates
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class FedAvg(Averaging):
 
     server_rate: float = 1.0
 
-    def aggregate(self, memory: Memory, state: State, updates: Updates) -> tuple[State, Memory]:
+    def aggregate(
+        self, memory: Memory, state: State, updates: Updates, settings: Settings
+    ) -> tuple[State, Memory]:
         """Add the mean update."""
         return state + self.server_rate * updates.mean(), memory

@@ -1,0 +1,24 @@
+"""What strategies share that expect false updates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from umbel.learning.strategies.base import Averaging, Sees
+
+
+@dataclass(frozen=True)
+class Robust(Averaging):
+    """Bears a number of sites that may send anything; weights, being claims, do not count.
+
+    Attributes:
+        byzantine: how many sites may send anything.
+    """
+
+    byzantine: int
+    sees: ClassVar[Sees] = "each"
+
+    def __post_init__(self) -> None:
+        if self.byzantine < 0:
+            raise ValueError(f"byzantine must be at least 0, not {self.byzantine}.")
