@@ -1,0 +1,1 @@
+"""Learning over thousands of sites that are not there: one table, divided among them."""
