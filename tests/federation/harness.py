@@ -137,7 +137,8 @@ class Federation:
         if not folder.exists():
             self.join(site)
         manifest = options.pop("manifest", None)
-        agent = Agent(AgentConfig(folder, self.address, **options), execute, manifest)
+        audit = options.pop("audit", None)
+        agent = Agent(AgentConfig(folder, self.address, **options), execute, manifest, audit)
         agent.start()
         self.agents.append(agent)
         return agent

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from umbel.cli import federation, federation_help, login, runs_app
+from umbel.cli import audit, audit_help, federation, federation_help, login, runs_app
 from umbel.cli import help as texts
 from umbel.cli.coordinators import CoordinatorOption, TokenOption
 from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
@@ -136,6 +136,12 @@ def build() -> Any:
         name="site",
         help=federation_help.SITE,
         short_help="Join a federation, run a site.",
+    )
+    app.add_typer(
+        audit.audit_commands(),
+        name="audit",
+        help=audit_help.AUDIT,
+        short_help="Read and check a site's audit log.",
     )
     app.command("sites", help=federation_help.SITES, short_help="List a federation's sites.")(
         federation.sites

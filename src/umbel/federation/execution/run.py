@@ -13,6 +13,7 @@ import pyarrow as pa
 from umbel.api.memory import memory_source
 from umbel.executor import Cancellation, run
 from umbel.executor.record import Run
+from umbel.federation.audit import Account, AuditLog
 from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.gate import Gate
@@ -32,8 +33,15 @@ _PIECE = 2**16
 class SiteExecution:
     """Runs tasks on one site; `umbel.federation.tasks.Execute`. Several may run at the same time."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, audit: AuditLog | None = None) -> None:
+        """Prepare.
+
+        Args:
+            site: what it has and publishes.
+            audit: takes what is asked, decided and let out; None writes nothing.
+        """
         self._site = site
+        self._audit = audit
 
     def __call__(
         self,
@@ -49,6 +57,21 @@ class SiteExecution:
             FederationError: the task is for another site, or asks for what is not there.
             LimitError: it takes more than the task may.
         """
+        account = Account(self._audit, task)
+        try:
+            return self._answer(task, inputs, cancellation, deliver, account)
+        except BaseException as error:
+            account.failed(error)
+            raise
+
+    def _answer(
+        self,
+        task: Task,
+        inputs: Mapping[str, pa.Table],
+        cancellation: Cancellation,
+        deliver: Callable[[pa.Table], None],
+        account: Account,
+    ) -> Outcome:
         site, start = self._site, time.perf_counter()
         if task.site != site.name:
             raise FederationError(f"site {site.name!r} got a task of site {task.site!r}")
@@ -64,7 +87,8 @@ class SiteExecution:
                 raise barred
         if verdict.form is Form.ROWS and not verdict.tables:
             self._check_reads(task.plan, analysis)
-        outlet = _Outlet(task, deliver)
+        account.allowed({"form": verdict.form.value, "rule": verdict.words})
+        outlet = _Outlet(task, deliver, account)
         texts: list[str] = []
         with _within(cancellation, task.limits) as part:
 
@@ -87,6 +111,7 @@ class SiteExecution:
                 outlet(known)
             else:
                 rows_of(rest, outlet)
+            outlet.close(withheld=gate.withheld)
         seconds = time.perf_counter() - start
         return Outcome(outlet.rows, outlet.bytes, seconds, "\n".join(texts), gate.withheld)
 
@@ -146,11 +171,17 @@ class SiteExecution:
 
 
 class _Outlet:
-    """Hands rows on that leave: made anew, in pieces, and no more than the task may have."""
+    """Hands rows on that leave: made anew, in pieces, and no more than the task may have.
 
-    def __init__(self, task: Task, deliver: Callable[[pa.Table], None]) -> None:
+    The last piece waits until it is written what left: so a small result leaves after the record of
+    it, whole.
+    """
+
+    def __init__(self, task: Task, deliver: Callable[[pa.Table], None], account: Account) -> None:
         self._task = task
         self._deliver = deliver
+        self._account = account
+        self._last: pa.Table | None = None
         self.rows = self.bytes = 0
 
     def __call__(self, table: pa.Table) -> None:
@@ -164,7 +195,16 @@ class _Outlet:
                     f"the output has more than {limits.rows:,} rows or {limits.bytes:,} bytes",
                     hint="filter or aggregate more, or ask for higher limits",
                 )
-            self._deliver(piece)
+            self._account.leaves(piece)
+            if self._last is not None:
+                self._deliver(self._last)
+            self._last = piece
+
+    def close(self, **more: object) -> None:
+        """Write what left, and let the last piece go."""
+        self._account.released(**more)
+        if self._last is not None:
+            self._deliver(self._last)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import threading
 
 from umbel.api.located import written_at
 from umbel.api.session import Session
+from umbel.federation.audit import AuditLog, audit_folder
 from umbel.federation.errors import IdentityError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.publishing import Site
@@ -46,8 +47,12 @@ class SiteProcess:
             listen=settings.listen,
             routes=settings.routes,
         )
+        self._audit = AuditLog(audit_folder(settings.folder), settings.name)
         self._agent = Agent(
-            config, SiteExecution(self.site), lambda: self.site.manifest().to_json()
+            config,
+            SiteExecution(self.site, self._audit),
+            lambda: self.site.manifest().to_json(),
+            self._audit,
         )
         if self._agent.site != settings.name:
             raise IdentityError(
@@ -74,6 +79,7 @@ class SiteProcess:
         finally:
             self.stop()
             thread.join()
+            self._audit.close()
         if self._error is not None:
             raise self._error
 

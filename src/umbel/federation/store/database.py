@@ -23,7 +23,7 @@ from umbel.federation.errors import FederationError
 from umbel.federation.store.schema import COORDINATOR
 
 #: The newest migration, and the number by which PostgreSQL knows a coordinator's lock.
-_NEWEST = "0001"
+_NEWEST = "0002"
 _LOCK = 0x756D_6265_6C00
 _WRITE, _DURABLE = "umbel_write", "umbel_durable"
 #: Seconds that a writer waits for another.

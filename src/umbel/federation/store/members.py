@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from umbel.federation.audit.records import Head
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity import Certificate, Invitation
 from umbel.federation.store.database import Database
@@ -31,6 +32,9 @@ class SiteRecord:
         round_trip: seconds that a message to the coordinator and back took it.
         manifest: what it publishes, as it said it.
         manifest_at: when it said so.
+        audit_seq: the number of the newest record of its audit log that it has shown.
+        audit_digest: the digest of that record.
+        audit_at: when it has shown it.
     """
 
     name: str
@@ -42,6 +46,9 @@ class SiteRecord:
     round_trip: float | None
     manifest: str | None
     manifest_at: float | None
+    audit_seq: int | None = None
+    audit_digest: str | None = None
+    audit_at: float | None = None
 
 
 class Members:
@@ -182,6 +189,27 @@ class Members:
     def publish(self, site: str, manifest: str) -> None:
         """Record what a site says that it publishes."""
         self._set(site, manifest=manifest, manifest_at=time.time())
+
+    def show_head(self, site: str, head: Head) -> Head | None:
+        """Record the head of a site's audit log.
+
+        Returns:
+            None if that is well; or the head that the site has shown before, if that is newer, or
+            another record of the same number.
+        """
+        found = sa.select(SITES.c.audit_seq, SITES.c.audit_digest).where(SITES.c.name == site)
+        with self._database.write(durable=False) as connection:
+            row = connection.execute(found).first()
+            if row is not None and row.audit_seq is not None:
+                known = Head(row.audit_seq, row.audit_digest)
+                if known.seq > head.seq or (known.seq == head.seq and known != head):
+                    return known
+            connection.execute(
+                sa.update(SITES)
+                .where(SITES.c.name == site)
+                .values(audit_seq=head.seq, audit_digest=head.digest, audit_at=time.time())
+            )
+        return None
 
     def _set(self, site: str, **values: object) -> None:
         with self._database.write(durable=False) as connection:

@@ -40,6 +40,10 @@ SITES = Table(
     Column("round_trip", Float),
     Column("manifest", Text),
     Column("manifest_at", Float),
+    # The newest head of the site's audit log that it has shown.
+    Column("audit_seq", BigInteger),
+    Column("audit_digest", String(64)),
+    Column("audit_at", Float),
 )
 
 CERTIFICATES = Table(

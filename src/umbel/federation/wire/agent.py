@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from umbel.federation.audit import AuditLog
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity.cards import sealing_key
 from umbel.federation.tasks import Execute, Failure, Task
@@ -23,7 +24,8 @@ from umbel.federation.wire.jobs import Backoff, Job
 from umbel.federation.wire.messages import Held, Lease, Polled, Refused, RefusedError
 from umbel.federation.wire.routes import Door
 from umbel.federation.wire.seals import Seals
-from umbel.federation.wire.spool import Spool
+from umbel.federation.wire.spool import Draft, Spool
+from umbel.federation.wire.witness import Witness
 from umbel.telemetry.logs import say
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +68,11 @@ class Agent:
     """Does what the coordinator asks, as far as `execute` goes along."""
 
     def __init__(
-        self, config: AgentConfig, execute: Execute, manifest: Callable[[], str] | None = None
+        self,
+        config: AgentConfig,
+        execute: Execute,
+        manifest: Callable[[], str] | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         """Make an agent; `run` starts it.
 
@@ -74,6 +80,7 @@ class Agent:
             config: where things are.
             execute: runs a task under the site's own rules.
             manifest: says what the site publishes, as JSON; None if nothing.
+            audit: the site's log, whose heads the coordinator countersigns; None if it has none.
 
         Raises:
             IdentityError: the site has not joined, or its certificate is no good.
@@ -83,6 +90,7 @@ class Agent:
         self._manifest = manifest
         self._identity = SiteIdentity.read(config.folder)
         self._identity.check()
+        self._witness = Witness(audit, self._identity.root)
         key = sealing_key(config.folder)
         self.door: Door | None = None
         if config.listen:
@@ -121,7 +129,7 @@ class Agent:
         try:
             for sealed in self._spool.recover():
                 task, token = sealed.manifest.task, sealed.manifest.token
-                self._begin(Job(task, token, self._connection, sealed, self._seals))
+                self._begin(self._job(task, token, sealed))
             self._serve()
         finally:
             self._end()
@@ -214,14 +222,21 @@ class Agent:
             self._number += 1
             number = self._number
             holding = [Held(task=job.id, token=job.token) for job in self._jobs.values()]
+        head = self._witness.unsigned()
         polled, parts = self._connection.ask(
             lambda session: messages.Poll(
-                session=session, number=number, slots=slots, holding=holding, wait=wait
+                session=session,
+                number=number,
+                slots=slots,
+                holding=holding,
+                wait=wait,
+                head=head,
             ),
             Polled,
             # A coordinator that hangs is noticed as soon as one that is cut off.
             seconds=wait + 6.0,
         )
+        self._witness.hear(head, polled.countersigned)
         most = _LARGEST_ENVELOPE * max(1, len(polled.leases))
         return polled, [_bytes(part) for part in within(parts, most)]
 
@@ -250,8 +265,10 @@ class Agent:
             say(_LOG, logging.WARNING, "task.refused", cause=error, task=lease.task)
             self._refuse(lease, Failure.of(error))
             return
-        job = Job(lease.task, lease.token, self._connection, task, self._seals, lease.trace)
-        self._begin(job)
+        self._begin(self._job(lease.task, lease.token, task, lease.trace))
+
+    def _job(self, task: str, token: str, work: Task | Draft, trace: str = "") -> Job:
+        return Job(task, token, self._connection, work, self._seals, self._witness, trace)
 
     def _refuse(self, lease: Lease, failure: Failure) -> None:
         self._connection.ask(

@@ -19,10 +19,11 @@ import pyarrow as pa
 from pyarrow import flight
 from sqlalchemy.exc import OperationalError
 
+from umbel.federation.audit import Anchor, Head
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity import Authority, Certificate, enrolment
 from umbel.federation.identity.cards import Peers
-from umbel.federation.identity.keys import key_bytes, new_key
+from umbel.federation.identity.keys import PrivateKey, key_bytes, new_key
 from umbel.federation.store import SegmentRecord, Store
 from umbel.federation.tasks import Failure, Outcome, Sealed
 from umbel.federation.wire import messages, segments
@@ -94,6 +95,11 @@ class FlightEndpoint:
         self._sessions = Sessions(authority, store)
         self._server: ActionServer | None = None
         self._certificate: Certificate | None = None
+        #: By what heads of audit logs are countersigned: the certificate that sites see.
+        self._signer: tuple[Certificate, PrivateKey] | None = None
+        #: The newest head that each site has shown in which of its lives.
+        self._shown: dict[str, tuple[str, int]] = {}
+        self._showing = threading.Lock()
         self._hurry = threading.Event()
         self._door = threading.Lock()
         self._closed = False
@@ -126,6 +132,7 @@ class FlightEndpoint:
                 f"cannot listen on {address}", hint="is the port taken by another program?"
             ) from None
         self._certificate = certificate
+        self._signer = (certificate, key)
         self._address = f"{address.rpartition(':')[0]}:{self._server.port}"
 
     @property
@@ -251,7 +258,7 @@ class FlightEndpoint:
             case messages.Put():
                 return messages.answer(self._put(site, request, payload))
             case messages.Commit():
-                return messages.answer(self._commit(site, request, payload))
+                return messages.answer(self._commit(session, request, payload))
             case messages.Fail():
                 failure = _read(Failure.from_json, request.failure)
                 self.board.fail(site, request.task, request.token, failure)
@@ -278,9 +285,13 @@ class FlightEndpoint:
         )
 
     def _poll(self, session: Session, poll: messages.Poll) -> Iterator[Buffer]:
+        # Kept before the poll waits: what the site shows counts from now on.
+        countersigned = self._countersign(session, poll.head)
         polled, envelopes = self.board.poll(
             session.site, session.epoch, poll.number, poll.holding, poll.slots, poll.wait
         )
+        if countersigned is not None:
+            polled = polled.model_copy(update={"countersigned": countersigned})
         # It may have been revoked while it waited: then it gets nothing.
         self._sessions.session(session.site, poll.session)
         return messages.answer(polled, envelopes)
@@ -355,11 +366,13 @@ class FlightEndpoint:
             )
         return messages.Stored(next=self.arrivals.put(put, payload))
 
-    def _commit(self, site: str, commit: messages.Commit, payload: memoryview) -> Message:
+    def _commit(self, session: Session, commit: messages.Commit, payload: memoryview) -> Message:
+        site = session.site
         outcome = _read(Outcome.from_json, commit.outcome)
+        countersigned = self._countersign(session, commit.head)
         work = self.board.begin_commit(site, commit.task, commit.token)
         if work is None:
-            return messages.Committed(duplicate=True)
+            return messages.Committed(duplicate=True, countersigned=countersigned)
         done = records = None
         try:
             if work.task is not None:
@@ -376,7 +389,38 @@ class FlightEndpoint:
             done = outcome
         finally:
             self.board.end_commit(work, done, records)
-        return messages.Committed(duplicate=False)
+        return messages.Committed(duplicate=False, countersigned=countersigned)
+
+    def _countersign(
+        self, session: Session, shown: messages.AuditHead | None
+    ) -> messages.Countersigned | None:
+        """Keep and sign the head of a site's audit log, unless it has fallen behind."""
+        if shown is None:
+            return None
+        site, head = session.site, Head(shown.seq, shown.digest)
+        with self._showing:
+            before = self._shown.get(site)
+            if before is not None and before[0] == session.epoch and before[1] > head.seq:
+                return messages.Countersigned()  # it was overtaken on its way
+            known = self.store.members.show_head(site, head)
+            if known is None:
+                self._shown[site] = (session.epoch, head.seq)
+        if known is not None:
+            say(
+                _LOG,
+                logging.ERROR,
+                "audit.cut",
+                "the audit log of a site was cut or changed, or comes from a copy",
+                site=site,
+                number=known.seq,
+            )
+            return messages.Countersigned(
+                known=messages.AuditHead(seq=known.seq, digest=known.digest)
+            )
+        if self._signer is None:
+            raise FederationError("the endpoint was not started")
+        anchor = Anchor.make(site, head, time.time(), *self._signer)
+        return messages.Countersigned(anchor=anchor.to_json())
 
     def _records(
         self, commit: messages.Commit, payload: memoryview, *, direct: bool

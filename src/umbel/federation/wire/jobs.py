@@ -26,6 +26,7 @@ from umbel.federation.wire.messages import Buffer, Refused, RefusedError, Segmen
 from umbel.federation.wire.routes import Route
 from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Draft, Spool
+from umbel.federation.wire.witness import Witness
 from umbel.federation.work_trace import executing, transfer
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Placeholder, topological
@@ -68,6 +69,7 @@ class Job:
         connection: Connection,
         work: Task | Draft,
         seals: Seals,
+        witness: Witness,
         trace: str = "",
     ) -> None:
         """Make a job.
@@ -78,11 +80,13 @@ class Job:
             connection: to the coordinator.
             work: the task, or the result that an earlier life has sealed.
             seals: seals to other sites, and opens what they sealed.
+            witness: has the coordinator countersign the site's audit log.
             trace: the traceparent of the coordinator's attempt; empty if it does not trace.
         """
         self.id = task
         self.token = token
         self._trace = trace
+        self._witness = witness
         self._connection = connection
         self._seals = seals
         self._work = work
@@ -272,18 +276,21 @@ class Job:
         if small and not self._straight:
             inline = draft.path(draft.entries[0]).read_bytes()
 
-        def commit() -> messages.Committed:
-            return self._connection.ask(
+        def commit() -> None:
+            head = self._witness.unsigned()
+            committed, _ = self._connection.ask(
                 lambda session: messages.Commit(
                     session=session,
                     task=self.id,
                     token=self.token,
                     segments=draft.entries,
                     outcome=draft.manifest.outcome,
+                    head=head,
                 ),
                 messages.Committed,
                 inline,
-            )[0]
+            )
+            self._witness.hear(head, committed.countersigned)
 
         for attempt in range(_MOST_COMMITS):
             if not inline and not self._straight and (attempt or self._gaps):

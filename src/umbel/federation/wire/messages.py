@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, TypeAlias, TypeVar
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from umbel.federation.audit.anchors import LARGEST_ANCHOR
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity.cards import LARGEST_CARD
 from umbel.federation.tasks import LARGEST_ENVELOPE
@@ -146,6 +147,24 @@ class Held(Message):
     token: Token
 
 
+class AuditHead(Message):
+    """Where a site's audit log stands."""
+
+    seq: Annotated[int, Field(ge=1, lt=2**63)]
+    digest: Digest
+
+
+class Countersigned(Message):
+    """What the coordinator says of the head that it was shown.
+
+    `anchor` is its signature; `known` the newer head, or the other one of the same number, that an
+    earlier life of the site has shown: then the log was cut or changed, and nothing is signed.
+    """
+
+    anchor: str = Field(default="", max_length=LARGEST_ANCHOR)
+    known: AuditHead | None = None
+
+
 class Poll(Request):
     """Wait for work and cancellations; says what is held, and so keeps its leases."""
 
@@ -155,6 +174,8 @@ class Poll(Request):
     slots: int = Field(ge=0, le=1_000)
     holding: list[Held] = Field(max_length=5_000)
     wait: float = Field(ge=0, le=60)
+    #: The newest head of its audit log, to be countersigned.
+    head: AuditHead | None = None
 
 
 class Lease(Message):
@@ -176,6 +197,7 @@ class Polled(Message):
     leases: list[Lease] = Field(max_length=5_000)
     cancel: list[Digest] = Field(max_length=5_000)
     release: list[Digest] = Field(max_length=5_000)
+    countersigned: Countersigned | None = None
 
 
 class SegmentEntry(Message):
@@ -279,12 +301,15 @@ class Commit(Request):
     token: Token
     segments: list[SegmentEntry] = Field(max_length=MOST_SEGMENTS)
     outcome: str = Field(max_length=900_000)
+    #: The head of the audit log that holds what left.
+    head: AuditHead | None = None
 
 
 class Committed(Message):
     """The result is the coordinator's now; the site may delete its own."""
 
     duplicate: bool
+    countersigned: Countersigned | None = None
 
 
 class Fail(Request):
