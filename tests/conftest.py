@@ -27,6 +27,6 @@ def spark_url() -> str:
 
 def pytest_sessionfinish() -> None:
     """Stop the servers that this process used, unless others still do."""
-    servers = sys.modules.get("tests.postgres_server")
-    if servers is not None:
-        servers.stop()
+    for name in ("tests.postgres_server", "tests.forked"):
+        if name in sys.modules:
+            sys.modules[name].stop()

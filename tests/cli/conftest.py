@@ -1,4 +1,4 @@
-"""Runs the command as its users do: as a process of its own."""
+"""Runs the command as its users do: as a process of its own, mostly one whose start was skipped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,6 +34,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def umbel(folder: Path, environment: dict[str, str]) -> Run:
     """Run `umbel` with some arguments; give what it printed and its exit code."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return forked.run(["-m", "umbel", *arguments], cwd=folder, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def started(folder: Path, environment: dict[str, str]) -> Run:
+    """Run `umbel` from Python's start, as `umbel` does without it."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -37,8 +37,8 @@ def test_without_arguments_help_is_shown(umbel: Run):
     assert umbel().stdout == umbel("--help").stdout
 
 
-def test_version(umbel: Run):
-    assert umbel("--version").stdout == f"umbel {package.__version__}\n"
+def test_version(started: Run):
+    assert started("--version").stdout == f"umbel {package.__version__}\n"
 
 
 def test_every_exit_code_of_an_error_is_documented(umbel: Run):

@@ -48,11 +48,11 @@ def command(
 
 
 def test_a_script_that_was_killed_goes_on_and_writes_once(
-    umbel: Run, command: Command, folder: Path, environment: dict[str, str]
+    started: Run, command: Command, folder: Path, environment: dict[str, str]
 ) -> None:
     (folder / "script.py").write_text(SCRIPT, encoding="utf-8")
     environment[VARIABLE] = "write-done"
-    killed = umbel("run", "--durable", "--store", "kept", "script.py", "lake")
+    killed = started("run", "--durable", "--store", "kept", "script.py", "lake")
     assert killed.returncode == -9
     assert ub.connect().read_delta(folder / "lake").count() == 3  # and nobody knows of it
     store = RunStore(folder / "kept")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import umbel as ub
+from tests import forked
 from umbel.executor import progress, run
 
 SCRIPT = textwrap.dedent(
@@ -91,18 +92,16 @@ def test_a_quick_run_does_not_flicker(monkeypatch: pytest.MonkeyPatch, session: 
 
 def test_elsewhere_nothing_is_shown(tmp_path: Path):
     (tmp_path / "slow.py").write_text(SCRIPT, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "slow.py"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = forked.run(["slow.py"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert (done.stdout, done.stderr) == ("[15]\n", "")
 
 
 def test_progress_can_be_asked_for(tmp_path: Path):
     script = SCRIPT.replace("ub.connect()", "ub.connect(progress=True)")
     (tmp_path / "slow.py").write_text(script, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "slow.py"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = forked.run(["slow.py"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "stage 0 on python" in done.stderr
     assert "\x1b" not in done.stderr  # no control sequences where there is no terminal
 
@@ -119,8 +118,7 @@ def test_the_functions_run_as_written_is_shown(tmp_path: Path):
         """
     )
     (tmp_path / "twice.py").write_text(script, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "twice.py"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = forked.run(["twice.py"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "running the Python functions as written" in done.stderr
     assert done.stderr.count("stage 0") == 1  # that of the second try only
