@@ -102,6 +102,7 @@ class Manifest:
                             "to": list(table.rule.to),
                             "resident": table.rule.resident,
                             "sites": list(table.rule.sites),
+                            "updates": table.rule.updates,
                         },
                         "rows": table.rows,
                     }
@@ -161,6 +162,7 @@ def _table(read: _TableModel, position: int) -> TableManifest:
         tuple(read.rule.to),
         read.rule.resident,
         tuple(read.rule.sites),
+        read.rule.updates,
     )
     if rule.individual and rule.individual not in schema.names:
         raise FederationError(
@@ -180,6 +182,7 @@ class _RuleModel(BaseModel):
     to: list[str] = Field(max_length=1000)
     resident: bool
     sites: list[str] = Field(default=["*"], max_length=1000)
+    updates: int = Field(default=0, ge=0, le=10**9)
 
 
 class _TableModel(BaseModel):

@@ -40,6 +40,8 @@ class Rule:
             individuals stay inside of each site.
         sites: the other sites to which what leaves may go on, by name; "*" for every one, none for
             none: then only the coordinator and the users have it.
+        updates: how many different individuals must be behind what training and evaluating models
+            lets out: sums over rows; 0 lets out none.
 
     >>> Rule(Form.AGGREGATES, 10, "patient_id").words
     'aggregates over at least 10 different patient_id'
@@ -51,8 +53,14 @@ class Rule:
     to: tuple[str, ...] = ("*",)
     resident: bool = False
     sites: tuple[str, ...] = ("*",)
+    updates: int = 0
 
     def __post_init__(self) -> None:
+        if self.updates < 0:
+            raise FederationError(
+                f"updates over at least {self.updates} individuals are no rule",
+                hint="updates is the least number of individuals, or 0 for none",
+            )
         if self.min_individuals < 1:
             raise FederationError(
                 f"aggregates over at least {self.min_individuals} individuals are no rule",
@@ -71,6 +79,12 @@ class Rule:
             who = f"different {self.individual}" if self.individual else "rows"
             return f"aggregates over at least {self.min_individuals} {who}"
         return self.form.value
+
+    @property
+    def update_words(self) -> str:
+        """What of models may leave, for people."""
+        who = f"different {self.individual}" if self.individual else "rows"
+        return f"updates of models over at least {self.updates} {who}" if self.updates else "none"
 
     def admits(self, user: str) -> bool:
         """Whether a user may have what leaves."""
@@ -145,18 +159,21 @@ class Release:
         form: what it is: rows, or aggregates.
         tables: the protected tables whose aggregates are in it.
         least: the most individuals that some rule asks for; 0 if none does.
+        updates: it is updates of models, or has some in it.
     """
 
     form: Form
     tables: tuple[str, ...] = ()
     least: int = 0
+    updates: bool = False
 
     @property
     def words(self) -> str:
         """In which form it leaves, for people."""
         if self.form is Form.ROWS:
             return "rows"
-        return f"aggregates over at least {self.least} individuals"
+        what = "updates of a model" if self.updates else "aggregates"
+        return f"{what} over at least {self.least} individuals"
 
 
 @dataclass(frozen=True)
@@ -165,6 +182,7 @@ class State:
 
     Attributes:
         raw: whose rows they are; empty if they may leave.
+        updates: whether updates of models are in it.
         marked: columns that say who an individual is, or are computed from such.
         keys: for such columns the positions in `raw` of the individuals that they name, each of
             whose rows have one value, or null.
@@ -177,6 +195,7 @@ class State:
     keys: Mapping[str, frozenset[int]] = field(default_factory=dict)
     gated: tuple[Who, ...] = ()
     refusal: Refusal | None = None
+    updates: bool = False
 
     @property
     def all_raw(self) -> frozenset[int]:
@@ -233,8 +252,9 @@ class Analysis:
             return Refusal(_named(operator), who.table, who.rule, "gives rows of it")
         if not found.gated:
             return Release(Form.ROWS)
-        least = max(who.rule.min_individuals for who in found.gated)
-        return Release(Form.AGGREGATES, tuple(sorted({w.table for w in found.gated})), least)
+        least = max(_least(who.rule, updates=found.updates) for who in found.gated)
+        tables = tuple(sorted({w.table for w in found.gated}))
+        return Release(Form.AGGREGATES, tables, least, found.updates)
 
     def barred(self, operator: ops.Operator, site: str) -> PolicyError | None:
         """Say why an operator's output, which may leave, may not go on to another site.
@@ -264,7 +284,7 @@ class Analysis:
 
     def is_gate(self, operator: ops.Operator) -> bool:
         """Whether this aggregate takes individuals together, so that its cells have to be counted."""
-        if not isinstance(operator, ops.Aggregate):
+        if not isinstance(operator, ops.Aggregate | ops.Summing):
             return False
         return bool(self.state(operator.input).raw) and not self.state(operator).raw
 
@@ -288,6 +308,10 @@ class Analysis:
                 found = self._scanned(operator, table)
             case ops.Aggregate():
                 found = self._aggregated(operator, below[0])
+            case ops.Summing():
+                found = _summed(operator, below[0])
+            case ops.Predict() if below[0].raw:
+                found = _predicted(operator, below[0])
             case ops.Join():
                 found = _joined(operator, below[0], below[1])
             case ops.Union() if any(state.raw for state in below) and not operator.distinct:
@@ -307,7 +331,9 @@ class Analysis:
             case _:
                 raw = tuple(who for state in below for who in state.raw)
                 found = _refused(operator, raw, "works on single rows of it")
-        return replace(found, gated=tuple(dict.fromkeys((*gated, *found.gated))))
+        updates = found.updates or any(state.updates for state in below)
+        gated = tuple(dict.fromkeys((*gated, *found.gated)))
+        return replace(found, gated=gated, updates=updates)
 
     def _scanned(self, scan: ops.Scan, table: str) -> State:
         rule = self.rules.get(table, Rule())
@@ -363,6 +389,39 @@ def _projected(columns: tuple[tuple[str, object], ...], below: State) -> State:
         if columns_of(expression) & below.marked:  # type: ignore[arg-type]
             marked.add(name)
     return State(below.raw, frozenset(marked), keys)
+
+
+def _summed(operator: ops.Summing, below: State) -> State:
+    """Sums of a model over rows: they may leave where rules let updates out."""
+    if not below.raw:
+        return State()
+    for who in below.raw:
+        if not who.rule.updates:
+            return _refused(
+                operator,
+                (who,),
+                "gives updates of a model",
+                "the site can let them out in the table's rule, such as: updates = 20",
+            )
+    read = {*operator.design.columns, operator.design.label}
+    if read & below.marked:
+        name = min(read & below.marked)
+        return _refused(operator, below.raw, f"learns from {name!r}, which tells who a row is about")
+    if operator.guarded or operator.individuals:
+        return _refused(operator, below.raw, "asks for counts that are the site's own")
+    return State(gated=below.raw, updates=True)
+
+
+def _predicted(operator: ops.Predict, below: State) -> State:
+    """Rows with what a model says of each: a column that is computed of others."""
+    if not set(operator.design.columns) & below.marked:
+        return below
+    made = set(operator.schema.names) - set(operator.input.schema.names)
+    return replace(below, marked=below.marked | made)
+
+
+def _least(rule: Rule, *, updates: bool) -> int:
+    return rule.updates if updates else rule.min_individuals
 
 
 def _joined(join: ops.Join, left: State, right: State) -> State:

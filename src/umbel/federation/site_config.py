@@ -88,6 +88,7 @@ class TableSection(_Strict):
     to: list[str] = ["*"]
     resident: bool = False
     sites: list[str] = ["*"]
+    updates: int = Field(default=0, ge=0)
     tells_size: bool = False
     only: list[str] | None = None
     columns: dict[str, ColumnSection] = {}
@@ -155,6 +156,7 @@ def _publish(site: Site, file: TomlFile, name: str, table: TableSection) -> None
         tuple(table.to),
         table.resident,
         tuple(table.sites),
+        table.updates,
     )
     site.publish(
         name,

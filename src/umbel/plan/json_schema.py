@@ -15,6 +15,7 @@ from typing import Any
 from umbel.plan.codec import VERSION
 from umbel.plan.expressions import Expression, Frame, SortKey
 from umbel.plan.function_ref import PythonFunction
+from umbel.plan.models import Algorithm, Design, Feature
 from umbel.plan.operators import OPERATORS
 from umbel.plan.origin import Origin
 from umbel.plan.shapes import (
@@ -69,7 +70,10 @@ def plan_json_schema() -> dict[str, Any]:
     }
     for cls in OPERATORS.values():
         definitions[cls.__name__] = _operator(cls)
-    for base in (Expression, Source, Sink, SortKey, Frame, PythonFunction, Origin):
+    for base in (
+        *(Expression, Source, Sink, SortKey, Frame, PythonFunction, Origin),
+        *(Algorithm, Feature, Design),
+    ):
         definitions.update(_family(shape_of(base)))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

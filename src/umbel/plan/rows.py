@@ -12,12 +12,15 @@ from umbel.plan.operators import (
     Limit,
     Map,
     Operator,
+    Predict,
     Project,
     Rows,
     Sample,
     Sort,
     SortBy,
+    Summing,
     ToFrame,
+    Transform,
     Union,
     Values,
     Window,
@@ -25,7 +28,7 @@ from umbel.plan.operators import (
 )
 
 #: Operators that give one row for each row of their first input.
-_KEEP = (Project, Sort, Window, Rows, ToFrame, Map, SortBy, ZipWithId)
+_KEEP = (Project, Sort, Window, Rows, ToFrame, Map, SortBy, ZipWithId, Predict, Transform)
 
 
 def infer_rows(order: Sequence[Operator], known: Mapping[int, int]) -> dict[int, int]:
@@ -67,7 +70,7 @@ def _from_inputs(operator: Operator, rows: Mapping[int, int]) -> int | None:
     match operator:
         case Values(table=table):
             return int(table.num_rows)
-        case Aggregate(keys=()) | Count():
+        case Aggregate(keys=()) | Count() | Summing():
             return 1
         case Limit(count=0):
             return 0

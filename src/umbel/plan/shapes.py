@@ -28,6 +28,7 @@ from umbel.plan.expressions import (
     WindowCall,
 )
 from umbel.plan.function_ref import PythonFunction
+from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Design, Feature
 from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import (
@@ -169,6 +170,9 @@ _FAMILIES: dict[Any, Family] = {
     Origin: Family("Origin", "", (("Origin", Origin),)),
     Source: Family("Source", "kind", tuple(SOURCES.items())),
     Sink: Family("Sink", "kind", tuple(SINKS.items())),
+    Algorithm: Family("Algorithm", "kind", tuple(ALGORITHMS.items())),
+    Feature: Family("Feature", "kind", tuple(FEATURES.items())),
+    Design: Family("Design", "", (("Design", Design),)),
 }
 
 

@@ -23,22 +23,27 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.operators import (
     Aggregate,
+    Contribute,
     Count,
     Distinct,
+    Evaluate,
     Except,
     Explode,
     Filter,
+    Fit,
     Intersect,
     Join,
     Limit,
     Operator,
     Placeholder,
+    Predict,
     Project,
     Rows,
     Sample,
     Scan,
     Sort,
     ToFrame,
+    Transform,
     Union,
     Values,
     Window,
@@ -56,6 +61,10 @@ RELATIONAL: tuple[type[Operator], ...] = (
     Scan, Values, Placeholder, Project, Filter, Join, Aggregate, Window, Sort, Limit, Distinct,
     Union, Intersect, Except, Explode, Count, Rows, ToFrame,
 )  # fmt: skip
+
+
+#: The operators that learn and apply what was learned; they work on columns.
+LEARNING: tuple[type[Operator], ...] = (Contribute, Evaluate, Fit, Predict, Transform)
 
 
 class Abilities(Protocol):
@@ -177,6 +186,8 @@ def refuse_frame(operator: ToFrame) -> str | None:
 
 def refuse_class(operator: Operator) -> str:
     """Say why a class of operators that an SQL engine does not compile is not for it."""
+    if isinstance(operator, LEARNING):
+        return f"{operator.name} works on columns of numbers, which the python platform does"
     if isinstance(operator, Sample):
         return "the sample is defined by Python's random number generator"
     if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):
@@ -263,6 +274,7 @@ REFUSE_OFFSET = refuse_constant(1, lambda n: True, "the offset is null")
 
 
 __all__ = [
+    "LEARNING",
     "REFUSE_BUCKETS",
     "REFUSE_FRACTION",
     "REFUSE_NTH",

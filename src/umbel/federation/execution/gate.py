@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from umbel.api.memory import memory_source
 from umbel.federation.errors import FederationError
+from umbel.federation.execution.updates import check_update
 from umbel.federation.rules import Analysis, Who
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Call, Column, Expression, Literal
@@ -59,6 +60,8 @@ class Gate:
             made: ops.Operator
             if isinstance(operator, ops.Aggregate) and self._analysis.is_gate(operator):
                 made = self._counted(operator)
+            elif isinstance(operator, ops.Summing) and self._analysis.is_gate(operator):
+                made = self._summed(operator)
             elif self._analysis.state(operator).raw:
                 raise FederationError(f"{operator.name} gives rows that may not leave")
             else:
@@ -94,6 +97,25 @@ class Gate:
         source = memory_source(shown)
         return ops.Scan(source=replace(source, schema=aggregate.schema))
 
+    def _summed(self, operator: ops.Summing) -> ops.Operator:
+        """Sums of a model, if enough individuals are behind all that is in them."""
+        raw = self._analysis.state(operator.input).raw
+        least = max(who.rule.min_individuals for who in raw)
+        whole = replace(
+            operator,
+            input=self._carried(operator.input),
+            individuals=tuple(_hidden(i) for i, who in enumerate(raw) if who.rule.individual),
+            guarded=True,
+            least=max(least, operator.least),
+        )
+        table = self._run(whole)
+        (counts,) = table.drop_columns(operator.schema.names).to_pylist()
+        for position, who in enumerate(raw):
+            distinct = counts.get(f"umbel count {_hidden(position)}")
+            check_update(who, counts, distinct, len(operator.design.names))
+        source = memory_source(table.select(operator.schema.names).cast(operator.schema))
+        return ops.Scan(source=replace(source, schema=operator.schema))
+
     def _carried(self, operator: ops.Operator) -> ops.Operator:
         """The operator with a column more for each of the individuals that its rows are about."""
         state = self._analysis.state(operator)
@@ -112,7 +134,7 @@ class Gate:
                 )
             case ops.Rows():
                 return self._carried(operator.input)
-            case ops.Filter() | ops.Sort() | ops.Explode() | ops.Distinct():
+            case ops.Filter() | ops.Sort() | ops.Explode() | ops.Distinct() | ops.Predict():
                 return operator.with_inputs((self._carried(operator.input),))
             case ops.Aggregate(keys=keys):
                 return replace(

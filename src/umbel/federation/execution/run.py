@@ -24,7 +24,7 @@ from umbel.plan import operators as ops
 from umbel.plan.errors import CancelledError, UnknownNameError
 from umbel.plan.expressions import Column
 from umbel.plan.sources import RelationSource
-from umbel.platforms.refusal import RELATIONAL
+from umbel.platforms.refusal import LEARNING, RELATIONAL
 
 #: Rows that are handed on at once.
 _PIECE = 2**16
@@ -119,7 +119,7 @@ class SiteExecution:
         """Raise unless a plan is made of relational operators over published tables."""
         tables = self._site.tables
         for operator in ops.topological(plan):
-            if type(operator) not in RELATIONAL:
+            if type(operator) not in (*RELATIONAL, *LEARNING):
                 raise PolicyError(
                     f"site {self._site.name!r} does not run {operator.name} of others",
                     hint="it runs operators of relations; apply functions to what it gives",

@@ -37,7 +37,7 @@ from umbel.plan.sources import AttachedSource, RelationSource, dotted
 from umbel.plan.types import type_width
 from umbel.platforms.base import ARROW, SEALED, CompiledStage, Conversion, RunContext, Stage
 from umbel.platforms.costs import CostProfile, Linear
-from umbel.platforms.refusal import RELATIONAL, refuse_class, refuse_frame, refuse_source
+from umbel.platforms.refusal import LEARNING, RELATIONAL, refuse_class, refuse_frame, refuse_source
 
 #: Operators that a site runs only where all their inputs are its own.
 _OF_ONE_PLACE = (ops.Union, ops.Intersect, ops.Except)
@@ -140,7 +140,7 @@ class SitePlatform:
         return self._able[operator.digest]
 
     def _refuse(self, operator: Operator) -> str | None:
-        if type(operator) not in RELATIONAL:
+        if type(operator) not in (*RELATIONAL, *LEARNING):
             return refuse_class(operator)
         reason = refuse_source(operator, self.name, (RelationSource,))
         if reason is not None:

@@ -34,6 +34,15 @@ from umbel.plan.operators.functional import (
     ZipWithId,
     broadcast_keywords,
 )
+from umbel.plan.operators.learning import (
+    Contribute,
+    Evaluate,
+    Fit,
+    Learned,
+    Predict,
+    Summing,
+    Transform,
+)
 from umbel.plan.operators.relational import (
     Aggregate,
     Explode,
@@ -59,6 +68,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Map, FlatMap, FilterRows, MapPartitions, ReduceByKey, ReduceBy, GroupByKey, GroupBy,
         Reduce, JoinByKey, CoGroup, Cartesian, SortBy, ZipWithId, Count, Rows, ToFrame,
         Broadcast, Placeholder, Repeat, DoWhile, Write,
+        Fit, Contribute, Predict, Evaluate, Transform,
     )
 }  # fmt: skip
 
@@ -70,14 +80,17 @@ __all__ = [
     "Broadcast",
     "Cartesian",
     "CoGroup",
+    "Contribute",
     "Count",
     "Distinct",
     "DoWhile",
     "Element",
+    "Evaluate",
     "Except",
     "Explode",
     "Filter",
     "FilterRows",
+    "Fit",
     "FlatMap",
     "Functional",
     "GroupBy",
@@ -86,6 +99,7 @@ __all__ = [
     "Join",
     "JoinByKey",
     "JoinType",
+    "Learned",
     "Limit",
     "Loop",
     "Map",
@@ -93,6 +107,7 @@ __all__ = [
     "Operator",
     "PairOperator",
     "Placeholder",
+    "Predict",
     "Project",
     "Reduce",
     "ReduceBy",
@@ -103,7 +118,9 @@ __all__ = [
     "Scan",
     "Sort",
     "SortBy",
+    "Summing",
     "ToFrame",
+    "Transform",
     "Unary",
     "Union",
     "Values",

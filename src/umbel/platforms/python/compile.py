@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import (
     Aggregate,
     Broadcast,
     Cartesian,
     CoGroup,
+    Contribute,
     Count,
     Distinct,
+    Evaluate,
     Except,
     Explode,
     Filter,
     FilterRows,
+    Fit,
     FlatMap,
     GroupBy,
     GroupByKey,
@@ -28,6 +33,7 @@ from umbel.plan.operators import (
     MapPartitions,
     Operator,
     Placeholder,
+    Predict,
     Project,
     Reduce,
     ReduceBy,
@@ -38,6 +44,7 @@ from umbel.plan.operators import (
     Sort,
     SortBy,
     ToFrame,
+    Transform,
     Union,
     Values,
     Window,
@@ -45,10 +52,13 @@ from umbel.plan.operators import (
     consumers,
     topological,
 )
+from umbel.plan.sources import MemorySource
 from umbel.platforms.base import ARROW, PYTHON, RunContext, Stage
+from umbel.platforms.conform import conform
 from umbel.platforms.python import functional, pairs, relational, sets
 from umbel.platforms.python.aggregates import build_aggregate
 from umbel.platforms.python.arrow import ArrowElements, table_of
+from umbel.platforms.python.columnar import build_columnar, counted
 from umbel.platforms.python.frames import build_to_frame
 from umbel.platforms.python.joins import build_join
 from umbel.platforms.python.run import Piece, Run
@@ -96,6 +106,11 @@ BUILDERS: dict[type[Operator], Builder | None] = {
     Rows: functional.build_rows,
     ToFrame: build_to_frame,
     Broadcast: functional.build_broadcast,
+    Contribute: build_columnar,
+    Evaluate: build_columnar,
+    Fit: build_columnar,
+    Predict: build_columnar,
+    Transform: build_columnar,
 }
 
 #: Operators that keep elements, and so share the stage's memory among them.
@@ -147,6 +162,9 @@ class PythonStage:
             run.meter(operator)  # so that measurements are reported in the plan's order
             below = [streams[id(child)]() for child in operator.inputs]
             stream = self._build(operator, run, below, inputs)
+            whole = self._columns(operator, inputs)
+            if whole is not None:
+                stream.columns = counted(operator, run, whole)
             streams[id(operator)] = (
                 _Shared(run, stream).stream if id(operator) in self._shared else _once(stream)
             )
@@ -176,7 +194,18 @@ class PythonStage:
             data = ArrowElements(data, operator.schema, operator.element)
         return Stream.of(run, operator, run.pieces(data), as_rows=False)
 
+    def _columns(self, operator: Operator, inputs: Mapping[str, Any]) -> pa.Table | None:
+        """The rows of an operator that are columns already, as they come into the stage."""
+        match operator:
+            case Placeholder(label=label) if self._stage.inputs.get(label) == ARROW:
+                return conform(inputs[label], operator.schema)
+            case Scan(source=MemorySource(data=pa.Table() as table), predicate=None):
+                return conform(table, operator.schema)
+        return None
+
     def _output(self, run: Run, output: Stream) -> Any:
+        if self._stage.output == ARROW and output.columns is not None:
+            return output.columns()
         if self._stage.output == ARROW:
             return table_of(output.rows(), self._stage.root.schema)
         return output.elements().into(Collection(run)).compact()
@@ -197,9 +226,11 @@ class _Shared:
     def stream(self) -> Stream:
         """Start one reading of it."""
         source = self._stream
-        return Stream(
+        reading = Stream(
             self._run, self._pieces(), source.schema, source.element, as_rows=source.as_rows
         )
+        reading.columns = source.columns
+        return reading
 
     def _pieces(self) -> Iterator[Piece]:
         if self._kept is None:

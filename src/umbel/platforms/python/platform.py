@@ -12,7 +12,8 @@ from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.python.arrow import arrow_to_python, python_to_arrow
-from umbel.platforms.refusal import refuse_source
+from umbel.platforms.python.columnar import missing
+from umbel.platforms.refusal import LEARNING, refuse_source
 
 #: Seconds of a conversion; measured on the machine that costs.toml names.
 _TO_PYTHON = Linear(fixed=2e-5, per_row=3e-7, per_byte=2e-8)
@@ -78,7 +79,7 @@ class PythonPlatform:
 
         if type(operator) not in BUILDERS:
             return f"it has no implementation of {operator.name}"
-        return None
+        return missing() if isinstance(operator, LEARNING) else None
 
     def started(self) -> bool:
         """The interpreter is always up."""

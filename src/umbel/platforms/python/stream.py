@@ -36,6 +36,7 @@ class Stream:
     Attributes:
         schema, element: those of the operator whose output this is.
         as_rows: pieces hold rows; otherwise elements.
+        columns: gives the same rows as one table, for who wants columns; None if there is none.
 
     A source may be `whole`: it gives lists of any length, which are nobody else's. They are cut
     into pieces for the next operator, and kept as they are where all of them are kept.
@@ -57,6 +58,7 @@ class Stream:
         self.element = element
         self.as_rows = as_rows
         self._source = source
+        self.columns: Callable[[], pa.Table] | None = None
         self._steps = steps
         self._whole = whole
 

@@ -1,0 +1,177 @@
+"""The operators that learn and apply, over a table: what an engine runs.
+
+Columns go to NumPy and back as whole arrays; no row becomes a Python value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umbel.models import measures
+from umbel.models.base import DivergedError
+from umbel.models.examples import PIECE_ROWS, Data, Examples, matrix
+from umbel.models.layout import Array, Layout, state_array, state_table, to_bytes
+from umbel.models.solvers import solver_of
+from umbel.plan.expressions import Literal
+from umbel.plan.models import Design
+from umbel.plan.operators import (
+    Contribute,
+    Evaluate,
+    Fit,
+    Operator,
+    Predict,
+    Summing,
+    Transform,
+)
+
+
+def contribute(operator: Summing, table: pa.Table) -> pa.Table:
+    """Sum up one part of the data; one row."""
+    design = operator.design
+    solver = solver_of(design)
+    state = checked_state(design, operator.state)
+    data = Data(table, design)
+    guards = _guards(operator, data, state) if operator.guarded else {}
+    if isinstance(operator, Evaluate):
+        sums = measures.contribute(design, state, data.pieces(), operator.least)
+    else:
+        sums = solver.contribute(design, state, data.pieces())
+    columns: dict[str, Any] = {
+        "part": [operator.part],
+        "rows": [data.rows],
+        "left_out": [data.left_out],
+        "sums": [to_bytes(sums)],
+        **{name: [count] for name, count in guards.items()},
+    }
+    for name in operator.individuals if operator.guarded else ():
+        kept = table.column(name).filter(data.kept())
+        columns[f"umbel count {name}"] = [pc.count_distinct(kept, mode="only_valid").as_py()]
+    return pa.table(columns, schema=operator.schema)
+
+
+def _guards(operator: Summing, data: Data, state: Array) -> dict[str, int]:
+    """Count what the sums are made of; see `Summing`."""
+    examples = data.whole()
+    weights = solver_of(operator.design).weights(operator.design, state, examples)
+    effective = len(examples)
+    if weights is not None and len(examples):
+        squares = float(np.sum(weights**2))
+        effective = int(float(weights.sum()) ** 2 / squares + 1e-6) if squares > 0 else 0
+    counts = (len(examples), smallest_group(operator.design, examples), effective)
+    return dict(zip(("umbel rows", "umbel smallest", "umbel effective"), counts, strict=True))
+
+
+def smallest_group(design: Design, examples: Examples) -> int:
+    """Find the least rows that share a class, or a value of a feature that has two values only.
+
+    >>> from umbel.plan.models import LinearRegression, Number
+    >>> design = Design(LinearRegression(), (Number("a"),), "y")
+    >>> rows = Examples(np.array([[1.0, 0], [1, 5], [1, 5]]), np.array([1.0, 2, 3]))
+    >>> smallest_group(design, rows)
+    1
+    """
+    found = len(examples)
+    if not found:
+        return 0
+    if design.classes:
+        counts = np.bincount(examples.y.astype(np.int64))
+        found = min(found, int(counts[counts > 0].min()))
+    low, high = examples.x.min(axis=0), examples.x.max(axis=0)
+    lows, highs = (examples.x == low).sum(axis=0), (examples.x == high).sum(axis=0)
+    two = (low < high) & (lows + highs == len(examples))
+    if two.any():
+        found = min(found, int(lows[two].min()), int(highs[two].min()))
+    return found
+
+
+def predict(operator: Predict, table: pa.Table) -> pa.Table:
+    """Add what a model predicts to rows."""
+    design = operator.design
+    solver, state = solver_of(design), checked_state(design, operator.state)
+    predicted, shares = [], []
+    for start in range(0, table.num_rows, PIECE_ROWS):
+        x, known = matrix(table.slice(start, PIECE_ROWS), design)
+        x[~known] = 0.0
+        scores = solver.scores(design, state, x)
+        if design.classes:
+            shares.append(_nulled(scores, known))
+            predicted.append(_classes(design).take(pa.array(_places(scores), mask=~known)))
+        else:
+            predicted.append(pa.array(scores, mask=~known))
+    added: list[Any] = [pa.chunked_array(predicted, operator.schema.field(operator.output).type)]
+    if operator.probabilities:
+        for i in range(len(design.classes)):
+            added.append(pa.chunked_array([made[i] for made in shares], pa.float64()))
+    return pa.Table.from_arrays([*table.columns, *added], schema=operator.schema)
+
+
+def _places(scores: Array) -> np.ndarray:
+    return scores.argmax(axis=1)
+
+
+def _nulled(scores: Array, known: np.ndarray) -> list[pa.Array]:
+    """The columns of scores, null where a feature is missing."""
+    return [pa.array(np.ascontiguousarray(column), mask=~known) for column in scores.T]
+
+
+def _classes(design: Design) -> pa.Array:
+    literals = [value for value in design.classes if isinstance(value, Literal)]
+    return pa.array([literal.value for literal in literals], literals[0].dtype)
+
+
+def transform(operator: Transform, table: pa.Table) -> pa.Table:
+    """Give the numbers that a model goes by."""
+    x, known = matrix(table, operator.design)
+    return pa.Table.from_arrays(_nulled(x, known), schema=operator.schema)
+
+
+def fit(operator: Fit, table: pa.Table) -> pa.Table:
+    """Train a model on one table."""
+    design = operator.design
+    solver = solver_of(design)
+    state, memory = solver.initial(design, operator.seed), None
+    data = Data(table, design)
+    for _ in range(operator.rounds):
+        sums = solver.contribute(design, state, data.pieces())
+        step = solver.solve(design, state, sums, data.rows, memory)
+        state, memory = step.state, step.memory
+        if step.converged:
+            return state_table(state)
+    raise not_converged(operator.rounds)
+
+
+def not_converged(rounds: int) -> DivergedError:
+    """The error of a model that is not done after all rounds."""
+    return DivergedError(
+        f"the model has not converged after {rounds} rounds",
+        hint="scale the features, give l2 a small value, or allow more rounds",
+    )
+
+
+def checked_state(design: Design, table: pa.Table) -> Array:
+    """Take a model's numbers out of a plan.
+
+    Raises:
+        PlanError: they are not those of the design.
+    """
+    state = state_array(table)
+    layout: Layout = solver_of(design).state(design)
+    layout.split(state)
+    return state
+
+
+#: How each operator is run over the table of its input.
+OVER_TABLES: dict[type[Operator], Callable[[Any, pa.Table], pa.Table]] = {
+    Contribute: contribute,
+    Evaluate: contribute,
+    Fit: fit,
+    Predict: predict,
+    Transform: transform,
+}
+
+__all__ = ["OVER_TABLES", "checked_state", "not_converged", "smallest_group"]

@@ -1,0 +1,98 @@
+"""What the mathematics of a kind of model has to give: sums over rows, and what follows of them.
+
+A solver is exact: it goes from state to state by sums over all rows, so it does not matter in how
+many parts, or at how many sites, the rows lie. One state leads to the same next one as if all rows
+lay together, but for the order in which numbers are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from umbel.models.examples import Examples
+from umbel.models.layout import Array, Layout
+from umbel.plan.errors import RunError
+from umbel.plan.models import Design
+
+
+class DivergedError(RunError):
+    """Training does not lead to a model; says why, as far as it can be told."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where a solver came from: it goes back half of the way if the next state is no better.
+
+    Attributes:
+        state: the last state that was better than those before.
+        loss: its loss.
+        step: how far it went from there.
+        halvings: how often that was too far.
+    """
+
+    state: Array
+    loss: float
+    step: Array
+    halvings: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows of one round's sums.
+
+    Attributes:
+        state: the next state.
+        loss: of the best state so far, of all rows, penalties included.
+        converged: whether the next state is the last one.
+        memory: what the next round has to know.
+        details: what the sums say besides, by name: such as the covariance of coefficients.
+    """
+
+    state: Array
+    loss: float
+    converged: bool
+    memory: Memory | None = None
+    details: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Solver(Protocol):
+    """The mathematics of one kind of model; without state of its own."""
+
+    def state(self, design: Design) -> Layout:
+        """What a model's numbers are."""
+
+    def sums(self, design: Design) -> Layout:
+        """What one part of the data gives in a round."""
+
+    def initial(self, design: Design, seed: int) -> Array:
+        """Give the state before the first round."""
+
+    def contribute(self, design: Design, state: Array, pieces: Iterable[Examples]) -> Array:
+        """Sum over the rows of one part."""
+
+    def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
+        """Give the weight of each row in the sums; None if all count alike."""
+
+    def solve(
+        self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None
+    ) -> Step:
+        """Find the next state.
+
+        Args:
+            design: the model.
+            state: the state that the sums belong to.
+            sums: those of all parts together.
+            rows: over how many rows.
+            memory: what the last round said; None in the first.
+
+        Raises:
+            DivergedError: there is none.
+        """
+
+    def scores(self, design: Design, state: Array, x: Array) -> Array:
+        """Give what is predicted: numbers, or for classifiers the probability of each class."""
+
+
+__all__ = ["DivergedError", "Memory", "Solver", "Step"]

@@ -1,0 +1,195 @@
+"""From the columns of a table to the numbers that models go by, a piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umbel.models.layout import Array
+from umbel.plan.errors import EvaluationError
+from umbel.plan.expressions import Literal
+from umbel.plan.models import Bins, Category, Design, Feature, Number
+
+#: Rows that are worked on at once. Sums are added up piece by piece, so it is part of the result.
+PIECE_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows as numbers.
+
+    Attributes:
+        x: a row of `design.names` for each example.
+        y: for classifiers the position of each one's class; else the label; empty if there is none.
+    """
+
+    x: Array
+    y: Array
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class Data:
+    """The rows of a table that a model can learn from.
+
+    Rows in which a feature or the label is missing are left out: null, NaN, or of a class that the
+    model does not know.
+
+    Attributes:
+        rows: how many there are, once they have been read.
+        left_out: how many were left out, once they have been read.
+    """
+
+    def __init__(self, table: pa.Table, design: Design) -> None:
+        self._table = table
+        self._design = design
+        self.rows = self.left_out = 0
+
+    def pieces(self) -> Iterator[Examples]:
+        """Yield the examples, piece by piece, in the order of the rows."""
+        self.rows = self.left_out = 0
+        for start in range(0, self._table.num_rows, PIECE_ROWS):
+            piece = self._table.slice(start, PIECE_ROWS)
+            x, known = matrix(piece, self._design)
+            y = np.empty(0)
+            if self._design.label:
+                y, labelled = label_of(piece, self._design)
+                known &= labelled
+            whole = bool(known.all())
+            self.rows += len(known) if whole else int(known.sum())
+            self.left_out += 0 if whole else int((~known).sum())
+            if not whole:
+                x, y = x[known], y[known] if self._design.label else y
+            if len(x):
+                yield Examples(x, y)
+
+    def whole(self) -> Examples:
+        """Give all examples at once."""
+        pieces = list(self.pieces())
+        if not pieces:
+            return Examples(np.empty((0, len(self._design.names))), np.empty(0))
+        if len(pieces) == 1:
+            return pieces[0]
+        x = np.concatenate([piece.x for piece in pieces])
+        return Examples(x, np.concatenate([piece.y for piece in pieces]))
+
+    def kept(self) -> pa.ChunkedArray:
+        """Say of each row of the table whether it is an example."""
+        known = matrix(self._table, self._design)[1]
+        if self._design.label:
+            known &= label_of(self._table, self._design)[1]
+        return pa.chunked_array([pa.array(known)])
+
+
+def matrix(table: pa.Table, design: Design) -> tuple[Array, np.ndarray]:
+    """Make numbers of rows.
+
+    Args:
+        table: the rows.
+        design: its features.
+
+    Returns:
+        A row of `design.names` for each row; and for each row whether nothing is missing in it.
+        Where something is, the numbers mean nothing.
+
+    Raises:
+        EvaluationError: a feature is infinite.
+
+    >>> from umbel.plan.models import LinearRegression
+    >>> design = Design(LinearRegression(), (Number("a"),))
+    >>> x, known = matrix(pa.table({"a": [2.0, None]}), design)
+    >>> x[0].tolist(), known.tolist()
+    ([1.0, 2.0], [True, False])
+    """
+    x = np.empty((table.num_rows, len(design.names)))
+    known = np.ones(table.num_rows, dtype=bool)
+    at = 0
+    if design.algorithm.constant:
+        x[:, 0], at = 1.0, 1
+    for feature in design.features:
+        width = len(feature.names)
+        known &= _fill(x[:, at : at + width], table.column(feature.column), feature)
+        at += width
+    return x, known
+
+
+def label_of(table: pa.Table, design: Design) -> tuple[Array, np.ndarray]:
+    """Give the label of each row as a number, and whether it is there; see `Examples.y`."""
+    column = table.column(design.label)
+    if design.classes:
+        found = _positions(column, tuple(design.classes))
+        return found.astype(np.float64), found >= 0
+    values = numbers(column, f"label {design.label!r}")
+    return values, ~np.isnan(values)
+
+
+def numbers(column: pa.ChunkedArray, what: str) -> Array:
+    """Give a column as 64-bit floats, missing values as NaN.
+
+    Raises:
+        EvaluationError: a value is infinite.
+    """
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    found = np.array(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    if np.isinf(found).any():
+        raise EvaluationError(
+            f"{what} holds infinite values", hint="filter them out, or replace them, before"
+        )
+    return found
+
+
+def _fill(target: Array, column: pa.ChunkedArray, feature: Feature) -> np.ndarray:
+    """Write a feature's numbers; give for each row whether it is there."""
+    what = f"feature {feature.column!r}"
+    match feature:
+        case Category(values=values, fill=fill):
+            if fill is not None:
+                column = column.fill_null(_scalar(fill))
+            found = _positions(column, values)
+            target[:] = found[:, None] == np.arange(len(values))
+            return np.asarray(column.is_valid().to_numpy(), dtype=bool)
+        case Bins(edges=edges, fill=number):
+            values_ = numbers(column, what)
+            known = _filled(values_, number)
+            place = np.searchsorted(np.array(edges), values_, side="right")
+            target[:] = place[:, None] == np.arange(1, len(edges) + 1)
+            return known
+        case Number(center=center, scale=scale, fill=number):
+            values_ = numbers(column, what)
+            known = _filled(values_, number)
+            target[:, 0] = (values_ - center) / scale
+            return known
+    raise TypeError(f"no feature: {feature}")
+
+
+def _filled(values: Array, number: float | None) -> np.ndarray:
+    """Fill in missing values in place; give for each row whether there is one now."""
+    missing = np.isnan(values)
+    if number is None or not missing.any():
+        return ~missing
+    values[missing] = number
+    return np.ones(len(values), dtype=bool)
+
+
+def _positions(column: pa.ChunkedArray, values: tuple[object, ...]) -> np.ndarray:
+    """Give for each row the position of its value among some; -1 if it is not among them."""
+    if not values:
+        return np.full(len(column), -1)
+    known = pa.array([_scalar(value).as_py() for value in values], _scalar(values[0]).type)
+    found = pc.fill_null(pc.index_in(column, value_set=known), -1)
+    return np.asarray(found.to_numpy(), dtype=np.int64)
+
+
+def _scalar(value: object) -> pa.Scalar:
+    literal = cast("Literal", value)  # a design holds nothing else
+    return pa.scalar(literal.value, literal.dtype)
+
+
+__all__ = ["PIECE_ROWS", "Data", "Examples", "label_of", "matrix", "numbers"]

@@ -1,0 +1,306 @@
+"""What a model is, as data: the algorithm, how columns become numbers, and what is predicted.
+
+All that is learned of the data stands beside it as numbers; see `umbel.models`. Like everything in
+a plan these are closed lists of records: a model that is read is checked, and nothing of it is
+imported, evaluated or unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
+from umbel.plan.expressions import Expression, Literal
+from umbel.plan.records import Record
+from umbel.plan.types import is_numeric, type_name
+
+#: Columns that the numbers of a model's features may make together.
+MAX_WIDTH = 4096
+#: Name of the constant column.
+INTERCEPT = "intercept"
+
+
+class Feature(Record):
+    """How one column becomes numbers. What is learned for it (a mean, the words) is part of it.
+
+    Attributes:
+        column: the column's name.
+    """
+
+    column: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the numbers that it makes."""
+        return (self.column,)
+
+    def check(self, dtype: pa.DataType) -> None:
+        """Raise `TypeClashError` unless it can be made of values of a type."""
+        if not _is_number(dtype):
+            raise TypeClashError(
+                f"feature {self.column!r} must be numbers, not {type_name(dtype)}",
+                hint=f"encode it: ub.learn.one_hot({self.column!r}); or cast it before",
+            )
+
+
+class Number(Feature):
+    """`(x - center) / scale`, where a missing x is `fill`; without that the row is left out."""
+
+    center: float = 0.0
+    scale: float = 1.0
+    fill: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.center, self.scale, 0.0 if self.fill is None else self.fill)
+        if not all(map(math.isfinite, numbers)) or self.scale == 0:
+            raise PlanError(f"feature {self.column!r} cannot be scaled by {numbers[:2]}")
+
+
+class Category(Feature):
+    """For each of some values 1 where it stands, else 0; other values give zeros.
+
+    Attributes:
+        values: constants of one type, the column's.
+        fill: the value that a missing one counts as; without it the row is left out.
+    """
+
+    values: tuple[Expression, ...]
+    fill: Expression | None = None
+
+    def __post_init__(self) -> None:
+        check_literals(self.values, f"the values of feature {self.column!r}")
+        if self.fill is not None:
+            check_literals((*self.values[:1], self.fill), f"the values of feature {self.column!r}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{self.column}={value_text(value)}" for value in self.values)
+
+    def check(self, dtype: pa.DataType) -> None:
+        if self.values and dtype != self.values[0].dtype:  # type: ignore[attr-defined]
+            known = type_name(self.values[0].dtype)  # type: ignore[attr-defined]
+            raise TypeClashError(
+                f"feature {self.column!r} has values of type {known}, the column of type "
+                f"{type_name(dtype)}"
+            )
+
+
+class Bins(Feature):
+    """For each interval between edges 1 where x lies in it, else 0; the first one has no column.
+
+    Intervals hold their lower edge. What lies below the first edge or above the last one is in the
+    first or last interval, so `edges` are those between intervals.
+    """
+
+    edges: tuple[float, ...]
+    fill: float | None = None
+
+    def __post_init__(self) -> None:
+        pairs = zip(self.edges, self.edges[1:], strict=False)
+        rising = all(a < b for a, b in pairs) and all(map(math.isfinite, self.edges))
+        if not self.edges or not rising:
+            raise PlanError(f"the edges of feature {self.column!r} must rise: {self.edges}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        ends = [f"{edge:g}" for edge in self.edges[1:]] + ["…"]
+        return tuple(
+            f"{self.column}={low:g}…{high}".replace("……", "…")
+            for low, high in zip(self.edges, ends, strict=True)
+        )
+
+
+class Algorithm(Record):
+    """What kind of model is learned, and how."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it predicts one of some classes."""
+        return False
+
+    @property
+    def constant(self) -> bool:
+        """Whether features get a constant column."""
+        return bool(getattr(self, "intercept", False))
+
+
+class Regression(Algorithm):
+    """A generalised linear model.
+
+    Attributes:
+        l2: weight of the penalty on the squares of coefficients, the intercept left out; the loss
+            is the negative log-likelihood of all rows (of LinearRegression half the squared error)
+            plus `l2 / 2` times their sum.
+        intercept: whether there is a constant term.
+    """
+
+    l2: float = 0.0
+    intercept: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.l2 < math.inf:
+            raise PlanError(f"l2 is 0 or more, not {self.l2:g}")
+
+
+class LinearRegression(Regression):
+    """Least squares."""
+
+
+class PoissonRegression(Regression):
+    """Counts whose logarithm of the mean is linear."""
+
+
+class LogisticRegression(Regression):
+    """The odds of the second of two classes; their logarithm is linear."""
+
+    @property
+    def classifies(self) -> bool:
+        return True
+
+
+class MultinomialRegression(Regression):
+    """The odds of each class against the first one; their logarithms are linear."""
+
+    @property
+    def classifies(self) -> bool:
+        return True
+
+
+class Design(Record):
+    """A model without its numbers: the algorithm, the features in order, and the label.
+
+    Attributes:
+        algorithm: the kind of model.
+        features: what it goes by.
+        label: the column that is predicted; empty if none is.
+        classes: for classifiers the label's values, in order; constants of the label's type.
+    """
+
+    algorithm: Algorithm
+    features: tuple[Feature, ...]
+    label: str = ""
+    classes: tuple[Expression, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise PlanError("a model needs at least one feature")
+        names = self.names
+        if len(names) > MAX_WIDTH:
+            raise PlanError(f"the features make more than {MAX_WIDTH} columns")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise PlanError(f"feature {twice!r} stands twice")
+        if any(feature.column == self.label for feature in self.features):
+            raise PlanError(f"the label {self.label!r} is among the features")
+        check_literals(self.classes, f"the classes of {self.label!r}")
+        kind = type(self.algorithm).__name__
+        if self.algorithm.classifies and len(self.classes) < 2:
+            raise PlanError(f"{kind} needs two classes or more, {self.label!r} has one")
+        if isinstance(self.algorithm, LogisticRegression) and len(self.classes) != 2:
+            raise PlanError(
+                f"LogisticRegression takes two classes, {self.label!r} has {len(self.classes)}",
+                hint="MultinomialRegression takes more",
+            )
+        if self.classes and not self.algorithm.classifies:
+            raise PlanError(f"{kind} has no classes")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the numbers that a row becomes; the constant comes first."""
+        made = tuple(name for feature in self.features for name in feature.names)
+        return (INTERCEPT, *made) if self.algorithm.constant else made
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the features read, each once."""
+        return tuple(dict.fromkeys(feature.column for feature in self.features))
+
+    def check(self, schema: pa.Schema, *, label: bool) -> None:
+        """Hold the model against the columns that it is to be applied to.
+
+        Args:
+            schema: the columns.
+            label: whether the label is needed too.
+
+        Raises:
+            UnknownNameError: a column is missing.
+            TypeClashError: a column has another type than the model was made for.
+        """
+        kind = type(self.algorithm).__name__
+        wanted = self.columns + ((self.label,) if label and self.label else ())
+        for name in wanted:
+            if name not in schema.names:
+                raise UnknownNameError("column", name, schema.names, where=f"the model ({kind})")
+        for feature in self.features:
+            feature.check(schema.field(feature.column).type)
+        if label and self.label:
+            dtype = schema.field(self.label).type
+            if self.classes:
+                Category(self.label, self.classes).check(dtype)
+            elif not _is_number(dtype):
+                raise TypeClashError(
+                    f"{kind} predicts numbers, and label {self.label!r} is {type_name(dtype)}",
+                    hint="a classifier predicts classes, as LogisticRegression does",
+                )
+
+    @property
+    def words(self) -> str:
+        """The model in a line, for people."""
+        shown = ", ".join(self.columns[:6]) + (", …" if len(self.columns) > 6 else "")
+        kind = type(self.algorithm).__name__
+        return f"{kind} of {self.label} by {shown}" if self.label else f"{kind} of {shown}"
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    return is_numeric(dtype) or bool(pa.types.is_boolean(dtype))
+
+
+def check_literals(values: tuple[Expression, ...], what: str) -> None:
+    """Raise `PlanError` unless values are different constants of one type, none of them null."""
+    for value in values:
+        if not isinstance(value, Literal) or value.value is None:
+            raise PlanError(f"{what} must be constants, not {value}")
+    if len({str(value.dtype) for value in _literals(values)}) > 1:
+        raise PlanError(f"{what} are of several types")
+
+
+def value_text(value: Expression) -> str:
+    """Show a constant as the name of a class.
+
+    >>> value_text(Literal("icu", pa.string()))
+    'icu'
+    """
+    return str(value.value) if isinstance(value, Literal) else str(value)
+
+
+def _literals(values: tuple[Expression, ...]) -> Iterator[Literal]:
+    return (value for value in values if isinstance(value, Literal))
+
+
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    cls.__name__: cls
+    for cls in (LinearRegression, LogisticRegression, MultinomialRegression, PoissonRegression)
+}
+FEATURES: dict[str, type[Feature]] = {cls.__name__: cls for cls in (Number, Category, Bins)}
+
+__all__ = [
+    "ALGORITHMS",
+    "FEATURES",
+    "INTERCEPT",
+    "Algorithm",
+    "Bins",
+    "Category",
+    "Design",
+    "Feature",
+    "LinearRegression",
+    "LogisticRegression",
+    "MultinomialRegression",
+    "Number",
+    "PoissonRegression",
+    "Regression",
+    "check_literals",
+    "value_text",
+]

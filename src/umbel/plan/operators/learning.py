@@ -1,0 +1,189 @@
+"""Operators that learn from rows, and apply what was learned.
+
+A model is data: a `Design` says what it is, and `state`, a table of one column of numbers, holds
+what it learned. What the numbers mean is the algorithm's affair (`umbel.models`).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import pyarrow as pa
+
+from umbel.plan.errors import PlanError
+from umbel.plan.expressions import Literal
+from umbel.plan.models import Design, value_text
+from umbel.plan.operators.base import Unary
+from umbel.plan.operators.relational import check_names
+from umbel.plan.types import FLOAT64, INT64
+
+#: The only column of a model's state.
+STATE = pa.schema([pa.field("values", FLOAT64, nullable=False)])
+
+#: Counts that a contribution gives where it is asked to guard individuals; see `Summing`.
+GUARDS = ("umbel rows", "umbel smallest", "umbel effective")
+
+
+class Learned(Unary):
+    """An operator that applies a model to its input.
+
+    Attributes:
+        design: the model without its numbers.
+        state: its numbers.
+    """
+
+    design: Design
+    state: pa.Table
+
+    def __post_init__(self) -> None:
+        check_state(self.state)
+        self.design.check(self.input.schema, label=False)
+
+    def describe(self) -> str:
+        return self.design.words
+
+
+class Predict(Learned):
+    """The input with what a model predicts for each row, null where a feature is missing.
+
+    Attributes:
+        output: the column of the prediction.
+        probabilities: add a column with the probability of each class.
+    """
+
+    output: str = "prediction"
+    probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probabilities and not self.design.classes:
+            raise PlanError(f"{type(self.design.algorithm).__name__} gives no probabilities")
+        check_names(list(self.schema.names))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        first = next(iter(self.design.classes), None)
+        dtype = first.dtype if isinstance(first, Literal) else FLOAT64
+        added = [pa.field(self.output, dtype)]
+        if self.probabilities:
+            added += [
+                pa.field(f"{self.output}_{value_text(value)}", FLOAT64)
+                for value in self.design.classes
+            ]
+        return pa.schema([*self.input.schema, *added])
+
+
+class Transform(Unary):
+    """The numbers that a model goes by, a column each; null where one is missing.
+
+    Attributes:
+        design: the model without its numbers.
+    """
+
+    design: Design
+
+    def __post_init__(self) -> None:
+        self.design.check(self.input.schema, label=False)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(name, FLOAT64) for name in self.design.names])
+
+    def describe(self) -> str:
+        return self.design.words
+
+
+class Summing(Learned):
+    """An operator that gives one row: sums over all rows, from which no row can be told.
+
+    Attributes:
+        part: names the part of the data in the output.
+        individuals: columns that say who a row is about; with `guarded` their different values are
+            counted, each in a column of the output.
+        guarded: count what the sums are made of, in columns of the output (`GUARDS`): the rows;
+            the least rows that share a value of a feature of two values, or a class; and the rows
+            that the weights in the sums amount to.
+        least: what is counted of rows in the sums is counted of so many together at least.
+    """
+
+    part: str = ""
+    individuals: tuple[str, ...] = ()
+    guarded: bool = False
+    least: int = 0
+
+    def __post_init__(self) -> None:
+        check_state(self.state)
+        self.design.check(self.input.schema, label=True)
+        for name in self.individuals:
+            self.input.schema.field(name)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        fields = [
+            pa.field("part", pa.string(), nullable=False),
+            pa.field("rows", INT64, nullable=False),
+            pa.field("left_out", INT64, nullable=False),
+            pa.field("sums", pa.binary(), nullable=False),
+        ]
+        if self.guarded:
+            names = [*GUARDS, *(f"umbel count {name}" for name in self.individuals)]
+            fields += [pa.field(name, INT64, nullable=False) for name in names]
+        return pa.schema(fields)
+
+    def describe(self) -> str:
+        return f"{self.design.words}, part {self.part}" if self.part else self.design.words
+
+
+class Contribute(Summing):
+    """One part's share of a round of training: sums that lead from one state to a better one."""
+
+
+class Evaluate(Summing):
+    """One part's share of the measures of a model."""
+
+
+class Fit(Unary):
+    """All rounds of training, in one place; gives the state.
+
+    Attributes:
+        design: the model without its numbers.
+        rounds: at most so many.
+        seed: of whatever is drawn.
+    """
+
+    design: Design
+    rounds: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise PlanError("a model is trained in at least one round")
+        self.design.check(self.input.schema, label=True)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return STATE
+
+    def describe(self) -> str:
+        return self.design.words
+
+
+def check_state(table: pa.Table) -> None:
+    """Raise `PlanError` unless a table is a model's state."""
+    if table.schema.names != STATE.names or table.schema.types != STATE.types:
+        raise PlanError("the state of a model is one column 'values' of numbers")
+    if table.column(0).null_count:
+        raise PlanError("the state of a model holds nulls")
+
+
+__all__ = [
+    "GUARDS",
+    "STATE",
+    "Contribute",
+    "Evaluate",
+    "Fit",
+    "Learned",
+    "Predict",
+    "Summing",
+    "Transform",
+]
