@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from umbel import learning as learn
     from umbel.api import functions as _functions
     from umbel.api.dataframe import DataFrame as DataFrame
     from umbel.api.dataset import Dataset as Dataset
@@ -124,6 +125,9 @@ _RENAMED = {
     "sum_of": "sum",
 }
 
+#: Packages that are public as a whole.
+_PACKAGES = {"federation": "umbel.federation", "learn": "umbel.learning"}
+
 _PUBLIC = {
     _RENAMED.get(name, name): (module, name) for module, names in _HOMES.items() for name in names
 }
@@ -198,8 +202,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name == "federation":
-        return importlib.import_module("umbel.federation")
+    if name in _PACKAGES:
+        return importlib.import_module(_PACKAGES[name])
     try:
         module, attribute = _PUBLIC[name]
     except KeyError:

@@ -1,5 +1,62 @@
-"""Models that are trained over sites whose rows stay where they are.
+"""Models that are trained where the rows are: `umbel.learn`.
 
-What is here works on numbers: states of models, updates, strategies, masks and noise. Where rows
-lie and how they get to a trainer is the matter of plans and of the executor.
+`fit` trains over whatever a DataFrame is made of: files, databases, or tables with parts at several
+sites, of which only sums over many rows come here. The algorithms are records of a plan
+(`umbel.plan.models`), their mathematics is in `umbel.models`, and here is what drives rounds:
+states, updates, strategies, masks and noise.
 """
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umbel.learning.model import Evaluation as Evaluation
+    from umbel.learning.model import Model as Model
+    from umbel.learning.preparation import binned as binned
+    from umbel.learning.preparation import numeric as numeric
+    from umbel.learning.preparation import one_hot as one_hot
+    from umbel.learning.training import fit as fit
+    from umbel.plan.models import LinearRegression as LinearRegression
+    from umbel.plan.models import LogisticRegression as LogisticRegression
+    from umbel.plan.models import MultinomialRegression as MultinomialRegression
+    from umbel.plan.models import PoissonRegression as PoissonRegression
+
+#: Where each public name lives; imported when it is first used, as in `umbel` itself.
+_HOMES = {
+    "umbel.learning.model": ["Evaluation", "Model"],
+    "umbel.learning.preparation": ["binned", "numeric", "one_hot"],
+    "umbel.learning.training": ["fit"],
+    "umbel.plan.models": [
+        "LinearRegression", "LogisticRegression", "MultinomialRegression", "PoissonRegression",
+    ],
+}  # fmt: skip
+_PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Evaluation",
+    "LinearRegression",
+    "LogisticRegression",
+    "Model",
+    "MultinomialRegression",
+    "PoissonRegression",
+    "binned",
+    "fit",
+    "numeric",
+    "one_hot",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'umbel.learning' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> Sequence[str]:
+    return __all__

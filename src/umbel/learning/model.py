@@ -1,0 +1,173 @@
+"""A trained model: applied, measured and shown where rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from umbel.api.located import here
+from umbel.learning.parts import over_parts, parts_of
+from umbel.learning.rounds import sums_of
+from umbel.models import measures
+from umbel.models.layout import Array, state_table
+from umbel.models.solvers import solver_of
+from umbel.plan.models import Design, LinearRegression, value_text
+from umbel.plan.operators import Evaluate, Operator, Predict, Transform
+
+if TYPE_CHECKING:
+    from umbel.api.dataframe import DataFrame
+    from umbel.api.session import Session
+
+
+@dataclass(frozen=True)
+class Evaluation(Mapping[str, float]):
+    """The measures of a model over some rows, by name.
+
+    Attributes:
+        values: over all rows.
+        rows: how many there are.
+        by_part: a row for each part of the data, with its measures.
+    """
+
+    values_: Mapping[str, float]
+    rows: int
+    by_part: pa.Table
+
+    def __getitem__(self, name: str) -> float:
+        return self.values_[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in self.items())
+        return f"{shown} over {self.rows:,} rows"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model that `umbel.learn.fit` gives.
+
+    Attributes:
+        design: what it is: the algorithm, the features with all that was learned for them, the
+            label and its classes.
+        state: its numbers, flat.
+        session: the session that it was trained in.
+        rounds: a row for each round and part of the training.
+        details: what training found besides, by name.
+    """
+
+    design: Design
+    state: Array
+    session: Session = field(repr=False)
+    rounds: pa.Table = field(repr=False)
+    details: Mapping[str, Array] = field(default_factory=dict, repr=False)
+
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """Its numbers as named arrays."""
+        return solver_of(self.design).state(self.design).split(self.state)
+
+    @property
+    def history(self) -> DataFrame:
+        """Every round of the training, with each part's rows and loss."""
+        return self.session.from_arrow(self.rounds)
+
+    @property
+    def trained_on(self) -> int:
+        """The rows that it was trained on."""
+        last = max(self.rounds.column("round").to_pylist(), default=0)
+        return sum(row["rows"] for row in self.rounds.to_pylist() if row["round"] == last)
+
+    def predict(
+        self, df: DataFrame, *, output: str = "prediction", probabilities: bool = False
+    ) -> DataFrame:
+        """Add what the model predicts to rows, where these lie; runs when it is collected.
+
+        Args:
+            df: rows with the columns of the features.
+            output: the column of the prediction; null where a feature is missing.
+            probabilities: for classifiers add the probability of each class, as `<output>_<class>`.
+
+        Raises:
+            UnknownNameError: a column is missing.
+            TypeClashError: one has another type than in training.
+        """
+        table, origin = state_table(self.state), here()
+
+        def change(rows: Operator) -> Operator:
+            return Predict(
+                input=rows,
+                design=self.design,
+                state=table,
+                output=output,
+                probabilities=probabilities,
+                origin=origin,
+            )
+
+        return df._then(over_parts(df.plan, change))
+
+    def transform(self, df: DataFrame) -> DataFrame:
+        """Give the numbers that the model goes by, a column for each."""
+        origin = here()
+        return df._then(
+            over_parts(df.plan, lambda rows: Transform(input=rows, design=self.design, origin=origin))
+        )
+
+    def evaluate(self, df: DataFrame, *, without: Iterable[str] = ()) -> Evaluation:
+        """Measure the model on rows with a label, where these lie; only sums come here.
+
+        Args:
+            df: the rows.
+            without: parts of the data to leave out, by the names of their sites.
+        """
+        layout = measures.layout(self.design)
+        parts = parts_of(df.plan, df.session.platforms(), without=without)
+        shares = sums_of(df.session, self.design, self.state, parts, layout, Evaluate)
+        rows = sum(share.rows for share in shares)
+        together = np.sum([share.sums for share in shares], axis=0)
+        table = pa.Table.from_pylist(
+            [
+                {
+                    "part": share.part,
+                    "rows": share.rows,
+                    "left_out": share.left_out,
+                    **measures.measures(self.design, share.sums, share.rows),
+                }
+                for share in shares
+            ]
+        )
+        return Evaluation(measures.measures(self.design, together, rows), rows, table)
+
+    def coefficients(self) -> pa.Table:
+        """The coefficients of a regression, with their standard errors.
+
+        For LinearRegression the errors go by the spread of what is not explained.
+        """
+        found = self.tensors["coefficients"]
+        errors = np.sqrt(np.diag(self.details["covariance"])).reshape(found.shape)
+        if isinstance(self.design.algorithm, LinearRegression):
+            freedom = self.trained_on - len(self.design.names)
+            loss = self.rounds.column("loss")[-1].as_py() * self.trained_on
+            errors = errors * np.sqrt(2 * loss / freedom) if freedom > 0 else errors * np.nan
+        columns: dict[str, list[object]] = {}
+        if found.ndim == 2:
+            classes = [value_text(value) for value in self.design.classes[1:]]
+            columns["class"] = [name for name in classes for _ in self.design.names]
+        columns["feature"] = list(self.design.names) * (found.size // len(self.design.names))
+        columns["coefficient"] = found.ravel().tolist()
+        columns["standard_error"] = errors.ravel().tolist()
+        return pa.table(columns)
+
+    def __str__(self) -> str:
+        return f"{self.design.words}, trained on {self.trained_on:,} rows"
+
+
+__all__ = ["Evaluation", "Model"]

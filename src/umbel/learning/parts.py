@@ -1,0 +1,95 @@
+"""The parts that a DataFrame's rows lie in: what a model sums over, each where it is.
+
+A table with parts at several sites is a union; what is done to single rows of the union can as well
+be done to each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from umbel.plan.errors import UnknownNameError
+from umbel.plan.expressions import WindowCall, walk
+from umbel.plan.operators import (
+    Filter,
+    Operator,
+    Predict,
+    Project,
+    Rows,
+    Union,
+)
+from umbel.plan.operators.base import same_schema
+from umbel.platforms.base import Elsewhere
+from umbel.platforms.registry import Registry
+
+#: What rows of this machine are called.
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that are summed over together.
+
+    Attributes:
+        name: the site that they lie at; "here" for this machine.
+        plan: what gives them.
+        local: they lie here.
+    """
+
+    name: str
+    plan: Operator
+    local: bool
+
+
+def parts_of(
+    plan: Operator, platforms: Registry, *, without: Iterable[str] = ()
+) -> tuple[Part, ...]:
+    """Divide the rows of a plan.
+
+    Args:
+        plan: a relation.
+        platforms: those of the session.
+        without: names of parts to leave out.
+
+    Raises:
+        UnknownNameError: there is no part of a name that is to be left out.
+    """
+    sites = {platform.name for platform in platforms if isinstance(platform, Elsewhere)}
+    found: dict[str, list[Operator]] = {}
+    for piece in _pieces(plan):
+        found.setdefault("+".join(sorted(piece.places & sites)) or HERE, []).append(piece)
+    left_out = tuple(without)
+    for name in left_out:
+        if name not in found:
+            raise UnknownNameError("part", name, found, where="the data")
+    return tuple(
+        Part(name, _joined(pieces), local=name == HERE)
+        for name, pieces in found.items()
+        if name not in left_out
+    )
+
+
+def over_parts(plan: Operator, change: Callable[[Operator], Operator]) -> Operator:
+    """Apply an operator on single rows to each piece of a plan, so that it runs where that lies."""
+    return _joined([change(piece) for piece in _pieces(plan)])
+
+
+def _pieces(plan: Operator) -> list[Operator]:
+    match plan:
+        case Union(distinct=False, members=members) if same_schema([m.schema for m in members]):
+            return [piece for member in members for piece in _pieces(member)]
+        case Project(columns=columns) if any(
+            isinstance(node, WindowCall) for _, e in columns for node in walk(e)
+        ):
+            return [plan]
+        case Project() | Filter() | Rows() | Predict():
+            return [plan.with_inputs((piece,)) for piece in _pieces(plan.inputs[0])]
+    return [plan]
+
+
+def _joined(pieces: list[Operator]) -> Operator:
+    return pieces[0] if len(pieces) == 1 else Union(members=tuple(pieces))
+
+
+__all__ = ["HERE", "Part", "over_parts", "parts_of"]

@@ -1,0 +1,235 @@
+"""Rounds of training: sums of every part, and the state that follows of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from umbel.learning.parts import Part
+from umbel.models.applying import not_converged
+from umbel.models.base import DivergedError, Memory
+from umbel.models.layout import Array, Layout, UpdateError, from_bytes, state_table
+from umbel.models.solvers import solver_of
+from umbel.plan.errors import PlanError
+from umbel.plan.models import Design
+from umbel.plan.operators import Contribute, Evaluate, Operator, Union
+
+if TYPE_CHECKING:
+    from umbel.api.session import Session
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one part gave in a round.
+
+    Attributes:
+        part: its name.
+        rows: the rows that are in the sums.
+        left_out: rows in which a feature or the label is missing.
+        sums: the sums.
+    """
+
+    part: str
+    rows: int
+    left_out: int
+    sums: Array
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of training.
+
+    Attributes:
+        number: counts from 1.
+        loss: per row, penalties included, of the best state until now.
+        shares: what the parts gave.
+        seconds: how long it took.
+    """
+
+    number: int
+    loss: float
+    shares: tuple[Share, ...]
+    seconds: float
+
+    def __str__(self) -> str:
+        rows = sum(share.rows for share in self.shares)
+        return f"round {self.number}: loss {self.loss:.6g} over {rows:,} rows, {self.seconds:.2f} s"
+
+
+#: Told of every round.
+Watcher = Callable[[Round], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What rounds of training led to.
+
+    Attributes:
+        state: the model's numbers.
+        rounds: the rounds.
+        details: what the last sums say besides.
+    """
+
+    state: Array
+    rounds: tuple[Round, ...]
+    details: Mapping[str, Array] = field(default_factory=dict)
+
+
+def train_exactly(
+    session: Session,
+    design: Design,
+    parts: Sequence[Part],
+    *,
+    rounds: int,
+    seed: int,
+    watch: Watcher | None = None,
+) -> Trained:
+    """Train by sums over all rows, until the state does not change any more.
+
+    Args:
+        session: runs the rounds.
+        design: the model.
+        parts: where the rows lie.
+        rounds: at most so many.
+        seed: of what the first state is drawn with.
+        watch: told of every round.
+
+    Raises:
+        DivergedError: the model does not converge.
+        UpdateError: a part gave something that is no update.
+    """
+    solver = solver_of(design)
+    state = solver.initial(design, seed)
+    memory: Memory | None = None
+    done: list[Round] = []
+    for number in range(1, rounds + 1):
+        start = time.perf_counter()
+        shares = sums_of(session, design, state, parts, solver.sums(design))
+        rows = sum(share.rows for share in shares)
+        if not rows:
+            raise DivergedError(_nothing(design, shares))
+        together = np.sum([share.sums for share in shares], axis=0)
+        step = solver.solve(design, state, together, rows, memory)
+        seconds = time.perf_counter() - start
+        done.append(Round(number, step.loss / rows, shares, seconds))
+        if watch is not None:
+            watch(done[-1])
+        state, memory = step.state, step.memory
+        if step.converged:
+            return Trained(state, tuple(done), step.details)
+    raise not_converged(rounds)
+
+
+def sums_of(
+    session: Session,
+    design: Design,
+    state: Array,
+    parts: Sequence[Part],
+    layout: Layout,
+    kind: type[Contribute] | type[Evaluate] = Contribute,
+) -> tuple[Share, ...]:
+    """Have every part summed up where it lies, all at the same time.
+
+    Raises:
+        UpdateError: a part gave nothing, or something else than was asked for.
+    """
+    table = state_table(state)
+    asked: list[Operator] = [
+        kind(input=part.plan, design=design, state=table, part=part.name) for part in parts
+    ]
+    whole = asked[0] if len(asked) == 1 else Union(members=tuple(asked))
+    given = {row["part"]: row for row in _rows(session.run(whole).data)}
+    shares = []
+    for part in parts:
+        row = given.pop(part.name, None)
+        if row is None:
+            raise UpdateError(f"{_named(part.name)} gave nothing")
+        sums = from_bytes(row["sums"], layout, _named(part.name))
+        if row["rows"] < 0 or row["left_out"] < 0:
+            raise UpdateError(f"{_named(part.name)} gave a negative number of rows")
+        shares.append(Share(part.name, row["rows"], row["left_out"], sums))
+    if given:
+        raise UpdateError(f"there is no part {next(iter(given))!r}, but it gave something")
+    return tuple(shares)
+
+
+def history_of(rounds: Sequence[Round], losses: Layout) -> pa.Table:
+    """Give rounds as a table: a row for each round and part.
+
+    Args:
+        rounds: what was done.
+        losses: the layout of their sums, of which the loss is shown.
+    """
+    columns: dict[str, list[object]] = {name: [] for name in _HISTORY.names}
+    for one in rounds:
+        for share in one.shares:
+            loss = losses.split(share.sums).get("loss")
+            columns["round"].append(one.number)
+            columns["part"].append(share.part)
+            columns["rows"].append(share.rows)
+            columns["left_out"].append(share.left_out)
+            own = None if loss is None or not share.rows else float(loss) / share.rows
+            columns["part_loss"].append(own)
+            columns["loss"].append(one.loss)
+            columns["seconds"].append(one.seconds)
+    return pa.table(columns, schema=_HISTORY)
+
+
+_HISTORY = pa.schema(
+    [
+        ("round", pa.int64()),
+        ("part", pa.string()),
+        ("rows", pa.int64()),
+        ("left_out", pa.int64()),
+        ("part_loss", pa.float64()),
+        ("loss", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+def watcher_of(progress: bool | Watcher) -> Watcher | None:
+    """Give what is told of rounds: a function, or for True what writes a line to stderr."""
+    if callable(progress):
+        return progress
+    return (lambda one: print(one, file=sys.stderr, flush=True)) if progress else None
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, object]]:
+    yield from table.to_pylist()
+
+
+def _named(part: str) -> str:
+    return f"part {part!r}"
+
+
+def _nothing(design: Design, shares: Sequence[Share]) -> str:
+    left_out = sum(share.left_out for share in shares)
+    if not left_out:
+        return "there are no rows to learn from"
+    return f"there are no rows to learn from: in all {left_out:,} a feature or the label is missing"
+
+
+def check_rounds(rounds: int) -> None:
+    """Raise `PlanError` unless there is at least one round."""
+    if rounds < 1:
+        raise PlanError(f"a model is trained in at least one round, not {rounds}")
+
+
+__all__ = [
+    "Round",
+    "Share",
+    "Trained",
+    "Watcher",
+    "check_rounds",
+    "history_of",
+    "sums_of",
+    "train_exactly",
+    "watcher_of",
+]
