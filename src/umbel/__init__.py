@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from umbel import learning as learn
     from umbel.api import functions as _functions
     from umbel.api.dataframe import DataFrame as DataFrame
     from umbel.api.dataset import Dataset as Dataset

@@ -25,6 +25,7 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.functions import CATALOGUE
+from umbel.plan.models import Design, LinearRegression, Number
 from umbel.plan.operators import (
     OBJECT_SCHEMA,
     OPERATORS,
@@ -32,14 +33,17 @@ from umbel.plan.operators import (
     Broadcast,
     Cartesian,
     CoGroup,
+    Contribute,
     Count,
     Distinct,
     DoWhile,
     Element,
+    Evaluate,
     Except,
     Explode,
     Filter,
     FilterRows,
+    Fit,
     FlatMap,
     GroupBy,
     GroupByKey,
@@ -51,6 +55,7 @@ from umbel.plan.operators import (
     MapPartitions,
     Operator,
     Placeholder,
+    Predict,
     Project,
     Reduce,
     ReduceBy,
@@ -62,11 +67,13 @@ from umbel.plan.operators import (
     Sort,
     SortBy,
     ToFrame,
+    Transform,
     Union,
     Window,
     Write,
     ZipWithId,
 )
+from umbel.plan.operators.learning import STATE
 from umbel.plan.sinks import ParquetSink
 from umbel.plan.sources import MemorySource
 
@@ -98,6 +105,9 @@ def one_of_each() -> dict[str, Operator]:
     start = Placeholder(label="round", columns=single.schema)
     window = WindowCall("row_number", order_by=(SortKey(Column("a")),))
     yes = Literal(True, pa.bool_())
+    both = memory(a=[1, 2], b=[1, 2])
+    design = Design(LinearRegression(), (Number("a"),), "b")
+    state = pa.Table.from_arrays([pa.array([0.0, 0.0])], schema=STATE)
     condition = Project(input=start, columns=(("value", yes),), form=Element.VALUE)
     plans: list[Operator] = [
         rows,
@@ -137,6 +147,11 @@ def one_of_each() -> dict[str, Operator]:
         Repeat(initial=single, body=start, labels=("round",), times=2),
         DoWhile(initial=single, body=start, labels=("round",), condition=condition),
         Write(input=rows, sink=ParquetSink(path="never-written.parquet")),
+        Fit(input=both, design=design),
+        Contribute(input=both, design=design, state=state),
+        Predict(input=both, design=design, state=state),
+        Evaluate(input=both, design=design, state=state),
+        Transform(input=both, design=design),
     ]
     return {plan.name: plan for plan in plans}
 

@@ -15,7 +15,15 @@ from typing import Any
 from umbel.plan import operators
 from umbel.plan.functions import CATALOGUE, Function
 from umbel.plan.functions.forms import Absent
-from umbel.plan.operators import OPERATORS, Functional, Loop, PairOperator
+from umbel.plan.operators import (
+    OPERATORS,
+    Fit,
+    Functional,
+    Learned,
+    Loop,
+    PairOperator,
+    Transform,
+)
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 THEMES = (
@@ -131,6 +139,7 @@ def _operators() -> Iterator[str]:
             issubclass(cls, Functional | PairOperator) or cls.__name__ in ("Count", "ZipWithId")
         ),
         "Between the two": lambda cls: cls.__name__ in ("Rows", "ToFrame", "Broadcast"),
+        "Learning": lambda cls: issubclass(cls, Learned | Fit | Transform),
         "Control": lambda cls: issubclass(cls, Loop) or cls.__name__ in ("Placeholder", "Write"),
     }
     for title, holds in sections.items():

@@ -22,6 +22,7 @@ from umbel.plan.errors import PlanError, PlanFormatError
 from umbel.plan.expressions import Call, Case, Column, Expression, Literal
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.json_schema import plan_json_schema, schema_text
+from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Feature
 from umbel.plan.operators import (
     OPERATORS,
     Distinct,
@@ -109,6 +110,7 @@ def test_every_name_on_the_closed_lists_is_every_class_there_is() -> None:
 
     lists: list[tuple[dict[str, Any], type]] = [
         (SOURCES, Source), (SINKS, Sink), (EXPRESSIONS, Expression), (OPERATORS, Operator),
+        (ALGORITHMS, Algorithm), (FEATURES, Feature),
     ]  # fmt: skip
     for listed, base in lists:
         assert {cls.__name__ for cls in listed.values()} == leaves(base)

@@ -406,7 +406,9 @@ def _summed(operator: ops.Summing, below: State) -> State:
     read = {*operator.design.columns, operator.design.label}
     if read & below.marked:
         name = min(read & below.marked)
-        return _refused(operator, below.raw, f"learns from {name!r}, which tells who a row is about")
+        return _refused(
+            operator, below.raw, f"learns from {name!r}, which tells who a row is about"
+        )
     if operator.guarded or operator.individuals:
         return _refused(operator, below.raw, "asks for counts that are the site's own")
     return State(gated=below.raw, updates=True)

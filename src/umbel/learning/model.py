@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +118,9 @@ class Model:
         """Give the numbers that the model goes by, a column for each."""
         origin = here()
         return df._then(
-            over_parts(df.plan, lambda rows: Transform(input=rows, design=self.design, origin=origin))
+            over_parts(
+                df.plan, lambda rows: Transform(input=rows, design=self.design, origin=origin)
+            )
         )
 
     def evaluate(self, df: DataFrame, *, without: Iterable[str] = ()) -> Evaluation:
@@ -157,7 +159,7 @@ class Model:
             freedom = self.trained_on - len(self.design.names)
             loss = self.rounds.column("loss")[-1].as_py() * self.trained_on
             errors = errors * np.sqrt(2 * loss / freedom) if freedom > 0 else errors * np.nan
-        columns: dict[str, list[object]] = {}
+        columns: dict[str, list[Any]] = {}
         if found.ndim == 2:
             classes = [value_text(value) for value in self.design.classes[1:]]
             columns["class"] = [name for name in classes for _ in self.design.names]

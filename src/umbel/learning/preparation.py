@@ -21,7 +21,7 @@ from umbel.api.values import literal
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.models import Bins, Category, Feature, Number
-from umbel.plan.types import is_float, is_integer, is_numeric, is_string
+from umbel.plan.types import is_float, is_numeric
 
 if TYPE_CHECKING:
     from umbel.api.dataframe import DataFrame
@@ -246,8 +246,8 @@ def _made(df: DataFrame, wanted: Wanted, known: dict[str, tuple[float, float]]) 
             found = values_of(df, name, "feature") if given is None else literals(given, dtype)
             if len(found) - drop_first < 1:
                 raise PlanError(f"feature {name!r} has {len(found)} value: there is nothing in it")
-            fill = None if impute is None else literal(impute, dtype)
-            return Category(name, found[int(drop_first) :], fill)
+            missing = None if impute is None else literal(impute, dtype)
+            return Category(name, found[int(drop_first) :], missing)
     raise PlanError(f"no feature: {wanted!r}")
 
 

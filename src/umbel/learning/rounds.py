@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -198,10 +198,15 @@ def watcher_of(progress: bool | Watcher) -> Watcher | None:
     """Give what is told of rounds: a function, or for True what writes a line to stderr."""
     if callable(progress):
         return progress
-    return (lambda one: print(one, file=sys.stderr, flush=True)) if progress else None
+    return _say if progress else None
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, object]]:
+def _say(one: Round) -> None:
+    sys.stderr.write(f"{one}\n")
+    sys.stderr.flush()
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     yield from table.to_pylist()
 
 

@@ -105,13 +105,15 @@ def predict(operator: Predict, table: pa.Table) -> pa.Table:
             predicted.append(pa.array(scores, mask=~known))
     added: list[Any] = [pa.chunked_array(predicted, operator.schema.field(operator.output).type)]
     if operator.probabilities:
-        for i in range(len(design.classes)):
-            added.append(pa.chunked_array([made[i] for made in shares], pa.float64()))
+        added += [
+            pa.chunked_array([made[i] for made in shares], pa.float64())
+            for i in range(len(design.classes))
+        ]
     return pa.Table.from_arrays([*table.columns, *added], schema=operator.schema)
 
 
 def _places(scores: Array) -> np.ndarray:
-    return scores.argmax(axis=1)
+    return np.asarray(scores.argmax(axis=1))
 
 
 def _nulled(scores: Array, known: np.ndarray) -> list[pa.Array]:

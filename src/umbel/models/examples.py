@@ -57,7 +57,7 @@ class Data:
         for start in range(0, self._table.num_rows, PIECE_ROWS):
             piece = self._table.slice(start, PIECE_ROWS)
             x, known = matrix(piece, self._design)
-            y = np.empty(0)
+            y: Array = np.empty(0)
             if self._design.label:
                 y, labelled = label_of(piece, self._design)
                 known &= labelled

@@ -35,9 +35,7 @@ def layout(design: Design) -> Layout:
     return Layout(tuple(parts))
 
 
-def contribute(
-    design: Design, state: Array, pieces: Iterable[Examples], least: int = 0
-) -> Array:
+def contribute(design: Design, state: Array, pieces: Iterable[Examples], least: int = 0) -> Array:
     """Sum up one part's measures.
 
     Args:

@@ -79,9 +79,7 @@ def newton(
     if np.abs(next_state * scale).max() > _FAR * max(1.0, float(scale.max())):
         raise DivergedError("the coefficients grow without bound", hint="give l2 a small value")
     small = np.abs(step * scale).max() <= _SMALL * max(1.0, float(np.abs(next_state * scale).max()))
-    return Step(
-        next_state, loss, bool(small), Memory(state, loss, step), {"covariance": inverse}
-    )
+    return Step(next_state, loss, bool(small), Memory(state, loss, step), {"covariance": inverse})
 
 
 def penalised(

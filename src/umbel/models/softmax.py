@@ -67,7 +67,8 @@ class SoftmaxSolver:
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """How undecided the model is of each row."""
         shares = self.scores(design, state, examples.x)
-        return 1 - np.sum(shares**2, axis=1)
+        found: Array = 1 - np.sum(shares**2, axis=1)
+        return found
 
     def solve(
         self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None
@@ -76,9 +77,7 @@ class SoftmaxSolver:
         found = self.sums(design).split(sums)
         there = np.flatnonzero(found["rows"] > 0)
         if len(there) < len(design.classes):
-            absent = [
-                value_text(value) for i, value in enumerate(design.classes) if i not in there
-            ]
+            absent = [value_text(value) for i, value in enumerate(design.classes) if i not in there]
             raise DivergedError(
                 f"no row of label {design.label!r} is {' or '.join(map(repr, absent))}: there is "
                 "nothing to tell apart",
