@@ -9,7 +9,7 @@ import pytest
 import umbel as ub
 from umbel.plan.errors import PlanError, TypeClashError
 from umbel.plan.expressions import Literal
-from umbel.plan.models import Bins, Category, Design, LinearRegression, Number
+from umbel.plan.models import Bins, Category, Design, Feature, LinearRegression, Number
 
 TABLE = pa.table(
     {
@@ -26,7 +26,7 @@ def session() -> ub.Session:
     return ub.connect()
 
 
-def transformed(session: ub.Session, *features: object) -> dict[str, list[float | None]]:
+def transformed(session: ub.Session, *features: Feature) -> dict[str, list[float | None]]:
     design = Design(LinearRegression(intercept=False), features, "y")
     plan = ub.learn.Model(design, np.zeros(len(design.names)), session, pa.table({}))
     columns: dict[str, list[float | None]] = (
