@@ -10,8 +10,9 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,9 @@ class Database:
         self._lock_file: IO[bytes] | None = None
         self._lock_connection: Connection | None = None
         self._epoch = 0
+        # SQLite's writers come one after the other anyhow; but those that wait for its own lock
+        # sleep for milliseconds, and are not served in turn. Other processes still wait there.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self.sqlite else nullcontext()
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -76,6 +80,7 @@ class Database:
         """Write, whole or not at all; with other writers one after the other."""
         options: dict[str, Any] = {_WRITE: True, _DURABLE: durable}
         with (
+            self._turn,
             self._engine.connect().execution_options(**options) as connection,
             connection.begin(),
         ):
