@@ -21,6 +21,7 @@ from tests.federation.harness import settles
 from umbel import col
 from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
+from umbel.federation.client import MissingSitesWarning
 from umbel.federation.coordinator import (
     Coordinator,
     CoordinatorSettings,
@@ -535,3 +536,48 @@ def test_runs_are_forgotten_by_their_users_and_by_operators(kept: Kept) -> None:
         assert hers in [run["id"] for run in operator.runs.prune(seconds=0, everything=True)]
         with pytest.raises(UnknownNameError):
             other.runs.show(hers)
+
+
+# --- a site leaves --------------------------------------------------------------------------------
+
+
+def test_a_site_that_leaves_a_run_is_skipped_where_one_says_so(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its part of a table is left out, and the answer says so; a part that was named is not."""
+    monkeypatch.setattr("umbel.federation.coordinator.sites._PATIENCE", 0.2)
+    ways = [
+        lambda session: session.table("people"),
+        lambda session: session.table("north.people").union(session.table("south.people")),
+    ]
+    with kept.session(on_missing_site="skip") as session, kept.session() as failing:
+        for gate in kept.gates.values():
+            gate.shut()
+        kept.gates["north"].open.set()
+
+        def counted(of: Any, way: Any) -> Any:
+            return way(of).select(ub.len().alias("n"), col("age").sum().alias("total")).collect()
+
+        # The thread that asks warns, at whatever moment.
+        with pytest.warns(MissingSitesWarning, match="south"):  # noqa: PT031
+            skipping = Asking(lambda: counted(session, ways[0]))
+            settles(lambda: kept.gates["south"].came, 30)
+            named = Asking(lambda: counted(session, ways[1]))
+            settles(lambda: len(kept.gates["south"].came) == 2, 30)
+            fails = Asking(lambda: counted(failing, ways[0]))
+            settles(lambda: len(session.runs.all()) >= 3, 30)
+            kept.away("south")
+            assert skipping.answer().to_pylist() == expected(AGES["north"])
+        with pytest.raises(SiteError, match="away"):
+            named.answer()
+        with pytest.raises(SiteError, match="away"):
+            fails.answer()
+        runs = [run for run in session.runs.all() if run["missing"]]
+        shown = session.runs.show(runs[0]["id"])
+    assert (shown["covers"], shown["missing"], shown["tries"]) == (["north"], ["south"], 2)
+    # So does the next coordinator remember it.
+    kept.stop()
+    kept.start()
+    with kept.session() as session:
+        found = session.runs.show(shown["id"])
+    assert (found["covers"], found["missing"]) == (["north"], ["south"])

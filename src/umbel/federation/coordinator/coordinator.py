@@ -31,7 +31,7 @@ from umbel.federation.coordinator.sites import Sites
 from umbel.federation.coordinator.spool import Folder
 from umbel.federation.coordinator.tables import PresentTables, SessionTables
 from umbel.federation.coordinator.uploads import Uploads
-from umbel.federation.errors import FederationError, IdentityError
+from umbel.federation.errors import FederationError, IdentityError, SiteError
 from umbel.federation.identity import Authority, Certificate, EnrolmentRequest, Invitation
 from umbel.federation.identity.authority import SERVER_LIFE
 from umbel.federation.identity.enrolment import enrol
@@ -96,6 +96,7 @@ class Coordinator:
             Folder(settings.folder / "results"),
             limits,
             self._again,
+            self._goes_on,
             self.sites.tasks,
             self.sites.let_go,
         )
@@ -358,14 +359,34 @@ class Coordinator:
             if operator.pin:
                 asker.session.platform_name(operator.pin)
         covers = sorted(plan.places & {manifest.site for manifest in self.sites.manifests()})
-        return Question(who, plan, text, ways, asker, tuple(sorted(tables.missed)), tuple(covers))
+        return Question(
+            who,
+            plan,
+            text,
+            ways,
+            asker,
+            missing=tuple(sorted(tables.missed)),
+            covers=tuple(covers),
+            horizontal=tuple(sorted(tables.horizontal)),
+        )
 
     def _again(self, owned: Owned) -> Job:
         """Make what goes on with a run that was begun before."""
         about = owned.run.options
         who = Principal(about["user"], tuple(map(Role.of, about["roles"])))
         ways = Ways(None, about["purpose"], about["on_missing_site"], about["trace"])
-        return Job.again(owned, self._asker(who, ways, about["missing"], restarted=True))
+        left = frozenset(owned.history.noted.get("left", ()))
+        asker = self._asker(who, ways, left.union(about["missing"]), restarted=not left)
+        return Job.again(owned, asker, left)
+
+    def _goes_on(self, owned: Owned, error: SiteError) -> bool:
+        """Whether a run goes on without a site that has left it."""
+        noted = owned.history.noted.get("left", ())
+        skips = owned.run.options["on_missing_site"] == SKIP
+        return skips and error.retryable and error.site not in noted and self._is_away(error.site)
+
+    def _is_away(self, site: str) -> bool:
+        return bool(site) and not self.sites.connected(site)
 
     def explain(self, question: Question) -> dict[str, Any]:
         """Say how a plan would run, in every form in which it can be said."""

@@ -121,6 +121,8 @@ class HostedRun:
         self.state, self.spool, self.ended = state, spool, time.monotonic()
         self.rows, self.bytes = int(noted.get("rows", 0)), int(noted.get("bytes", 0))
         self.stages = list(noted.get("stages", []))
+        self.missing = tuple(noted.get("missing", self.missing))
+        self.covers = tuple(noted.get("covers", self.covers))
         self.error = noted.get("error")
         if state is State.CANCELLED:
             self.error = error_to_json(CancelledError("the run was cancelled"))
@@ -166,6 +168,13 @@ class HostedRun:
         self.state = State.RUNNING
         self.signal.set()
 
+    def again(self) -> None:
+        """Give up a try, whose rows are taken back: another begins at once."""
+        if self.spool is not None:
+            self.spool.drop()
+        self.spool, self.state = None, State.QUEUED
+        self.signal.set()
+
     def tell(self, event: Event) -> None:
         """Note an event."""
         self._timeline.tell(event)
@@ -197,13 +206,12 @@ class HostedRun:
         """Bring the rows to safety; give what is to be kept with the run's end."""
         self.record = json.loads(result.run.to_json())
         self.stages = self._timeline.to_json(self.tasks(self.id), result.run)
+        sites = {"missing": list(self.missing), "covers": list(self.covers)}
         if self.spool is not None:
-            self.spool.finish(
-                {"record": self.record, "missing": list(self.missing), "covers": list(self.covers)}
-            )
+            self.spool.finish({"record": self.record, **sites})
         size = 0 if self.spool is None else self.spool.whole
         facts = {"stages": self.stages, "rows": self.rows, "bytes": self.bytes, "size": size}
-        return [Noted(facts)]
+        return [Noted({**facts, **sites})]
 
     def failed(self, error: BaseException) -> Iterable[RunEvent]:
         """Give what is to be kept with a failure."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from umbel.executor.runs.history import RunEvent
 from umbel.executor.runs.store import Owned
 from umbel.federation.access import Principal
 from umbel.federation.coordinator.sites import CoordinatorSession, RunDispatcher
+from umbel.federation.coordinator.tables import without
 from umbel.federation.planning import SitePlatform
 from umbel.federation.protocol import FAIL
 from umbel.federation.work_trace import answering
@@ -115,6 +116,7 @@ class Question:
         asker: answers it.
         missing: the sites that are away, and whose parts of its tables the answer will lack.
         covers: the sites whose tables it reads.
+        horizontal: the tables of which it wants the parts of all sites.
     """
 
     who: Principal
@@ -124,6 +126,7 @@ class Question:
     asker: Asker
     missing: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()
+    horizontal: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -147,6 +150,7 @@ class Question:
             "trace": self.ways.trace,
             "missing": list(self.missing),
             "covers": list(self.covers),
+            "horizontal": list(self.horizontal),
             "asked": self.digest,
             "schema": schema_to_json(self.plan.schema),
         }
@@ -164,15 +168,34 @@ class Question:
 
 @dataclass(frozen=True)
 class Job:
-    """A run that this process owns, and who answers it."""
+    """A run that this process owns, and who answers it.
+
+    Attributes:
+        asker: answers it.
+        ready: the run.
+        missing, covers: the sites without which it goes on, and those that it asks.
+    """
 
     asker: Asker
     ready: Ready
+    missing: tuple[str, ...]
+    covers: tuple[str, ...]
 
     @classmethod
-    def again(cls, owned: Owned, asker: Asker) -> Job:
-        """Bring a run back that was begun before."""
-        return cls(asker, restored(owned, platforms=asker.session.platforms()))
+    def again(cls, owned: Owned, asker: Asker, left: Collection[str]) -> Job:
+        """Bring a run back that was begun before, without the sites that have left since.
+
+        Raises:
+            SiteError: nothing is left of a table.
+        """
+        about = owned.run.options
+        ready = restored(owned, platforms=asker.session.platforms())
+        missing, covers = set(about["missing"]), set(about["covers"])
+        if left:
+            root = without(ready.root, left, about.get("horizontal", ()))
+            ready = replace(ready, root=root)
+            missing, covers = missing | set(left), covers - set(left)
+        return cls(asker, ready, tuple(sorted(missing)), tuple(sorted(covers)))
 
 
 __all__ = ["Asker", "Job", "Question", "Ways"]

@@ -177,12 +177,16 @@ async def _events(run: HostedRun, told: int) -> AsyncIterator[bytes]:
 
 async def _rows(run: HostedRun, start: int, of: str, *, whole: bool) -> AsyncIterator[bytes]:
     sent: int | None = None
+    fence = 0
     with run.signal.listen() as listening:
         while True:
             state, spool = run.state, run.spool
+            if sent is not None and run.fence != fence:
+                return  # what was sent is taken back: the client asks again
             begun = spool is not None and (state is State.FINISHED or not (whole or state.over))
             if begun and spool is not None and state is not State.QUEUED:
                 if sent is None:
+                    fence = run.fence
                     sent = start if of == str(run.fence) and start <= spool.size else 0
                     yield frame(BEGIN, to_json({"of": str(run.fence), "from": sent}))
                 while sent < spool.size:

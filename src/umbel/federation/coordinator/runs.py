@@ -34,7 +34,7 @@ from umbel.federation.coordinator.run_log import logged
 from umbel.federation.coordinator.settings import LimitsSection
 from umbel.federation.coordinator.spool import Folder, Quota, Spool
 from umbel.federation.coordinator.timeline import moment
-from umbel.federation.errors import AccessError
+from umbel.federation.errors import AccessError, SiteError
 from umbel.federation.store import TaskRecord
 from umbel.plan.errors import CancelledError, PlanError, RunError, UmbelError, UnknownNameError
 from umbel.telemetry.logs import say
@@ -49,6 +49,10 @@ _MOST_TRIES = 4
 _LOOK, _PRUNING = 2.0, 3600.0
 
 
+class _SiteLeftError(RunInterruptedError):
+    """A site has left a run, which goes on without it."""
+
+
 class Runs:
     """The runs of all users.
 
@@ -57,6 +61,7 @@ class Runs:
         folder: where rows wait.
         limits: what users may take.
         again: makes what goes on with a run that was begun before.
+        goes_on: whether a run goes on without a site that has left it.
         tasks: gives what sites were asked for in a run.
         let_go: forgets what sites committed for a run.
     """
@@ -67,6 +72,7 @@ class Runs:
         folder: Folder,
         limits: LimitsSection,
         again: Callable[[Owned], Job],
+        goes_on: Callable[[Owned, SiteError], bool],
         tasks: Callable[[str], list[TaskRecord]],
         let_go: Callable[[str], None],
     ) -> None:
@@ -74,6 +80,7 @@ class Runs:
         self._folder = folder
         self._limits = limits
         self._again = again
+        self._goes_on = goes_on
         self._tasks = tasks
         self._let_go = let_go
         self._quota = Quota(limits.result_bytes, "results")
@@ -144,7 +151,7 @@ class Runs:
             run.state = State.QUEUED
             if (user, name) in self._unwanted:
                 self._unwant(run)
-            self._submit(run, Job(question.asker, ready))
+            self._submit(run, Job(question.asker, ready, question.missing, question.covers))
         finally:
             with self._changed:
                 self._beginning.discard(name)
@@ -201,9 +208,8 @@ class Runs:
         state = State.FAILED
         failure: UmbelError | None = None
         try:
-            owned = self._acquired(run.id) if job is None else job.ready.owned
-            with keeping(owned, run.cancellation.cancel, run.failed), written_at(None):
-                self._answered(run, owned, job, limit)
+            while not self._answers(run, job, limit):
+                job = None
             state = State.FINISHED
         except RunInterruptedError:
             state = State.INTERRUPTED
@@ -218,6 +224,17 @@ class Runs:
             if state is State.FINISHED and run.covers:
                 self._let_go(run.id)
             run.end(state, failure)
+
+    def _answers(self, run: HostedRun, job: Job | None, limit: float) -> bool:
+        """Answer a run; give whether that is all, or it is to be answered without a site."""
+        owned = self._acquired(run.id) if job is None else job.ready.owned
+        try:
+            with keeping(owned, run.cancellation.cancel, run.failed), written_at(None):
+                self._answered(run, owned, job, limit)
+        except _SiteLeftError:
+            run.again()
+            return False
+        return True
 
     def _acquired(self, name: str) -> Owned:
         """Take a run over, as soon as nobody else has it.
@@ -241,6 +258,7 @@ class Runs:
             if job is None:
                 self._check_tries(run.id)
                 job = self._again(owned)
+            run.missing, run.covers = job.missing, job.covers
             job.asker.answer(
                 job.ready,
                 cancellation=run.cancellation,
@@ -251,8 +269,14 @@ class Runs:
             )
         except UmbelError as error:
             if self._closing.is_set() and not run.unwanted:
-                owned.add(Noted({}))  # such an end is none of the run's
+                # Such an end is none of the run's.
+                owned.add(Noted({"left": list(owned.history.noted.get("left", ()))}))
                 raise RunInterruptedError("the coordinator is being stopped") from None
+            if isinstance(error, SiteError) and self._goes_on(owned, error):
+                say(log, logging.WARNING, "site.left", cause=error, site=error.site, run=run.id)
+                left = {*owned.history.noted.get("left", ()), error.site}
+                owned.add(Noted({"left": sorted(left)}))
+                raise _SiteLeftError(f"site {error.site!r} has left") from None
             if isinstance(error, CancelledError):
                 raise run.stopped(error, limit) from None
             raise

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.namespace import TableEntry
+from umbel.executor.runs.preparing import everywhere, over
 from umbel.federation.errors import SiteError
 from umbel.federation.manifest import Manifest
 from umbel.federation.planning import FederatedSession
 from umbel.federation.protocol import HORIZONTAL
 from umbel.plan.encoder import schema_to_json
 from umbel.plan.errors import UmbelError, UnknownNameError
-from umbel.plan.operators import Operator, Scan
-from umbel.plan.sources import dotted
+from umbel.plan.operators import Operator, Project, Scan, Union
+from umbel.plan.sources import RelationSource, dotted
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,14 @@ class PresentTables:
 
     Attributes:
         missed: the sites whose parts of tables that were named are missing.
+        horizontal: the tables that were named with the parts of all sites.
     """
 
     def __init__(self, session: FederatedSession, away: Mapping[str, Manifest]) -> None:
         self._inner = SessionTables(session)
         self._away = away
         self.missed: set[str] = set()
+        self.horizontal: set[str] = set()
 
     def operator(self, name: tuple[str, ...]) -> Operator:
         """Give the rows of a table that are there.
@@ -156,7 +159,52 @@ class PresentTables:
             if parts and name[1] not in self._inner.horizontal():
                 raise _all_away(name[1], parts)
             self.missed |= parts
+            self.horizontal.add(name[1])
         return self._inner.operator(name)
+
+
+def without(plan: Operator, sites: Collection[str], tables: Collection[str]) -> Operator:
+    """Give a plan without the parts of tables that lie at some sites.
+
+    Args:
+        plan: over all parts.
+        sites: that have left.
+        tables: those that were named with the parts of all sites; what was named of one site is
+            wanted of that site.
+
+    Raises:
+        SiteError: of a table nothing is left, or it was named at one of the sites.
+    """
+
+    def present(operator: Operator) -> Operator:
+        if not isinstance(operator, Union):
+            return operator
+        parts = [_part(member) for member in operator.members]
+        names = {name for _, name in parts}
+        if len(names) != 1 or not names <= set(tables):
+            return operator
+        left = [
+            m for m, (site, _) in zip(operator.members, parts, strict=True) if site not in sites
+        ]
+        if not left:
+            raise _all_away(names.pop(), {site for site, _ in parts})
+        return left[0] if len(left) == 1 else replace(operator, members=tuple(left))
+
+    found = over(plan, present)
+    for operator in everywhere(found):
+        site, name = _part(operator)
+        if site in sites:
+            raise _all_away(dotted((site, name)), [site])
+    return found
+
+
+def _part(operator: Operator) -> tuple[str, str]:
+    """The site and the table of which an operator gives the rows; empty if it is no such."""
+    inner = operator.input if isinstance(operator, Project) else operator
+    source = inner.source if isinstance(inner, Scan) else None
+    if isinstance(source, RelationSource) and len(source.relation) == 1:
+        return source.platform, source.relation[0]
+    return "", ""
 
 
 def _all_away(table: str, sites: Iterable[str]) -> SiteError:
@@ -174,4 +222,4 @@ def _listed(entry: TableEntry) -> Listed:
     return Listed((entry.namespace, *entry.table), entry.kind, entry.rows)
 
 
-__all__ = ["Listed", "PresentTables", "SessionTables"]
+__all__ = ["Listed", "PresentTables", "SessionTables", "without"]
