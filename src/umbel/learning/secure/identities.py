@@ -1,0 +1,44 @@
+"""Lasting keys of sites for simulated rounds; real sites sign with the keys of their certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+@dataclass(frozen=True)
+class Ed25519Identity:
+    """A key of one's own and the public ones of all.
+
+    Attributes:
+        site: whose it is.
+        known: the public keys of all sites, the own one too.
+    """
+
+    site: str
+    known: Mapping[str, Ed25519PublicKey]
+    _key: Ed25519PrivateKey = field(repr=False)
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with the own key."""
+        return self._key.sign(message)
+
+    def verify(self, site: str, message: bytes, signature: bytes) -> bool:
+        """Whether a signature is of that site."""
+        if site not in self.known:
+            return False
+        try:
+            self.known[site].verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def identities(sites: Sequence[str]) -> dict[str, Ed25519Identity]:
+    """New keys for all sites, each of which knows those of all."""
+    keys = {site: Ed25519PrivateKey.generate() for site in sites}
+    known = {site: key.public_key() for site, key in keys.items()}
+    return {site: Ed25519Identity(site, known, key) for site, key in keys.items()}
