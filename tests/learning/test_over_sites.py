@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import umbel as ub
+from tests.learning.sites import LOGISTIC, NAMES, PEOPLE, RULE, at, federation
 from umbel import col
 from umbel.federation import Form, Rule, Site
 from umbel.federation.errors import PolicyError
@@ -18,68 +18,11 @@ from umbel.federation.execution import SiteExecution
 from umbel.federation.execution.updates import check_update
 from umbel.federation.planning import DirectDispatcher, FederatedSession
 from umbel.federation.rules import Who
-from umbel.federation.tasks import Outcome, Requester
+from umbel.federation.tasks import Requester
 from umbel.models.layout import UpdateError
 from umbel.plan.models import Design, LinearRegression, Number
 from umbel.plan.operators import Contribute, Fit
 from umbel.plan.operators.learning import STATE
-
-NAMES = ("north", "south", "west")
-RULE = Rule(Form.AGGREGATES, 5, "id", updates=50)
-LOGISTIC = ub.learn.LogisticRegression()
-
-
-def people(rows: int = 900) -> pa.Table:
-    """Rows that differ from site to site, so that no site's own model is that of all."""
-    draw = np.random.default_rng(11)
-    site = np.arange(rows) % 3
-    age = draw.normal(50 + 10 * site, 8)
-    ward = draw.choice(["day", "er", "icu"], rows, p=[0.5, 0.3, 0.2])
-    risk = 0.06 * (age - 60) + (ward == "icu") * 1.2 - site * 0.4
-    ill = draw.random(rows) < 1 / (1 + np.exp(-risk))
-    return pa.table({"id": np.arange(rows), "age": age, "ward": ward, "ill": ill})
-
-
-PEOPLE = people()
-
-
-def at(name: str, table: pa.Table = PEOPLE) -> pa.Table:
-    return table.filter(pa.array(np.asarray(table["id"]) % 3 == NAMES.index(name)))
-
-
-class Recording(DirectDispatcher):
-    """Keeps what sites let out, and can put something else into its place."""
-
-    def __init__(self, sites: Mapping[str, Any], forged: Mapping[str, bytes]) -> None:
-        super().__init__(sites)
-        self.given: list[pa.Table] = []
-        self.forged = forged
-
-    def run(self, task: Any, inputs: Any, context: Any, deliver: Any) -> Outcome:
-        def kept(data: pa.Table) -> None:
-            self.given.append(data)
-            if "sums" in data.schema.names and task.site in self.forged:
-                at = data.schema.get_field_index("sums")
-                data = data.set_column(at, data.schema.field(at), [[self.forged[task.site]]])
-            deliver(data)
-
-        return super().run(task, inputs, context, kept)
-
-
-def federation(
-    tables: Mapping[str, pa.Table] | None = None,
-    rule: Rule = RULE,
-    forged: Mapping[str, bytes] | None = None,
-) -> FederatedSession:
-    sites = []
-    for name, table in (tables or {name: at(name) for name in NAMES}).items():
-        site = Site(name, ub.connect())
-        site.publish("people", site.session.from_arrow(table), rule)
-        sites.append(site)
-    recording = Recording({site.name: SiteExecution(site) for site in sites}, forged or {})
-    session = FederatedSession([s.manifest() for s in sites], recording, Requester("ann"))
-    session.recording = recording  # type: ignore[attr-defined]
-    return session
 
 
 @pytest.fixture(scope="module")

@@ -18,19 +18,31 @@ if TYPE_CHECKING:
     from umbel.learning.preparation import binned as binned
     from umbel.learning.preparation import numeric as numeric
     from umbel.learning.preparation import one_hot as one_hot
+    from umbel.learning.simulation.partition import dirichlet as dirichlet
+    from umbel.learning.simulation.partition import iid as iid
+    from umbel.learning.simulation.partition import quantity_skew as quantity_skew
+    from umbel.learning.simulation.simulate import simulate as simulate
+    from umbel.learning.strategies.base import Settings as Settings
+    from umbel.learning.strategies.catalogue import strategy as strategy
     from umbel.learning.training import fit as fit
     from umbel.plan.models import LinearRegression as LinearRegression
     from umbel.plan.models import LogisticRegression as LogisticRegression
     from umbel.plan.models import MultinomialRegression as MultinomialRegression
+    from umbel.plan.models import Network as Network
     from umbel.plan.models import PoissonRegression as PoissonRegression
 
 #: Where each public name lives; imported when it is first used, as in `umbel` itself.
 _HOMES = {
     "umbel.learning.model": ["Evaluation", "Model"],
     "umbel.learning.preparation": ["binned", "numeric", "one_hot"],
+    "umbel.learning.simulation.partition": ["dirichlet", "iid", "quantity_skew"],
+    "umbel.learning.simulation.simulate": ["simulate"],
+    "umbel.learning.strategies.base": ["Settings"],
+    "umbel.learning.strategies.catalogue": ["strategy"],
     "umbel.learning.training": ["fit"],
     "umbel.plan.models": [
-        "LinearRegression", "LogisticRegression", "MultinomialRegression", "PoissonRegression",
+        "LinearRegression", "LogisticRegression", "MultinomialRegression", "Network",
+        "PoissonRegression",
     ],
 }  # fmt: skip
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
@@ -41,11 +53,18 @@ __all__ = [
     "LogisticRegression",
     "Model",
     "MultinomialRegression",
+    "Network",
     "PoissonRegression",
+    "Settings",
     "binned",
+    "dirichlet",
     "fit",
+    "iid",
     "numeric",
     "one_hot",
+    "quantity_skew",
+    "simulate",
+    "strategy",
 ]
 
 

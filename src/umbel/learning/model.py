@@ -14,7 +14,8 @@ from umbel.learning.parts import over_parts, parts_of
 from umbel.learning.rounds import sums_of
 from umbel.models import measures
 from umbel.models.layout import Array, state_table
-from umbel.models.solvers import solver_of
+from umbel.models.solvers import mathematics_of
+from umbel.plan.errors import PlanError
 from umbel.plan.models import Design, LinearRegression, value_text
 from umbel.plan.operators import Evaluate, Operator, Predict, Transform
 
@@ -73,7 +74,7 @@ class Model:
     @property
     def tensors(self) -> dict[str, Array]:
         """Its numbers as named arrays."""
-        return solver_of(self.design).state(self.design).split(self.state)
+        return mathematics_of(self.design).state(self.design).split(self.state)
 
     @property
     def history(self) -> DataFrame:
@@ -153,6 +154,12 @@ class Model:
 
         For LinearRegression the errors go by the spread of what is not explained.
         """
+        if "covariance" not in self.details:
+            raise PlanError(
+                f"this {type(self.design.algorithm).__name__} has no standard errors: it was "
+                "trained by steps",
+                hint="its numbers are in model.tensors; without a strategy it is found exactly",
+            )
         found = self.tensors["coefficients"]
         errors = np.sqrt(np.diag(self.details["covariance"])).reshape(found.shape)
         if isinstance(self.design.algorithm, LinearRegression):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +33,18 @@ class Share:
         rows: the rows that are in the sums.
         left_out: rows in which a feature or the label is missing.
         sums: the sums.
+        loss: of its rows together, before the round; None if it is not known.
+        norm: how far it went, where it trained by steps.
+        excluded: why what it gave was not used; empty if it was.
     """
 
     part: str
     rows: int
     left_out: int
     sums: Array
+    loss: float | None = None
+    norm: float | None = None
+    excluded: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,17 +119,23 @@ def train_exactly(
         shares = sums_of(session, design, state, parts, solver.sums(design))
         rows = sum(share.rows for share in shares)
         if not rows:
-            raise DivergedError(_nothing(design, shares))
+            raise no_rows(shares)
         together = np.sum([share.sums for share in shares], axis=0)
         step = solver.solve(design, state, together, rows, memory)
         seconds = time.perf_counter() - start
-        done.append(Round(number, step.loss / rows, shares, seconds))
+        done.append(
+            Round(number, step.loss / rows, _with_losses(shares, solver.sums(design)), seconds)
+        )
         if watch is not None:
             watch(done[-1])
         state, memory = step.state, step.memory
         if step.converged:
             return Trained(state, tuple(done), step.details)
     raise not_converged(rounds)
+
+
+def _with_losses(shares: Sequence[Share], layout: Layout) -> tuple[Share, ...]:
+    return tuple(replace(s, loss=float(layout.split(s.sums)["loss"])) for s in shares)
 
 
 def sums_of(
@@ -140,43 +152,64 @@ def sums_of(
         UpdateError: a part gave nothing, or something else than was asked for.
     """
     table = state_table(state)
-    asked: list[Operator] = [
-        kind(input=part.plan, design=design, state=table, part=part.name) for part in parts
-    ]
+
+    def ask(part: Part) -> Operator:
+        return kind(input=part.plan, design=design, state=table, part=part.name)
+
+    return tuple(
+        Share(
+            part.name,
+            row["rows"],
+            row["left_out"],
+            from_bytes(row["sums"], layout, f"part {part.name!r}"),
+        )
+        for part, row in asked_of(session, parts, ask)
+    )
+
+
+def asked_of(
+    session: Session, parts: Sequence[Part], ask: Callable[[Part], Operator]
+) -> list[tuple[Part, dict[str, Any]]]:
+    """Have every part answered where it lies, all at the same time; one row each.
+
+    Args:
+        session: runs it.
+        parts: the parts.
+        ask: what to run for each.
+
+    Raises:
+        UpdateError: a part gave nothing, or something else than was asked for.
+    """
+    asked = [ask(part) for part in parts]
     whole = asked[0] if len(asked) == 1 else Union(members=tuple(asked))
-    given = {row["part"]: row for row in _rows(session.run(whole).data)}
-    shares = []
+    given = {row["part"]: row for row in session.run(whole).data.to_pylist()}
+    found = []
     for part in parts:
         row = given.pop(part.name, None)
         if row is None:
-            raise UpdateError(f"{_named(part.name)} gave nothing")
-        sums = from_bytes(row["sums"], layout, _named(part.name))
+            raise UpdateError(f"part {part.name!r} gave nothing")
         if row["rows"] < 0 or row["left_out"] < 0:
-            raise UpdateError(f"{_named(part.name)} gave a negative number of rows")
-        shares.append(Share(part.name, row["rows"], row["left_out"], sums))
+            raise UpdateError(f"part {part.name!r} gave a negative number of rows")
+        found.append((part, row))
     if given:
         raise UpdateError(f"there is no part {next(iter(given))!r}, but it gave something")
-    return tuple(shares)
+    return found
 
 
-def history_of(rounds: Sequence[Round], losses: Layout) -> pa.Table:
-    """Give rounds as a table: a row for each round and part.
-
-    Args:
-        rounds: what was done.
-        losses: the layout of their sums, of which the loss is shown.
-    """
+def history_of(rounds: Sequence[Round]) -> pa.Table:
+    """Give rounds as a table: a row for each round and part."""
     columns: dict[str, list[object]] = {name: [] for name in _HISTORY.names}
     for one in rounds:
         for share in one.shares:
-            loss = losses.split(share.sums).get("loss")
             columns["round"].append(one.number)
             columns["part"].append(share.part)
             columns["rows"].append(share.rows)
             columns["left_out"].append(share.left_out)
-            own = None if loss is None or not share.rows else float(loss) / share.rows
+            own = None if share.loss is None or not share.rows else share.loss / share.rows
             columns["part_loss"].append(own)
             columns["loss"].append(one.loss)
+            columns["norm"].append(share.norm)
+            columns["excluded"].append(share.excluded or None)
             columns["seconds"].append(one.seconds)
     return pa.table(columns, schema=_HISTORY)
 
@@ -189,6 +222,8 @@ _HISTORY = pa.schema(
         ("left_out", pa.int64()),
         ("part_loss", pa.float64()),
         ("loss", pa.float64()),
+        ("norm", pa.float64()),
+        ("excluded", pa.string()),
         ("seconds", pa.float64()),
     ]
 )
@@ -206,19 +241,11 @@ def _say(one: Round) -> None:
     sys.stderr.flush()
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    yield from table.to_pylist()
-
-
-def _named(part: str) -> str:
-    return f"part {part!r}"
-
-
-def _nothing(design: Design, shares: Sequence[Share]) -> str:
+def no_rows(shares: Sequence[Share]) -> DivergedError:
+    """The error of data in which no row is whole."""
     left_out = sum(share.left_out for share in shares)
-    if not left_out:
-        return "there are no rows to learn from"
-    return f"there are no rows to learn from: in all {left_out:,} a feature or the label is missing"
+    why = f": in all {left_out:,} a feature or the label is missing" if left_out else ""
+    return DivergedError(f"there are no rows to learn from{why}")
 
 
 def check_rounds(rounds: int) -> None:
@@ -232,8 +259,10 @@ __all__ = [
     "Share",
     "Trained",
     "Watcher",
+    "asked_of",
     "check_rounds",
     "history_of",
+    "no_rows",
     "sums_of",
     "train_exactly",
     "watcher_of",

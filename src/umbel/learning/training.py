@@ -11,10 +11,12 @@ from umbel.learning.model import Model
 from umbel.learning.parts import Part, parts_of
 from umbel.learning.preparation import Wanted, literals, prepared, values_of
 from umbel.learning.rounds import Watcher, check_rounds, history_of, train_exactly, watcher_of
-from umbel.models.solvers import solver_of
+from umbel.learning.steps import train_by_steps
+from umbel.learning.strategies.base import Settings, Strategy
+from umbel.learning.strategies.catalogue import strategy as named_strategy
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import Column, Expression
-from umbel.plan.models import Algorithm, Design, Feature
+from umbel.plan.models import Algorithm, Design, Feature, Network
 from umbel.plan.operators import Operator, Project, Scan
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ def fit(
     label: str = "",
     model: Algorithm,
     classes: Iterable[Any] | None = None,
-    rounds: int = 100,
+    strategy: str | Strategy | None = None,
+    settings: Settings | None = None,
+    rounds: int | None = None,
     without: Iterable[str] = (),
     seed: int = 0,
     progress: bool | Watcher = False,
@@ -45,7 +49,11 @@ def fit(
         label: the column to predict.
         model: the kind of model, such as `LogisticRegression()`.
         classes: for classifiers the label's values in order; None finds those that occur.
-        rounds: at most so many; that the model then has not converged is an error.
+        strategy: train by steps, and put the parts' updates together so: "fedavg", "fedprox", …, or
+            a strategy. None finds a regression exactly, and trains a network by "fedavg".
+        settings: how parts train by steps: `Settings(learning_rate=0.1, epochs=1, batch_size=32)`.
+        rounds: of steps so many, 20 if it is not said. Exact training stops when the model does not
+            change any more; that it has not after so many rounds, 100, is an error.
         without: parts of the data to leave out, by the names of their sites.
         seed: of whatever is drawn.
         progress: True writes a line a round; a function is told of every round.
@@ -69,6 +77,10 @@ def fit(
         raise PlanError(
             f"model is a kind of model, such as LogisticRegression(), not {type(model).__name__}"
         )
+    exact = strategy is None and not isinstance(model, Network)
+    if settings is not None and exact:
+        raise PlanError("settings are for training by steps", hint='strategy="fedavg"')
+    rounds = (100 if exact else 20) if rounds is None else rounds
     check_rounds(rounds)
     if isinstance(features, str):
         raise PlanError("features is a list of columns", hint=f"features=[{features!r}]")
@@ -91,11 +103,30 @@ def fit(
     ]
     if not parts:
         raise PlanError("all parts of the data are left out")
-    done = train_exactly(
-        session, design, parts, rounds=rounds, seed=seed, watch=watcher_of(progress)
-    )
-    history = history_of(done.rounds, solver_of(design).sums(design))
-    return Model(design, done.state, session, history, done.details)
+    watch = watcher_of(progress)
+    if exact:
+        done = train_exactly(session, design, parts, rounds=rounds, seed=seed, watch=watch)
+    else:
+        done = train_by_steps(
+            session,
+            design,
+            parts,
+            _strategy(strategy),
+            settings or Settings(),
+            rounds=rounds,
+            seed=seed,
+            watch=watch,
+        )
+    return Model(design, done.state, session, history_of(done.rounds), done.details)
+
+
+def _strategy(given: str | Strategy | None) -> Strategy:
+    if given is None or isinstance(given, str):
+        try:
+            return named_strategy(given or "fedavg")
+        except ValueError as error:
+            raise PlanError(str(error)) from None
+    return given
 
 
 def _kept(session: Session, part: Part, design: Design) -> Part:

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from umbel.models import measures
 from umbel.models.base import DivergedError
+from umbel.models.descent import descend
 from umbel.models.examples import PIECE_ROWS, Data, Examples, matrix
 from umbel.models.layout import Array, Layout, state_array, state_table, to_bytes
-from umbel.models.solvers import solver_of
+from umbel.models.solvers import mathematics_of, solver_of
 from umbel.plan.expressions import Literal
 from umbel.plan.models import Design
 from umbel.plan.operators import (
@@ -33,14 +34,17 @@ from umbel.plan.operators import (
 def contribute(operator: Summing, table: pa.Table) -> pa.Table:
     """Sum up one part of the data; one row."""
     design = operator.design
-    solver = solver_of(design)
     state = checked_state(design, operator.state)
     data = Data(table, design)
     guards = _guards(operator, data, state) if operator.guarded else {}
     if isinstance(operator, Evaluate):
         sums = measures.contribute(design, state, data.pieces(), operator.least)
+    elif isinstance(operator, Contribute) and operator.training is not None:
+        correction = operator.correction
+        pull = None if correction is None else checked_state(design, correction)
+        sums = descend(design, state, data.whole(), operator.training, pull)
     else:
-        sums = solver.contribute(design, state, data.pieces())
+        sums = solver_of(design).contribute(design, state, data.pieces())
     columns: dict[str, Any] = {
         "part": [operator.part],
         "rows": [data.rows],
@@ -57,8 +61,9 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
 def _guards(operator: Summing, data: Data, state: Array) -> dict[str, int]:
     """Count what the sums are made of; see `Summing`."""
     examples = data.whole()
-    weights = solver_of(operator.design).weights(operator.design, state, examples)
-    effective = len(examples)
+    effective, weights = len(examples), None
+    if isinstance(operator, Contribute) and operator.training is None:
+        weights = solver_of(operator.design).weights(operator.design, state, examples)
     if weights is not None and len(examples):
         squares = float(np.sum(weights**2))
         effective = int(float(weights.sum()) ** 2 / squares + 1e-6) if squares > 0 else 0
@@ -92,7 +97,7 @@ def smallest_group(design: Design, examples: Examples) -> int:
 def predict(operator: Predict, table: pa.Table) -> pa.Table:
     """Add what a model predicts to rows."""
     design = operator.design
-    solver, state = solver_of(design), checked_state(design, operator.state)
+    solver, state = mathematics_of(design), checked_state(design, operator.state)
     predicted, shares = [], []
     for start in range(0, table.num_rows, PIECE_ROWS):
         x, known = matrix(table.slice(start, PIECE_ROWS), design)
@@ -162,7 +167,7 @@ def checked_state(design: Design, table: pa.Table) -> Array:
         PlanError: they are not those of the design.
     """
     state = state_array(table)
-    layout: Layout = solver_of(design).state(design)
+    layout: Layout = mathematics_of(design).state(design)
     layout.split(state)
     return state
 

@@ -1,6 +1,7 @@
 """What the mathematics of a kind of model has to give: sums over rows, and what follows of them.
 
-A solver is exact: it goes from state to state by sums over all rows, so it does not matter in how
+Every kind can be trained by steps against the slope of its loss (`umbel.models.descent`). A solver
+is exact: it goes from state to state by sums over all rows, so it does not matter in how
 many parts, or at how many sites, the rows lie. One state leads to the same next one as if all rows
 lay together, but for the order in which numbers are added up.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
@@ -57,17 +58,32 @@ class Step:
     details: Mapping[str, Array] = field(default_factory=dict)
 
 
-class Solver(Protocol):
+class Mathematics(Protocol):
     """The mathematics of one kind of model; without state of its own."""
 
     def state(self, design: Design) -> Layout:
         """What a model's numbers are."""
 
-    def sums(self, design: Design) -> Layout:
-        """What one part of the data gives in a round."""
-
     def initial(self, design: Design, seed: int) -> Array:
         """Give the state before the first round."""
+
+    def scores(self, design: Design, state: Array, x: Array) -> Array:
+        """Give what is predicted: numbers, or for classifiers the probability of each class."""
+
+    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
+        """Give the slope of the mean loss of rows, penalties included, and the loss of all of them.
+
+        Penalties of exact solvers are on the loss of all rows, so here they are divided by as many
+        as there are examples.
+        """
+
+
+@runtime_checkable
+class Solver(Mathematics, Protocol):
+    """A kind of model that is found exactly, by sums over all rows."""
+
+    def sums(self, design: Design) -> Layout:
+        """What one part of the data gives in a round."""
 
     def contribute(self, design: Design, state: Array, pieces: Iterable[Examples]) -> Array:
         """Sum over the rows of one part."""
@@ -91,8 +107,5 @@ class Solver(Protocol):
             DivergedError: there is none.
         """
 
-    def scores(self, design: Design, state: Array, x: Array) -> Array:
-        """Give what is predicted: numbers, or for classifiers the probability of each class."""
 
-
-__all__ = ["DivergedError", "Memory", "Solver", "Step"]
+__all__ = ["DivergedError", "Mathematics", "Memory", "Solver", "Step"]

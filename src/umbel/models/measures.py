@@ -14,7 +14,7 @@ import numpy as np
 
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
-from umbel.models.solvers import solver_of
+from umbel.models.solvers import mathematics_of
 from umbel.plan.models import Design
 
 #: Cells of the histogram of scores.
@@ -47,7 +47,7 @@ def contribute(design: Design, state: Array, pieces: Iterable[Examples], least: 
     made = layout(design)
     total = np.zeros(made.size)
     into = made.split(total)
-    solver = solver_of(design)
+    solver = mathematics_of(design)
     for piece in pieces:
         scores, y = solver.scores(design, state, piece.x), piece.y
         if not design.classes:

@@ -60,6 +60,12 @@ class RegressionSolver:
             into["squares"] += y @ y
         return total
 
+    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
+        """`X' (mean - y)`: the canonical link's."""
+        mean, _, loss = _terms(design, state, examples)
+        found = examples.x.T @ (mean - examples.y) + l2_of(design) * fined(design) * state
+        return found / len(examples), loss
+
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """A Poisson mean is the weight of its row."""
         if not isinstance(design.algorithm, PoissonRegression):

@@ -64,6 +64,17 @@ class SoftmaxSolver:
             into["rows"] += np.bincount(place, minlength=classes)
         return total
 
+    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
+        """For each class `X' (share - is it)`."""
+        place = examples.y.astype(np.int64)
+        coefficients = self.state(design).split(state)["coefficients"]
+        logs = _log_probabilities(coefficients, examples.x)
+        apart = np.exp(logs)
+        apart[np.arange(len(place)), place] -= 1
+        found = apart[:, 1:].T @ examples.x + l2_of(design) * fined(design) * coefficients
+        own = logs[np.arange(len(place)), place]
+        return found.ravel() / len(examples), -float(own.sum())
+
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """How undecided the model is of each row."""
         shares = self.scores(design, state, examples.x)

@@ -1,35 +1,53 @@
-"""Which solver trains which kind of model."""
+"""Which mathematics belongs to which kind of model."""
 
 from __future__ import annotations
 
-from umbel.models.base import Solver
+from umbel.models.base import Mathematics, Solver
+from umbel.models.network import NetworkMathematics
 from umbel.models.regression import RegressionSolver
 from umbel.models.softmax import SoftmaxSolver
+from umbel.plan.errors import PlanError
 from umbel.plan.models import (
     Algorithm,
     Design,
     LinearRegression,
     LogisticRegression,
     MultinomialRegression,
+    Network,
     PoissonRegression,
 )
 
-SOLVERS: dict[type[Algorithm], Solver] = {
+MATHEMATICS: dict[type[Algorithm], Mathematics] = {
     LinearRegression: RegressionSolver(),
     PoissonRegression: RegressionSolver(),
     LogisticRegression: SoftmaxSolver(),
     MultinomialRegression: SoftmaxSolver(),
+    Network: NetworkMathematics(),
 }
 
 
+def mathematics_of(design: Design) -> Mathematics:
+    """Give the mathematics of a model."""
+    return MATHEMATICS[type(design.algorithm)]
+
+
 def solver_of(design: Design) -> Solver:
-    """Give what trains a model.
+    """Give what finds a model exactly.
+
+    Raises:
+        PlanError: nothing does: it is trained by steps.
 
     >>> from umbel.plan.models import Number
     >>> solver_of(Design(LinearRegression(), (Number("a"),), "y")).__class__.__name__
     'RegressionSolver'
     """
-    return SOLVERS[type(design.algorithm)]
+    found = mathematics_of(design)
+    if not isinstance(found, Solver):
+        raise PlanError(
+            f"{type(design.algorithm).__name__} is not found exactly",
+            hint='train it by steps: strategy="fedavg"',
+        )
+    return found
 
 
-__all__ = ["SOLVERS", "solver_of"]
+__all__ = ["MATHEMATICS", "mathematics_of", "solver_of"]

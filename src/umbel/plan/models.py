@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal as OneOf
 
 import pyarrow as pa
 
@@ -19,6 +20,8 @@ from umbel.plan.types import is_numeric, type_name
 
 #: Columns that the numbers of a model's features may make together.
 MAX_WIDTH = 4096
+#: Layers of a network.
+MAX_LAYERS = 32
 #: Name of the constant column.
 INTERCEPT = "intercept"
 
@@ -169,6 +172,63 @@ class MultinomialRegression(Regression):
         return True
 
 
+class Network(Algorithm):
+    """A network of layers, each of which sees all of the one before; between them stands max(x, 0).
+
+    It is trained by steps against the slope of the loss, not exactly.
+
+    Attributes:
+        hidden: how many numbers each layer between features and prediction gives.
+        task: what is predicted: one of some classes, or a number.
+        l2: weight of the penalty on the squares of weights, as `l2 / 2` times their sum beside the
+            mean loss of rows.
+    """
+
+    hidden: tuple[int, ...] = (16,)
+    task: OneOf["classes", "number"] = "classes"
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(1 <= width <= MAX_WIDTH for width in self.hidden):
+            raise PlanError(f"layers give 1 to {MAX_WIDTH} numbers, not {self.hidden}")
+        if len(self.hidden) > MAX_LAYERS:
+            raise PlanError(f"a network has at most {MAX_LAYERS} layers, not {len(self.hidden)}")
+        if not 0 <= self.l2 < math.inf:
+            raise PlanError(f"l2 is 0 or more, not {self.l2:g}")
+
+    @property
+    def classifies(self) -> bool:
+        return self.task == "classes"
+
+
+class Training(Record):
+    """How one part of the data trains in a round, by steps.
+
+    Attributes:
+        rate: how far a step goes.
+        epochs: how often it goes over all rows.
+        batch: rows of a step; 0 takes all.
+        momentum: how much of the last step is in the next one.
+        proximal: pulls each step back to where the round began.
+        seed: of the order of the rows.
+    """
+
+    rate: float
+    epochs: int = 1
+    batch: int = 0
+    momentum: float = 0.0
+    proximal: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf or not 0 <= self.proximal < math.inf:
+            raise PlanError(f"no step goes as far as {self.rate:g}, pulled by {self.proximal:g}")
+        if not 0 <= self.momentum < 1:
+            raise PlanError(f"the momentum lies from 0 to 1, and is not {self.momentum:g}")
+        if self.epochs < 1 or self.batch < 0 or self.seed < 0:
+            raise PlanError("training takes an epoch or more, and rows and seeds from 0 on")
+
+
 class Design(Record):
     """A model without its numbers: the algorithm, the features in order, and the label.
 
@@ -282,7 +342,13 @@ def _literals(values: tuple[Expression, ...]) -> Iterator[Literal]:
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     cls.__name__: cls
-    for cls in (LinearRegression, LogisticRegression, MultinomialRegression, PoissonRegression)
+    for cls in (
+        LinearRegression,
+        LogisticRegression,
+        MultinomialRegression,
+        Network,
+        PoissonRegression,
+    )
 }
 FEATURES: dict[str, type[Feature]] = {cls.__name__: cls for cls in (Number, Category, Bins)}
 
@@ -298,9 +364,11 @@ __all__ = [
     "LinearRegression",
     "LogisticRegression",
     "MultinomialRegression",
+    "Network",
     "Number",
     "PoissonRegression",
     "Regression",
+    "Training",
     "check_literals",
     "value_text",
 ]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
-from umbel.plan.models import Design, value_text
+from umbel.plan.models import Design, Training, value_text
 from umbel.plan.operators.base import Unary
 from umbel.plan.operators.relational import check_names
 from umbel.plan.types import FLOAT64, INT64
@@ -135,7 +135,20 @@ class Summing(Learned):
 
 
 class Contribute(Summing):
-    """One part's share of a round of training: sums that lead from one state to a better one."""
+    """One part's share of a round of training: sums that lead from one state to a better one.
+
+    Attributes:
+        training: train by steps, and give how far they led; None gives what an exact solver needs.
+        correction: is added to the slope of each step, in the form of a state; None adds nothing.
+    """
+
+    training: Training | None = None
+    correction: pa.Table | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.correction is not None:
+            check_state(self.correction)
 
 
 class Evaluate(Summing):

@@ -1,0 +1,64 @@
+"""Training by steps: how far one part of the data moves a state in a round.
+
+The local work of federated averaging (McMahan et al., AISTATS 2017, algorithm 1), with a momentum,
+the proximal term of FedProx (Li et al., MLSys 2020) and the corrections of SCAFFOLD (Karimireddy et
+al., ICML 2020), for whatever model has a slope.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from umbel.models.examples import Examples
+from umbel.models.layout import Array, Layout
+from umbel.models.solvers import mathematics_of
+from umbel.plan.models import Design, Training
+
+
+def update_layout(design: Design) -> Layout:
+    """What a part gives: how far it went, the loss of its rows before, and the steps that it took."""
+    return Layout((*mathematics_of(design).state(design).parts, ("loss", ()), ("steps", ())))
+
+
+def descend(
+    design: Design, start: Array, examples: Examples, training: Training, correction: Array | None
+) -> Array:
+    """Train from a state on, over all rows of one part.
+
+    Args:
+        design: the model.
+        start: the state.
+        examples: the rows.
+        training: how.
+        correction: is added to the slope of each step.
+
+    Returns:
+        The numbers of `update_layout`. Where training diverges they are not finite, which whoever
+        puts updates together refuses.
+    """
+    mathematics, layout = mathematics_of(design), update_layout(design)
+    count = len(examples)
+    if not count:
+        return np.zeros(layout.size)
+    now, velocity, steps = start.copy(), np.zeros_like(start), 0
+    draw = np.random.Generator(np.random.Philox(key=training.seed))
+    width = training.batch or count
+    with np.errstate(all="ignore"):
+        loss = mathematics.slope(design, start, examples)[1]
+        for _ in range(training.epochs):
+            order = draw.permutation(count) if width < count else np.arange(count)
+            for first in range(0, count, width):
+                rows = order[first : first + width]
+                batch = examples if width >= count else Examples(examples.x[rows], examples.y[rows])
+                slope = mathematics.slope(design, now, batch)[0]
+                if training.proximal:
+                    slope = slope + training.proximal * (now - start)
+                if correction is not None:
+                    slope = slope + correction
+                velocity = training.momentum * velocity + slope
+                now = now - training.rate * velocity
+                steps += 1
+        return np.concatenate([now - start, [loss, float(steps)]])
+
+
+__all__ = ["descend", "update_layout"]
