@@ -14,6 +14,7 @@ from umbel.catalog.lakes import check_lake_sink
 from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
+from umbel.executor.garbage import fewer_collections
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal, JournalError
 from umbel.executor.progress import ProgressDisplay
@@ -99,7 +100,7 @@ def run(
             journal=journal,
             up=up,
         )
-        with traced_run() as trace:
+        with fewer_collections(), traced_run() as trace:
             try:
                 result = attempts.run(lifting=lifting)
             except KeyboardInterrupt:

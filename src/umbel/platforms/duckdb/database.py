@@ -49,6 +49,7 @@ class Database:
         self._names = itertools.count()
         self._lock = threading.Lock()
         self._limit = 0
+        self._functions: set[str] = set()
 
     def cursor(self, memory_limit: int = 0, *, in_order: bool = False) -> Any:
         """Open a cursor: its own transaction and temporary views over the shared database.
@@ -73,7 +74,10 @@ class Database:
     def define(self, functions: Iterable[PythonFunction]) -> None:
         """Make Python functions known to the database."""
         with self._lock:
-            register(self._root, functions)
+            for function in functions:
+                if function.name not in self._functions:
+                    register(self._root, function)
+                    self._functions.add(function.name)
 
     def keep(self, cursor: Any, query: str) -> DuckDBTable:
         """Keep a query's rows as a table."""

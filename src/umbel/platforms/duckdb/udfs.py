@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -13,26 +13,17 @@ from umbel.platforms.duckdb.types import type_text
 from umbel.sql.python_functions import PythonFunction, evaluator, to_array
 
 
-def register(connection: Any, functions: Iterable[PythonFunction]) -> None:
-    """Make the functions known on a DuckDB connection that does not know them yet."""
-    wanted = list(functions)
-    if not wanted:
-        return
-    names = [described.name for described in wanted]
-    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_name IN "
-    query += "(" + ", ".join(f"'{name}'" for name in names) + ")"
-    known = {name for (name,) in connection.execute(query).fetchall()}
-    for described in wanted:
-        if described.name not in known:
-            connection.create_function(
-                described.name,
-                _runner(described),
-                [type_text(dtype) for dtype in described.types],
-                type_text(described.dtype),
-                type="arrow",
-                null_handling="special",
-                exception_handling="default",
-            )
+def register(connection: Any, described: PythonFunction) -> None:
+    """Make a function known to the database of a DuckDB connection."""
+    connection.create_function(
+        described.name,
+        _runner(described),
+        [type_text(dtype) for dtype in described.types],
+        type_text(described.dtype),
+        type="arrow",
+        null_handling="special",
+        exception_handling="default",
+    )
 
 
 def _runner(described: PythonFunction) -> Callable[..., pa.Array]:
