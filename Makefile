@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Modules are compiled when they are first imported: most never are.
 PIP_INSTALL := -m pip install -qq --no-compile
 
-.PHONY: help demo test lint docs unit bench constraints clean
+.PHONY: help demo test lint docs unit bench chaos constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
 	    $(BIN)/python -m "benchmarks.$$name" --json "build/bench/$$name.json"
 	done
 	[ "$$found" = 1 ] || { echo "No benchmarks/bench_*.py found." >&2; exit 1; }
+
+chaos: $(READY) ## Every failure of a federation, for every statement, at every stage (half an hour)
+	UMBEL_CHAOS_ALL=1 $(BIN)/python -m pytest -q -s tests/federation/chaos
 
 # With the oldest Python that is supported, where it is here: Debian 12's is 3.11.2, and some
 # packages ask for 3.11.5.

@@ -54,9 +54,13 @@ class Proxy:
         while True:
             try:
                 near, _ = self._listener.accept()
+            except OSError:
+                return  # it is closed
+            try:
                 far = socket.create_connection(self._target)
             except OSError:
-                return
+                near.close()  # nobody listens there, as yet
+                continue
             with self._lock:
                 self._sockets |= {near, far}
             for source, sink in ((near, far), (far, near)):

@@ -159,9 +159,9 @@ class RealFederation:
         self.running[name].send_signal(signal.SIGCONT)
 
     def session(self, **options: Any) -> Any:
-        """Connect a session."""
-        options = {"progress": False, **options}
-        return ub.connect(self.url, token=self.token, **options)
+        """Connect a session; `url=` names another way to the coordinator."""
+        options = {"url": self.url, "progress": False, **options}
+        return ub.connect(options.pop("url"), token=self.token, **options)
 
     def there(self, session: Any, *names: str) -> None:
         """Wait until sites are connected, and have said what they publish."""
