@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from umbel.federation.errors import FederationError
 from umbel.federation.identity.names import check_name
 from umbel.federation.messages import read_message
+from umbel.federation.policy.clauses import Clause
 from umbel.federation.rules import Form, Rule
 from umbel.plan.decoder import schema_from_json
 from umbel.plan.encoder import schema_to_json
@@ -53,12 +54,19 @@ class TableManifest:
         schema: its columns.
         rule: what of it may leave.
         rows: about how many it has; None if the site does not tell.
+        others: further rules, in order; what one of them lets out may leave.
     """
 
     name: str
     schema: pa.Schema
     rule: Rule = field(default_factory=Rule)
     rows: int | None = None
+    others: tuple[Rule, ...] = ()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All of them."""
+        return (self.rule, *self.others)
 
 
 @dataclass(frozen=True)
@@ -95,15 +103,8 @@ class Manifest:
                     {
                         "name": table.name,
                         "schema": schema_to_json(table.schema),
-                        "rule": {
-                            "form": table.rule.form.value,
-                            "min_individuals": table.rule.min_individuals,
-                            "individual": table.rule.individual,
-                            "to": list(table.rule.to),
-                            "resident": table.rule.resident,
-                            "sites": list(table.rule.sites),
-                            "updates": table.rule.updates,
-                        },
+                        "rule": _rule_to_json(table.rule),
+                        "others": [_rule_to_json(rule) for rule in table.others],
                         "rows": table.rows,
                     }
                     for table in self.tables
@@ -155,34 +156,63 @@ def _table(read: _TableModel, position: int) -> TableManifest:
         schema = schema_from_json(read.columns, f"$.tables[{position}].schema", Limits())
     except PlanError as error:
         raise FederationError(f"not a manifest: {error.message}") from None
-    rule = Rule(
-        Form(read.rule.form),
-        read.rule.min_individuals,
-        read.rule.individual,
-        tuple(read.rule.to),
-        read.rule.resident,
-        tuple(read.rule.sites),
-        read.rule.updates,
+    rules = [_rule_of(rule) for rule in (read.rule, *read.others)]
+    for rule in rules:
+        if rule.individual and rule.individual not in schema.names:
+            raise FederationError(
+                f"the rule of table {read.name!r} names no column of it: {rule.individual!r}"
+            )
+    return TableManifest(read.name, schema, rules[0], read.rows, tuple(rules[1:]))
+
+
+def _rule_to_json(rule: Rule) -> dict[str, Any]:
+    clause = None if rule.clause is None else _CLAUSE.dump_python(rule.clause, mode="json")
+    return {
+        "form": rule.form.value,
+        "min_individuals": rule.min_individuals,
+        "individual": rule.individual,
+        "to": list(rule.to),
+        "resident": rule.resident,
+        "sites": list(rule.sites),
+        "updates": rule.updates,
+        "clause": clause,
+    }
+
+
+def _rule_of(read: _RuleModel) -> Rule:
+    clause = None
+    if read.clause is not None:
+        try:
+            clause = _CLAUSE.validate_json(json.dumps(read.clause), strict=True)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise FederationError(f"not a manifest: a clause: {first['msg']}") from None
+    return Rule(
+        Form(read.form),
+        read.min_individuals,
+        read.individual,
+        tuple(read.to),
+        read.resident,
+        tuple(read.sites),
+        read.updates,
+        clause,
     )
-    if rule.individual and rule.individual not in schema.names:
-        raise FederationError(
-            f"the rule of table {read.name!r} names no column of it: {rule.individual!r}"
-        )
-    return TableManifest(read.name, schema, rule, read.rows)
 
 
+_CLAUSE = TypeAdapter(Clause)
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class _RuleModel(BaseModel):
     model_config = _STRICT
-    form: Literal["rows", "aggregates", "nothing"]
+    form: Literal["rows", "aggregates", "private", "updates", "nothing"]
     min_individuals: int = Field(ge=1, le=10**9)
     individual: str = Field(max_length=1000)
     to: list[str] = Field(max_length=1000)
     resident: bool
     sites: list[str] = Field(default=["*"], max_length=1000)
     updates: int = Field(default=0, ge=0, le=10**9)
+    clause: dict[str, Any] | None = None
 
 
 class _TableModel(BaseModel):
@@ -190,6 +220,7 @@ class _TableModel(BaseModel):
     name: str = Field(min_length=1, max_length=1000)
     columns: Any = Field(alias="schema")
     rule: _RuleModel
+    others: list[_RuleModel] = Field(default=[], max_length=100)
     rows: int | None = Field(ge=0, lt=2**62)
 
 

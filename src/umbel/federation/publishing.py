@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -21,6 +22,9 @@ from umbel.federation.rules import Form, Rule
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import Operator
 from umbel.plan.sources import dotted, split_name
+
+if TYPE_CHECKING:
+    from umbel.federation.policy.reading import Policy
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class PublishedTable:
         plan: what gives its rows, on the site's own platforms.
         rule: what of it may leave.
         tells_size: whether the federation may know about how many rows it has.
+        others: further rules, in order; what one of them lets out may leave.
     """
 
     name: str
     plan: Operator = field(repr=False)
     rule: Rule = field(default_factory=Rule)
     tells_size: bool = False
+    others: tuple[Rule, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -109,6 +115,8 @@ class Site:
         self.link = link or Link()
         self.tables: dict[str, PublishedTable] = {}
         self.routes = tuple(routes)
+        self.policy_version = 0
+        self.policy_digest = ""
         self._version = version
 
     def publish(
@@ -148,10 +156,24 @@ class Site:
             raise PlanError(f"table {name!r} would have a column twice")
         self.tables[name] = PublishedTable(name, plan, rule, tells_size)
 
+    def under(self, policy: Policy) -> None:
+        """Put the tables under a policy, in place of the rules that they were published with.
+
+        Args:
+            policy: the site's; what it does not name does not leave.
+
+        Raises:
+            PlanError: it is another site's, or names tables or columns that are not published.
+        """
+        from umbel.federation.policy.applying import applied
+
+        self.tables = applied(policy, self.name, self.tables)
+        self.policy_version, self.policy_digest = policy.version, policy.digest
+
     @property
-    def rules(self) -> dict[str, Rule]:
+    def rules(self) -> dict[str, tuple[Rule, ...]]:
         """The rules of its tables."""
-        return {name: table.rule for name, table in self.tables.items()}
+        return {name: (table.rule, *table.others) for name, table in self.tables.items()}
 
     def manifest(self) -> Manifest:
         """What the site tells the coordinator about itself."""
@@ -169,7 +191,7 @@ class Site:
 
             reckoned = Facts.of(self.session.platforms()).estimate(table.plan)
             rows = rounded(reckoned.expected)
-        return TableManifest(table.name, table.schema, table.rule, rows)
+        return TableManifest(table.name, table.schema, table.rule, rows, table.others)
 
 
 def _mapped(

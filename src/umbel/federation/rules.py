@@ -16,11 +16,15 @@ may ask freely learns from it what one alone would not tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from umbel.federation.errors import FederationError, PolicyError
-from umbel.federation.policy.clauses import Form
+from umbel.federation.policy.clauses import ALL, Clause, Form, Recipients
+from umbel.federation.policy.flow import Flows
+from umbel.federation.policy.verdict import Grant, Release
+from umbel.federation.policy.words import allowed_by
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Column, columns_of
 from umbel.plan.sources import RelationSource
@@ -42,6 +46,8 @@ class Rule:
             none: then only the coordinator and the users have it.
         updates: how many different individuals must be behind what training and evaluating models
             lets out: sums over rows; 0 lets out none.
+        clause: of a policy, that says more: which columns may be used for what, to whom it goes,
+            and what has to be done; None for a rule that says no more than this.
 
     >>> Rule(Form.AGGREGATES, 10, "patient_id").words
     'aggregates over at least 10 different patient_id'
@@ -54,6 +60,7 @@ class Rule:
     resident: bool = False
     sites: tuple[str, ...] = ("*",)
     updates: int = 0
+    clause: Clause | None = None
 
     def __post_init__(self) -> None:
         if self.updates < 0:
@@ -75,10 +82,10 @@ class Rule:
     @property
     def words(self) -> str:
         """What may leave, for people."""
-        if self.form is Form.AGGREGATES:
+        if self.form in (Form.AGGREGATES, Form.PRIVATE):
             who = f"different {self.individual}" if self.individual else "rows"
-            return f"aggregates over at least {self.min_individuals} {who}"
-        return self.form.value
+            return f"{_FORMS[self.form]} over at least {self.min_individuals} {who}"
+        return str(self.form.value)
 
     @property
     def update_words(self) -> str:
@@ -86,14 +93,36 @@ class Rule:
         who = f"different {self.individual}" if self.individual else "rows"
         return f"updates of models over at least {self.updates} {who}" if self.updates else "none"
 
-    def admits(self, user: str) -> bool:
+    @property
+    def coordinator(self) -> bool:
+        """Whether the coordinator may read what leaves."""
+        return self.clause is None or self.clause.recipients.coordinator
+
+    def grant(self, table: str, *, updates: bool = False) -> Grant:
+        """What the rule grants of a table, of updates or else."""
+        learned = updates and self.form is not Form.ROWS
+        clause = self.clause or Clause(
+            "",
+            Form.UPDATES if learned else self.form,
+            self.updates if learned else self.min_individuals,
+            *(ALL,) * 5,
+            recipients=Recipients(self.to, sites=self.sites),
+        )
+        return Grant(table, self.individual, clause)
+
+    def admits(self, user: str, roles: Collection[str] = (), purpose: str = "") -> bool:
         """Whether a user may have what leaves."""
+        if self.clause is not None:
+            today = datetime.now(UTC).date()
+            return self.clause.recipients.admits(user, roles, purpose, today)
         return "*" in self.to or user in self.to
 
     def goes_to(self, site: str) -> bool:
         """Whether what leaves may go on to another site."""
         return "*" in self.sites or site in self.sites
 
+
+_FORMS = {Form.AGGREGATES: "aggregates", Form.PRIVATE: "differentially private answers"}
 
 #: Aggregates that tell of all individuals together, not of one of them.
 ALLOWED = frozenset(
@@ -134,6 +163,7 @@ class Refusal:
         rule: what of the table may leave.
         why: what is wrong with the operator.
         hint: what would be allowed.
+        depth: how many operators are below the one that stands in the way.
     """
 
     operator: str
@@ -141,39 +171,17 @@ class Refusal:
     rule: Rule
     why: str
     hint: str = ""
+    depth: int = 0
 
     def error(self, site: str) -> PolicyError:
         """The error that a user sees."""
+        clause = self.rule.clause
+        by = f", by clause {clause.name!r} of its policy" if clause is not None else ""
         return PolicyError(
-            f"of table {self.table!r} {self.rule.words} may leave site {site!r}: "
+            f"of table {self.table!r} {self.rule.words} may leave site {site!r}{by}: "
             f"{self.operator} {self.why}",
             hint=self.hint or _allowed(self.rule),
         )
-
-
-@dataclass(frozen=True)
-class Release:
-    """An output that may leave.
-
-    Attributes:
-        form: what it is: rows, or aggregates.
-        tables: the protected tables whose aggregates are in it.
-        least: the most individuals that some rule asks for; 0 if none does.
-        updates: it is updates of models, or has some in it.
-    """
-
-    form: Form
-    tables: tuple[str, ...] = ()
-    least: int = 0
-    updates: bool = False
-
-    @property
-    def words(self) -> str:
-        """In which form it leaves, for people."""
-        if self.form is Form.ROWS:
-            return "rows"
-        what = "updates of a model" if self.updates else "aggregates"
-        return f"{what} over at least {self.least} individuals"
 
 
 @dataclass(frozen=True)
@@ -223,6 +231,7 @@ class Analysis:
         self.site = site
         self.rules = rules
         self._states: dict[str, State] = {}
+        self._flows = Flows(site, rules, self)
 
     def state(self, operator: ops.Operator) -> State:
         """Find out about an operator."""
@@ -249,30 +258,46 @@ class Analysis:
             return found.refusal
         if found.raw:
             who = _strictest(found.raw)
-            return Refusal(_named(operator), who.table, who.rule, "gives rows of it")
-        if not found.gated:
-            return Release(Form.ROWS)
-        least = max(_least(who.rule, updates=found.updates) for who in found.gated)
-        tables = tuple(sorted({w.table for w in found.gated}))
-        return Release(Form.AGGREGATES, tables, least, found.updates)
+            depth = len(ops.topological(operator))
+            return Refusal(_named(operator), who.table, who.rule, "gives rows of it", depth=depth)
+        denied = self._flows.denied(operator)
+        if denied is not None:
+            rule = self.rules.get(denied.table, Rule())
+            depth = len(ops.topological(denied.operator))
+            return Refusal(_named(denied.operator), denied.table, rule, denied.why, depth=depth)
+        tables = sorted(tables_of(operator, self.site))
+        grants = tuple(
+            self.rules.get(table, Rule()).grant(table, updates=found.updates) for table in tables
+        )
+        forms = {who.rule.form for who in found.gated}
+        form = Form.ROWS if not forms else Form.AGGREGATES
+        if Form.PRIVATE in forms:
+            form = Form.PRIVATE
+        if found.updates:
+            form = Form.UPDATES
+        return Release(form, grants, self.site)
 
     def barred(self, operator: ops.Operator, site: str) -> PolicyError | None:
-        """Say why an operator's output, which may leave, may not go on to another site.
+        """Say why an operator's output, which may leave, may not go to another site.
+
+        Args:
+            operator: gives it.
+            site: where it would go; "" for the coordinator.
 
         The rules of all tables count that it is made of, in whatever form they are in it.
         """
-        if site == self.site or all(rule.goes_to(site) for rule in self.rules.values()):
-            return None
-        for scan in ops.topological(operator):
-            match scan:
-                case ops.Scan(source=RelationSource(platform=self.site, relation=(*_, table))):
-                    rule = self.rules.get(table, Rule())
-                    if not rule.goes_to(site):
-                        return PolicyError(
-                            f"of table {table!r} of site {self.site!r} nothing may go to site "
-                            f"{site!r}",
-                            hint=f"it may go to: {', '.join(rule.sites) or 'no other site'}",
-                        )
+        for table in tables_of(operator, self.site):
+            rule = self.rules.get(table, Rule())
+            if site == "" and not rule.coordinator:
+                return PolicyError(
+                    f"of table {table!r} of site {self.site!r} nothing may go to the coordinator",
+                    hint=f"it may go to: {', '.join(rule.sites) or 'no other site'}",
+                )
+            if site not in ("", self.site) and not rule.goes_to(site):
+                return PolicyError(
+                    f"of table {table!r} of site {self.site!r} nothing may go to site {site!r}",
+                    hint=f"it may go to: {', '.join(rule.sites) or 'no other site'}",
+                )
         return None
 
     def residents(self, operator: ops.Operator) -> frozenset[str]:
@@ -287,6 +312,10 @@ class Analysis:
         if not isinstance(operator, ops.Aggregate | ops.Summing):
             return False
         return bool(self.state(operator.input).raw) and not self.state(operator).raw
+
+    def overflows(self, aggregate: ops.Aggregate, call: AggregateCall) -> bool:
+        """Whether a sum of a few rows may have no place in its type, and so may fail and tell."""
+        return self._flows.overflows(aggregate, call)
 
     def _find(self, operator: ops.Operator) -> State:
         if self.site not in operator.places:
@@ -357,6 +386,9 @@ class Analysis:
             marked |= {name for name, c in operator.aggregates if columns_of(c) & below.marked}
             keys = {n: below.keys[old] for n, old in bare.items() if old in below.keys}
             return State(below.raw, frozenset(marked), keys)
+        closed = next((who for who in below.raw if who.rule.form is Form.UPDATES), None)
+        if closed is not None:
+            return _refused(operator, (closed,), "gives aggregates of it")
         for name, expression in operator.keys:
             if columns_of(expression) & below.marked:
                 why = f"groups by {name!r}, which tells who a row is about"
@@ -366,6 +398,17 @@ class Analysis:
             if why:
                 return _refused(operator, below.raw, f"column {name!r}: {why}")
         return State(gated=below.raw)
+
+
+def tables_of(operator: ops.Operator, site: str) -> frozenset[str]:
+    """Name the tables of a site that an operator's output is made of."""
+    return frozenset(
+        scan.source.relation[-1]
+        for scan in ops.topological(operator)
+        if isinstance(scan, ops.Scan)
+        and isinstance(scan.source, RelationSource)
+        and scan.source.platform == site
+    )
 
 
 def _not_allowed(call: AggregateCall, below: State) -> str:
@@ -422,10 +465,6 @@ def _predicted(operator: ops.Predict, below: State) -> State:
     return replace(below, marked=below.marked | made)
 
 
-def _least(rule: Rule, *, updates: bool) -> int:
-    return rule.updates if updates else rule.min_individuals
-
-
 def _joined(join: ops.Join, left: State, right: State) -> State:
     raw = left.raw + right.raw
     if not raw:
@@ -472,11 +511,12 @@ def _united(union: ops.Union, below: list[State]) -> State:
 
 def _refused(operator: ops.Operator, raw: tuple[Who, ...], why: str, hint: str = "") -> State:
     who = _strictest(raw)
-    return State(refusal=Refusal(_named(operator), who.table, who.rule, why, hint))
+    depth = len(ops.topological(operator))
+    return State(refusal=Refusal(_named(operator), who.table, who.rule, why, hint, depth))
 
 
 def _strictest(raw: tuple[Who, ...]) -> Who:
-    order = {Form.NOTHING: 0, Form.AGGREGATES: 1, Form.ROWS: 2}
+    order = {form: i for i, form in enumerate(reversed(Form))}
     return min(raw, key=lambda w: (order[w.rule.form], -w.rule.min_individuals, w.table))
 
 
@@ -491,6 +531,8 @@ def _allowed(rule: Rule) -> str:
     """What a rule lets out, as advice."""
     if rule.form is Form.NOTHING:
         return "ask the site to publish it in some form"
+    if rule.clause is not None:
+        return f"allowed: {allowed_by(rule.clause)}"
     if rule.form is Form.ROWS:
         return ""
     who = f" {rule.individual!r}" if rule.individual else ""
@@ -498,38 +540,6 @@ def _allowed(rule: Rule) -> str:
         f"allowed: {_SHOWN} of groups of at least {rule.min_individuals} individuals, by keys and "
         f"conditions that do not read{who or ' who a row is about'}"
     )
-
-
-def release(
-    operator: ops.Operator, site: str, rules: Mapping[str, Rule], user: str = ""
-) -> Release | Refusal:
-    """Decide whether an operator's output may leave a site.
-
-    Args:
-        operator: a plan over tables of the site, and over what came in from elsewhere.
-        site: the site.
-        rules: of its tables, by name; the others let nothing out.
-        user: who is to have it.
-
-    >>> import pyarrow as pa
-    >>> source = RelationSource(pa.schema([("id", pa.int64())]), "north", ("people",))
-    >>> people = ops.Scan(source=source)
-    >>> rules = {"people": Rule(Form.AGGREGATES, 5, "id")}
-    >>> release(people, "north", rules).why
-    'gives rows of it'
-    >>> total = ops.Aggregate(input=people, aggregates=(("n", AggregateCall("len")),))
-    >>> release(total, "north", rules).words
-    'aggregates over at least 5 individuals'
-    """
-    return Analysis(site, admitted(rules, user)).release(operator)
-
-
-def admitted(rules: Mapping[str, Rule], user: str) -> dict[str, Rule]:
-    """The rules as they are for one user: nothing is for who is not among the named ones."""
-    return {
-        name: rule if rule.admits(user) else replace(rule, form=Form.NOTHING)
-        for name, rule in rules.items()
-    }
 
 
 __all__ = [
@@ -541,6 +551,5 @@ __all__ = [
     "Rule",
     "State",
     "Who",
-    "admitted",
-    "release",
+    "tables_of",
 ]

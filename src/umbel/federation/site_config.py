@@ -44,6 +44,12 @@ _READERS = {
 }
 
 
+#: What a table says of what may leave where no policy does.
+_OF_RULES = frozenset(
+    {"form", "min_individuals", "individual", "to", "resident", "sites", "updates"}
+)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -55,6 +61,8 @@ class SiteSection(_Strict):
     bandwidth: float = Field(default=Link.bandwidth, gt=0)
     latency: float = Field(default=Link.latency, ge=0)
     dollars_per_gb: float = Field(default=0.0, ge=0)
+    policy: str | None = None
+    owner: str | None = Field(default=None, examples=['"ed25519:…"'])
 
 
 class EntrySection(_Strict):
@@ -141,7 +149,30 @@ def read_site(
             ("tables", table_name),
             lambda n=table_name, t=table: _publish(site, file, n, t),
         )
+    if about.policy is not None:
+        _put_under(site, file, settings)
     return site
+
+
+def _put_under(site: Site, file: TomlFile, settings: SiteFile) -> None:
+    """Put what a site publishes under its owner's policy."""
+    from umbel.federation.policy.signing import put_in_force, read_signed
+
+    about = settings.site
+    for name, table in settings.tables.items():
+        for key in sorted(_OF_RULES & table.model_fields_set):
+            raise PlanError(
+                f"{file.place(('tables', name, key))}: the policy says what may leave, not {key}",
+                hint=f"take {key} out, or site.policy",
+            )
+    if about.owner is None:
+        raise PlanError(
+            f"{file.place(('site', 'policy'))}: a policy is signed, and its owner is not named",
+            hint='write owner = "ed25519:…" as umbel policy keys shows it',
+        )
+    policy = read_signed(file.located(about.policy or ""), about.owner)
+    site.under(policy)
+    put_in_force(policy, file.path.absolute().parent)
 
 
 def _publish(site: Site, file: TomlFile, name: str, table: TableSection) -> None:

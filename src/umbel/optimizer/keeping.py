@@ -16,6 +16,7 @@ from typing import Protocol
 from umbel.optimizer.aggregation import Custody, counts_values, partial_aggregates
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.partials import split
+from umbel.optimizer.problem import HERE
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Column, Literal
@@ -69,7 +70,7 @@ class Keeping:
         return None
 
     def barred(self, operator: ops.Operator, site: str) -> UmbelError | None:
-        """Say why what an operator gives must not go to a site; None if it may."""
+        """Say why what an operator gives must not go to a site, or here; None if it may."""
         for name in operator.places:
             if name in self._sites and name != site:
                 found = self._sites[name].barred(operator, site)
@@ -79,6 +80,9 @@ class Keeping:
 
     def detour(self, root: ops.Operator) -> UmbelError | None:
         """Say which rows would have to go to a site to which they must not; None if none would."""
+        unreadable = self.barred(root, HERE)
+        if unreadable is not None:
+            return unreadable
         for operator in ops.topological(root):
             for site in self._bound(operator):
                 for child in operator.inputs:

@@ -80,7 +80,7 @@ def handover(
     there = elsewhere(producer)
     if there is not None and there.withheld(operator) is not None:
         return None
-    if any(r.site != HERE and problem.barred(operator, r.site) for r in readers_at):
+    if any(problem.barred(operator, site) for site in sorted({r.site for r in readers_at})):
         return None
     readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
     writing = problem.profile(producer).write

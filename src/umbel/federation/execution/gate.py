@@ -9,17 +9,17 @@ What stands above such an aggregate is computed of what was let through, so it n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from umbel.api.memory import memory_source
 from umbel.federation.errors import FederationError
 from umbel.federation.execution.updates import check_update
+from umbel.federation.policy.verdict import Cells
 from umbel.federation.rules import Analysis, Who
 from umbel.plan import operators as ops
-from umbel.plan.expressions import AggregateCall, Call, Column, Expression, Literal
+from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal
 from umbel.plan.sources import RelationSource
 from umbel.plan.types import INT64, is_numeric
 from umbel.plan.typing import infer_type
@@ -30,27 +30,29 @@ _ZERO_HIDES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Count:
-    """A hidden column of an aggregate: individuals of whom a condition holds in some row."""
-
-    name: str
-    condition: int
-    who: Who
+#: Takes the sum of any number of integers.
+_WIDE = pa.decimal128(38, 0)
 
 
 class Gate:
     """Turns a plan of a task into one whose protected parts are counted; runs those."""
 
-    def __init__(self, analysis: Analysis, run: Callable[[ops.Operator], pa.Table]) -> None:
+    def __init__(
+        self,
+        analysis: Analysis,
+        run: Callable[[ops.Operator], pa.Table],
+        disclose: Callable[[Cells], pa.Table],
+    ) -> None:
         """Prepare.
 
         Args:
             analysis: the site's rules.
             run: gives the rows of a plan over the site's tables.
+            disclose: gives those of an aggregate's cells that may leave.
         """
         self._analysis = analysis
         self._run = run
+        self._disclose = disclose
         self._open: dict[int, ops.Operator] = {}
         self.withheld = False
 
@@ -71,30 +73,40 @@ class Gate:
 
     def _counted(self, aggregate: ops.Aggregate) -> ops.Operator:
         raw = self._analysis.state(aggregate.input).raw
-        conditions: list[Expression | None] = [None]
-        for _, call in aggregate.aggregates:
-            condition = _contributes(call, aggregate.input.schema)
-            if condition not in conditions:
-                conditions.append(condition)
-        counts, calls = [], []
-        for number, condition in enumerate(conditions):
-            for position, who in enumerate(raw):
-                name = f"umbel count {number} {position}"
-                counts.append(_Count(name, number, who))
-                hidden = (Column(_hidden(position)),)
-                distinct = bool(who.rule.individual)
-                calls.append((name, AggregateCall("count", hidden, distinct, condition)))
+        used = {
+            name: _contributes(call, aggregate.input.schema) for name, call in aggregate.aggregates
+        }
+        conditions = list(dict.fromkeys([None, *used.values()]))
+        calls = [
+            (_counting(number, position), _people(position, who, condition))
+            for number, condition in enumerate(conditions)
+            for position, who in enumerate(raw)
+        ]
         whole = replace(
             aggregate,
             input=self._carried(aggregate.input),
-            aggregates=(*aggregate.aggregates, *calls),
+            aggregates=(*self._roomy(aggregate), *calls),
             form=ops.Element.ROW,
         )
         table = self._run(whole)
-        kept = table.filter(_enough(table, counts))
+        behind = {
+            name: tuple(
+                table.column(_counting(conditions.index(condition), position)).combine_chunks()
+                for position in range(len(raw))
+            )
+            for name, condition in {"": None, **used}.items()
+        }
+        cells = Cells(
+            table.select(aggregate.schema.names),
+            tuple(name for name, _ in aggregate.keys),
+            behind,
+            tuple(who.rule.grant(who.table) for who in raw),
+            {name: call.function for name, call in aggregate.aggregates},
+            lambda: self._run(self._alone(aggregate, len(raw))),
+        )
+        kept = self._disclose(cells)
         self.withheld |= kept.num_rows < table.num_rows
-        shown = kept.select(aggregate.schema.names).cast(aggregate.schema)
-        source = memory_source(shown)
+        source = memory_source(kept.select(aggregate.schema.names).cast(aggregate.schema))
         return ops.Scan(source=replace(source, schema=aggregate.schema))
 
     def _summed(self, operator: ops.Summing) -> ops.Operator:
@@ -115,6 +127,33 @@ class Gate:
             check_update(who, counts, distinct, len(operator.design.names))
         source = memory_source(table.select(operator.schema.names).cast(operator.schema))
         return ops.Scan(source=replace(source, schema=operator.schema))
+
+    def _alone(self, aggregate: ops.Aggregate, individuals: int) -> ops.Operator:
+        """What each individual has in each group; see `Cells.contributions`."""
+        shares: list[tuple[str, AggregateCall]] = [("rows", AggregateCall("len"))]
+        for name, call in aggregate.aggregates:
+            if call.function in _ZERO_HIDES:
+                shares.append((name, AggregateCall("sum", call.arguments, where=call.where)))
+        people = tuple((f"individual {i}", Column(_hidden(i))) for i in range(individuals))
+        return replace(
+            aggregate,
+            input=self._carried(aggregate.input),
+            keys=(*aggregate.keys, *people),
+            aggregates=tuple(shares),
+            form=ops.Element.ROW,
+        )
+
+    def _roomy(self, aggregate: ops.Aggregate) -> tuple[tuple[str, AggregateCall], ...]:
+        """The aggregates, with room for sums that may overflow: a failure would tell of few rows.
+
+        What does not fit in the end fails after groups of too few have been left out.
+        """
+        return tuple(
+            (name, replace(call, arguments=(Cast(call.arguments[0], _WIDE),)))
+            if self._analysis.overflows(aggregate, call)
+            else (name, call)
+            for name, call in aggregate.aggregates
+        )
 
     def _carried(self, operator: ops.Operator) -> ops.Operator:
         """The operator with a column more for each of the individuals that its rows are about."""
@@ -191,6 +230,16 @@ class Gate:
         return replace(union, members=tuple(new))
 
 
+def _counting(condition: int, position: int) -> str:
+    return f"umbel count {condition} {position}"
+
+
+def _people(position: int, who: Who, condition: Expression | None) -> AggregateCall:
+    """How many individuals there are for whom a condition holds in some row."""
+    distinct = bool(who.rule.individual)
+    return AggregateCall("count", (Column(_hidden(position)),), distinct, condition)
+
+
 def _hidden(position: int) -> str:
     return f"umbel individual {position}"
 
@@ -220,22 +269,6 @@ def _contributes(call: AggregateCall, schema: pa.Schema) -> Expression | None:
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else Call("and", tuple(parts))
-
-
-def _enough(table: pa.Table, counts: list[_Count]) -> pa.Array:
-    """Which groups have enough individuals, for themselves and for each of their aggregates."""
-    good = pa.array([True] * table.num_rows, pa.bool_())
-    for condition in sorted({count.condition for count in counts}):
-        some = pa.array([False] * table.num_rows, pa.bool_())
-        for count in counts:
-            if count.condition == condition:
-                found = table.column(count.name).combine_chunks()
-                enough = pc.greater_equal(found, count.who.rule.min_individuals)
-                none = pc.equal(found, 0)
-                good = pc.and_(good, pc.or_(enough, none))
-                some = pc.or_(some, enough)
-        good = pc.and_(good, some)
-    return good
 
 
 __all__ = ["Gate"]

@@ -17,8 +17,11 @@ from umbel.federation.audit import Account, AuditLog
 from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.gate import Gate
+from umbel.federation.policy.applying import filtered
+from umbel.federation.policy.decisions import Decisions, applicable
+from umbel.federation.policy.disclosing import Disclosure, Thresholds
 from umbel.federation.publishing import Site
-from umbel.federation.rules import Analysis, Form, Refusal, admitted
+from umbel.federation.rules import Analysis, Form, Refusal
 from umbel.federation.tasks import Limits, Outcome, Task
 from umbel.plan import operators as ops
 from umbel.plan.errors import CancelledError, UnknownNameError
@@ -33,15 +36,23 @@ _PIECE = 2**16
 class SiteExecution:
     """Runs tasks on one site; `umbel.federation.tasks.Execute`. Several may run at the same time."""
 
-    def __init__(self, site: Site, audit: AuditLog | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        audit: AuditLog | None = None,
+        *,
+        disclosure: Disclosure | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             site: what it has and publishes.
             audit: takes what is asked, decided and let out; None writes nothing.
+            disclosure: decides on releases beyond their form; None for thresholds alone.
         """
         self._site = site
         self._audit = audit
+        self._disclosure = disclosure or Thresholds()
 
     def __call__(
         self,
@@ -76,25 +87,31 @@ class SiteExecution:
         if task.site != site.name:
             raise FederationError(f"site {site.name!r} got a task of site {task.site!r}")
         self._check(task.plan)
-        rules = admitted(site.rules, task.requester.name)
-        analysis = Analysis(site.name, rules)
-        verdict = analysis.release(task.plan)
+        asks = task.requester
+        mine = applicable(site.rules, asks.name, asks.roles, asks.purpose)
+        verdict, analysis = Decisions(site.name, mine).decide(task.plan, task.to or ("",))
         if isinstance(verdict, Refusal):
             raise verdict.error(site.name)
-        for reader in task.to:
-            barred = analysis.barred(task.plan, reader)
-            if barred is not None:
-                raise barred
-        if verdict.form is Form.ROWS and not verdict.tables:
+        verdict = replace(
+            verdict,
+            user=asks.name,
+            roles=asks.roles,
+            purpose=asks.purpose,
+            to=task.to,
+            policy_version=site.policy_version,
+            policy_digest=site.policy_digest,
+        )
+        self._disclosure.admit(verdict, task.plan.digest)
+        if verdict.form is Form.ROWS:
             self._check_reads(task.plan, analysis)
-        account.allowed({"form": verdict.form.value, "rule": verdict.words})
+        account.allowed(verdict.facts())
         outlet = _Outlet(task, deliver, account)
         texts: list[str] = []
         with _within(cancellation, task.limits) as part:
 
             def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
                 done = run(
-                    self._bound(plan, inputs),
+                    self._bound(plan, inputs, analysis),
                     platforms=site.session.platforms(),
                     progress=False,
                     cancellation=part,
@@ -104,13 +121,18 @@ class SiteExecution:
                 texts.append(_text(done.run))
                 return done.data
 
-            gate = Gate(analysis, lambda plan: rows_of(plan, None))
+            gate = Gate(
+                analysis,
+                lambda plan: rows_of(plan, None),
+                lambda cells: self._disclosure.disclose(cells, verdict),
+            )
             rest = gate.opened(task.plan)
             known = _table_of(rest)
             if known is not None:
                 outlet(known)
             else:
                 rows_of(rest, outlet)
+            self._disclosure.left(verdict, outlet.rows, outlet.bytes)
             outlet.close(withheld=gate.withheld)
         seconds = time.perf_counter() - start
         return Outcome(outlet.rows, outlet.bytes, seconds, "\n".join(texts), gate.withheld)
@@ -151,7 +173,9 @@ class SiteExecution:
                         f"site {self._site.name!r}"
                     )
 
-    def _bound(self, plan: ops.Operator, inputs: Mapping[str, pa.Table]) -> ops.Operator:
+    def _bound(
+        self, plan: ops.Operator, inputs: Mapping[str, pa.Table], analysis: Analysis
+    ) -> ops.Operator:
         """The plan over the site's own sources and over what came in."""
         known: dict[str, ops.Operator] = {}
 
@@ -164,7 +188,9 @@ class SiteExecution:
                         known[label] = _given(operator, inputs[label])
                     return known[label]
                 case ops.Scan(source=RelationSource(relation=(name,))):
-                    return _published(operator, self._site.tables[name].plan)
+                    clause = analysis.rules[name].clause
+                    where = "" if clause is None else clause.where
+                    return _published(operator, filtered(self._site.tables[name].plan, where))
             return operator
 
         return ops.rebuild(plan, bind)

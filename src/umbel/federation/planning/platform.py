@@ -18,7 +18,9 @@ from umbel.catalog.namespace import TableEntry, unknown_table
 from umbel.catalog.statistics import Interval, TableStatistics
 from umbel.federation.errors import SiteError
 from umbel.federation.manifest import Manifest, TableManifest
-from umbel.federation.rules import Analysis, Refusal, Release, admitted
+from umbel.federation.policy.decisions import Decisions, applicable
+from umbel.federation.policy.verdict import Release
+from umbel.federation.rules import Refusal
 from umbel.federation.tasks import (
     Data,
     Dispatcher,
@@ -29,6 +31,7 @@ from umbel.federation.tasks import (
     Sealed,
     Task,
 )
+from umbel.optimizer.problem import HERE
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, RunError, UmbelError
 from umbel.plan.operators import Operator
@@ -77,8 +80,9 @@ class SitePlatform:
         self._dispatcher = dispatcher
         self._requester = requester
         self._limits = limits or Limits()
-        rules = {table.name: table.rule for table in manifest.tables}
-        self._analysis = Analysis(self.name, admitted(rules, requester.name))
+        rules = {table.name: table.rules for table in manifest.tables}
+        mine = applicable(rules, requester.name, requester.roles, requester.purpose)
+        self._decisions = Decisions(self.name, mine)
         self._costs: CostProfile | None = None
         self._able: dict[str, str | None] = {}
         self._lock = threading.Lock()
@@ -165,9 +169,9 @@ class SitePlatform:
         return verdict.error(self.name) if isinstance(verdict, Refusal) else None
 
     def barred(self, operator: Operator, site: str) -> UmbelError | None:
-        """Say why an operator's output may not go to another site; None if it may."""
+        """Say why an operator's output may not go to another site, or here; None if it may."""
         with self._lock:
-            return self._analysis.barred(operator, site)
+            return self._decisions.barred(operator, "" if site == HERE else site)
 
     def released(self, operator: Operator) -> str:
         """Say in which form an operator's output leaves."""
@@ -177,11 +181,11 @@ class SitePlatform:
     def residents(self, operator: Operator) -> frozenset[str]:
         """Name the columns by whose values no other site has any rows."""
         with self._lock:
-            return self._analysis.residents(operator)
+            return self._decisions.residents(operator)
 
     def _verdict(self, operator: Operator) -> Release | Refusal:
         with self._lock:
-            return self._analysis.release(operator)
+            return self._decisions.release(operator)
 
     def started(self) -> bool:
         """A site is up, or the run says that it is not."""

@@ -8,8 +8,9 @@ with duties. What no clause lets out stays. `umbel.federation.policy.reading` ma
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from umbel.federation.errors import FederationError
 
@@ -138,6 +139,33 @@ class Duties:
 
 
 @dataclass(frozen=True)
+class Project:
+    """People who work together on something, as the policy names them.
+
+    Attributes:
+        name: of the project.
+        users: who belongs to it, by name.
+        roles: who belongs to it, by what they are.
+        purposes: what they may ask for; "*" for everything.
+        until: the last day of it, in UTC; None for no end.
+    """
+
+    name: str
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ALL
+    until: date | None = None
+
+    def admits(self, user: str, roles: Collection[str], purpose: str, today: date) -> bool:
+        """Whether somebody asks as one of them."""
+        if self.until is not None and today > self.until:
+            return False
+        if not ("*" in self.purposes or purpose in self.purposes):
+            return False
+        return user in self.users or any(role in self.roles for role in roles)
+
+
+@dataclass(frozen=True)
 class Recipients:
     """For whom, for what and to where something may leave.
 
@@ -145,20 +173,38 @@ class Recipients:
         users: by name, or that have one of `roles` or belong to one of `projects`; "*" for every
             one that the coordinator knows.
         roles: see `users`.
-        projects: see `users`; the policy says who belongs to them.
+        projects: see `users`.
         purposes: what the answer may be for; "*" for everything, also what was not said.
         sites: the other sites to which it may go on.
-        regions: the same by region; the policy says which sites lie in which.
+        regions: for people, the regions whose sites are among `sites`.
         coordinator: whether the coordinator may read it, and with it the users.
     """
 
     users: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
-    projects: tuple[str, ...] = ()
+    projects: tuple[Project, ...] = ()
     purposes: tuple[str, ...] = ALL
     sites: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     coordinator: bool = True
+
+    def admits(self, user: str, roles: Collection[str], purpose: str, today: date) -> bool:
+        """Whether somebody is among them.
+
+        Args:
+            user: by name.
+            roles: what the user is.
+            purpose: what they say that it is for.
+            today: in UTC.
+
+        >>> Recipients(roles=("analyst",)).admits("ann", ["analyst"], "", date(2026, 1, 1))
+        True
+        """
+        if not ("*" in self.purposes or purpose in self.purposes):
+            return False
+        if "*" in self.users or user in self.users or any(r in self.roles for r in roles):
+            return True
+        return any(p.admits(user, roles, purpose, today) for p in self.projects)
 
 
 @dataclass(frozen=True)
@@ -213,6 +259,7 @@ __all__ = [
     "Duties",
     "Form",
     "Privacy",
+    "Project",
     "Recipients",
     "Updates",
 ]

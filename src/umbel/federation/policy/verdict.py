@@ -83,7 +83,21 @@ class Release:
         """In which form it leaves, for people."""
         if self.form is Form.ROWS:
             return "rows"
-        return f"{self.form.value} over at least {self.least} individuals"
+        what = "updates of a model" if self.form is Form.UPDATES else self.form.value
+        return f"{what} over at least {self.least} individuals"
+
+    def facts(self) -> dict[str, object]:
+        """What is to be written down of it: no data."""
+        return {
+            "form": self.form.value,
+            "rule": self.words,
+            "clauses": [
+                f"{grant.table}.{grant.clause.name}" if grant.clause.name else grant.table
+                for grant in self.grants
+            ],
+            "policy_version": self.policy_version,
+            "policy_digest": self.policy_digest,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,91 @@
+"""What is done with a result before it leaves: the seam, and the least of it, thresholds.
+
+Who keeps budgets, logs of questions or approvals does more; see `Disclosure`. `Thresholds` does
+nothing else than leave out the groups of too few individuals, and so takes no release with other
+duties: what nobody does must not be promised.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umbel.federation.errors import PolicyError
+from umbel.federation.policy.clauses import Duties, Form
+from umbel.federation.policy.verdict import Cells, Release
+
+
+class Disclosure(Protocol):
+    """Decides on releases beyond their form, and on the cells of their results."""
+
+    def admit(self, release: Release, question: str) -> None:
+        """Take on a release before anything runs: charge budgets, ask for approval.
+
+        Args:
+            release: what is to leave, and under which clauses.
+            question: the digest of the plan; the same question has the same.
+
+        Raises:
+            PolicyError: it may not leave, or not now.
+        """
+
+    def disclose(self, cells: Cells, release: Release) -> pa.Table:
+        """Give the cells that may leave: some of the rows of `cells.table`, or changed ones."""
+
+    def left(self, release: Release, rows: int, nbytes: int) -> None:
+        """Note what left; called before the last of it goes.
+
+        Raises:
+            PolicyError: it is more than may leave.
+        """
+
+
+class Thresholds:
+    """Leaves out groups of which too few individuals are in, or in some aggregate of it."""
+
+    def admit(self, release: Release, question: str) -> None:
+        """Refuse what asks for more than thresholds."""
+        for grant in release.grants:
+            duties = grant.clause.duties
+            if duties != Duties() or grant.clause.form is Form.PRIVATE:
+                raise PolicyError(
+                    f"clause {grant.clause.name!r} of table {grant.table!r} asks for duties that "
+                    f"site {release.site!r} has nothing to do with",
+                    hint="the site has to keep a ledger: a folder for it",
+                )
+
+    def disclose(self, cells: Cells, release: Release) -> pa.Table:
+        """Give the groups of enough individuals."""
+        return cells.table.filter(enough(cells))
+
+    def left(self, release: Release, rows: int, nbytes: int) -> None:
+        """Keep nothing."""
+
+
+def enough(cells: Cells) -> pa.BooleanArray:
+    """Which groups have enough individuals, for themselves and for each of their aggregates.
+
+    A group whose rows are made of several tables needs enough of each that it has any of.
+
+    >>> from umbel.federation.policy.clauses import Clause
+    >>> from umbel.federation.policy.verdict import Grant
+    >>> grant = Grant("people", "id", Clause("all", Form.AGGREGATES, 3))
+    >>> table = pa.table({"g": ["a", "b"], "n": [2, 3]})
+    >>> counts = (pa.array([2, 3]),)
+    >>> enough(Cells(table, ("g",), {"": counts, "n": counts}, (grant,))).to_pylist()
+    [False, True]
+    """
+    good = pa.array([True] * cells.table.num_rows, pa.bool_())
+    for counts in cells.behind.values():
+        some = pa.array([False] * cells.table.num_rows, pa.bool_())
+        for found, grant in zip(counts, cells.individuals, strict=True):
+            many = pc.greater_equal(found, grant.clause.min_individuals)
+            good = pc.and_(good, pc.or_(many, pc.equal(found, 0)))
+            some = pc.or_(some, many)
+        good = pc.and_(good, some)
+    return good
+
+
+__all__ = ["Disclosure", "Thresholds", "enough"]

@@ -1,0 +1,83 @@
+"""What a policy says, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from umbel.federation.policy.clauses import Approval, Clause, Form
+
+
+def listed(names: Sequence[str], none: str, every: str = "all columns") -> str:
+    """Names as a list for people.
+
+    >>> listed(["a", "b"], "none"), listed(["*"], "none"), listed([], "none")
+    ('a, b', 'all columns', 'none')
+    """
+    if "*" in names:
+        return every
+    return ", ".join(names) if names else none
+
+
+def allowed_by(clause: Clause) -> str:
+    """The questions that a clause allows.
+
+    >>> allowed_by(Clause("codes", Form.ROWS, columns=("code",)))
+    'rows of code'
+    """
+    picked = f"picking rows by {listed(clause.conditions, 'nothing', 'any column')}"
+    if clause.form is Form.ROWS:
+        more = f", {picked}" if clause.conditions else ""
+        return f"rows of {listed(clause.columns, 'no column')}{more}"
+    if clause.form is Form.UPDATES:
+        return f"updates of models trained on {listed(clause.columns, 'no column')}"
+    if clause.form is Form.NOTHING:
+        return "nothing"
+    functions = listed(clause.functions, "nothing", "count, sum, mean, var, std and n_unique")
+    joins = f", joining by {listed(clause.joins, 'nothing', 'any column')}" if clause.joins else ""
+    return (
+        f"{functions} of {listed(clause.columns, 'no column')}, in groups by "
+        f"{listed(clause.dimensions, 'nothing', 'any column')} of at least "
+        f"{clause.min_individuals} individuals, {picked}{joins}"
+    )
+
+
+def duties_of(clause: Clause) -> list[str]:
+    """What is done beside, one sentence for each thing."""
+    duties, found = clause.duties, []
+    if duties.dominance is not None:
+        rule = duties.dominance
+        found.append(
+            f"A sum of which the {rule.largest} largest individuals make up more than "
+            f"{rule.percent:g} percent is left out."
+        )
+    if duties.complementary:
+        found.append("More is left out where what was left out would follow from the rest.")
+    if duties.noise:
+        found.append(f"Counts are off by up to {duties.noise}, always the same for the same rows.")
+    if duties.overlap:
+        found.append(
+            f"A question is refused whose individuals differ from an earlier one's by fewer than "
+            f"{duties.overlap}."
+        )
+    for number, what in (
+        (duties.answers_per_day, "answers"),
+        (duties.rows_per_day, "rows"),
+        (duties.bytes_per_day, "bytes"),
+    ):
+        if number is not None:
+            found.append(f"A user gets at most {number:,} {what} a day.")
+    if duties.approval is Approval.PLAN:
+        found.append("A person at the site agrees to every question before it runs.")
+    if duties.approval is Approval.RELEASE:
+        found.append("A person at the site looks at every result before it leaves.")
+    if clause.privacy is not None:
+        privacy = clause.privacy
+        days = f"in {privacy.days} days" if privacy.days else "ever"
+        found.append(
+            f"Every answer is made private with epsilon {privacy.epsilon:g}; a user may spend "
+            f"{privacy.per_user:g}, all users together {privacy.per_table:g}, {days}."
+        )
+    return found
+
+
+__all__ = ["allowed_by", "duties_of", "listed"]
