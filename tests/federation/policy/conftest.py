@@ -104,7 +104,7 @@ def site(policy_file: Path) -> Site:
     made.publish("visits", made.session.from_arrow(visits()))
     codes = {"code": ["a", "b"], "label": ["A", "B"], "secret": [f"{CANARY} a", f"{CANARY} b"]}
     made.publish("codes", made.session.from_dict(codes))
-    wards = {"ward": [0, 1, 2], "wing": ["east", "west", "east"]}
+    wards: dict[str, list[object]] = {"ward": [0, 1, 2], "wing": ["east", "west", "east"]}
     made.publish("maps", made.session.from_dict(wards))
     made.publish("nothing", made.session.from_dict({"x": [1]}))
     made.under(read_policy(policy_file))
