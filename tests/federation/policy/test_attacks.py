@@ -14,6 +14,7 @@ from umbel.api.dataframe import DataFrame
 from umbel.federation import Site
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Form
+from umbel.federation.policy.disclosing import Thresholds
 from umbel.federation.policy.reading import read_policy
 from umbel.plan.operators import Placeholder, topological
 
@@ -229,7 +230,7 @@ def test_duties_that_nobody_does_let_nothing_out(
     path.write_text(path.read_text().split("[tables.codes")[0])
     strict.under(read_policy(path))
     with pytest.raises(PolicyError, match="asks for duties"):
-        ask(strict, table("visits").select(ub.len().alias("n")).plan)
+        ask(strict, table("visits").select(ub.len().alias("n")).plan, disclosure=Thresholds())
 
 
 def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table: Table) -> None:
@@ -255,7 +256,13 @@ def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table
     assert cells.keys == ("sex",)
     assert [c.to_pylist() for c in cells.behind[""]] == [[15, 15]]
     # Two visits of each person; each of one sex: rows 2i and 2i + 1.
-    assert sorted(parts.column("individual 0").to_pylist()) == list(range(30))
-    assert parts.column("rows").to_pylist() == [2] * 30
-    by_person = dict(zip(parts["individual 0"].to_pylist(), parts["cost"].to_pylist(), strict=True))
+    assert sorted(parts.column("umbel individual 0").to_pylist()) == list(range(30))
+    assert parts.column("umbel rows").to_pylist() == [2] * 30
+    by_person = dict(
+        zip(
+            parts["umbel individual 0"].to_pylist(),
+            parts["umbel value cost"].to_pylist(),
+            strict=True,
+        )
+    )
     assert by_person == {i: 4 * i + 1 for i in range(30)}

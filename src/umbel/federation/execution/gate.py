@@ -8,15 +8,16 @@ What stands above such an aggregate is computed of what was let through, so it n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
 
 from umbel.api.memory import memory_source
 from umbel.federation.errors import FederationError
+from umbel.federation.execution.populations import arguments_of, population_of
 from umbel.federation.execution.updates import check_update
-from umbel.federation.policy.verdict import Cells
+from umbel.federation.policy.verdict import INDIVIDUAL, ROWS, VALUE, Cells
 from umbel.federation.rules import Analysis, Who
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal
@@ -102,7 +103,9 @@ class Gate:
             behind,
             tuple(who.rule.grant(who.table) for who in raw),
             {name: call.function for name, call in aggregate.aggregates},
-            lambda: self._run(self._alone(aggregate, len(raw))),
+            lambda: self._run(self._alone(aggregate, used, len(raw))),
+            population_of(aggregate),
+            arguments_of(aggregate),
         )
         kept = self._disclose(cells)
         self.withheld |= kept.num_rows < table.num_rows
@@ -128,18 +131,22 @@ class Gate:
         source = memory_source(table.select(operator.schema.names).cast(operator.schema))
         return ops.Scan(source=replace(source, schema=operator.schema))
 
-    def _alone(self, aggregate: ops.Aggregate, individuals: int) -> ops.Operator:
+    def _alone(
+        self, aggregate: ops.Aggregate, used: Mapping[str, Expression | None], individuals: int
+    ) -> ops.Operator:
         """What each individual has in each group; see `Cells.contributions`."""
-        shares: list[tuple[str, AggregateCall]] = [("rows", AggregateCall("len"))]
+        parts: list[tuple[str, AggregateCall]] = [(ROWS, AggregateCall("len"))]
         for name, call in aggregate.aggregates:
+            parts.append((f"{ROWS} {name}", AggregateCall("len", where=used[name])))
             if call.function in _ZERO_HIDES:
-                shares.append((name, AggregateCall("sum", call.arguments, where=call.where)))
-        people = tuple((f"individual {i}", Column(_hidden(i))) for i in range(individuals))
+                total = AggregateCall("sum", call.arguments, where=call.where)
+                parts.append((f"{VALUE}{name}", total))
+        people = tuple((f"{INDIVIDUAL}{i}", Column(_hidden(i))) for i in range(individuals))
         return replace(
             aggregate,
             input=self._carried(aggregate.input),
             keys=(*aggregate.keys, *people),
-            aggregates=tuple(shares),
+            aggregates=tuple(parts),
             form=ops.Element.ROW,
         )
 

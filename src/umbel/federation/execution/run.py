@@ -14,12 +14,13 @@ from umbel.api.memory import memory_source
 from umbel.executor import Cancellation, run
 from umbel.executor.record import Run
 from umbel.federation.audit import Account, AuditLog
+from umbel.federation.disclosure import DisclosureControl
 from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.gate import Gate
 from umbel.federation.policy.applying import filtered
 from umbel.federation.policy.decisions import Decisions, applicable
-from umbel.federation.policy.disclosing import Disclosure, Thresholds
+from umbel.federation.policy.disclosing import Disclosure
 from umbel.federation.publishing import Site
 from umbel.federation.rules import Analysis, Form, Refusal
 from umbel.federation.tasks import Limits, Outcome, Task
@@ -48,11 +49,12 @@ class SiteExecution:
         Args:
             site: what it has and publishes.
             audit: takes what is asked, decided and let out; None writes nothing.
-            disclosure: decides on releases beyond their form; None for thresholds alone.
+            disclosure: decides on releases beyond their form; None remembers answers as long as
+                this object lives.
         """
         self._site = site
         self._audit = audit
-        self._disclosure = disclosure or Thresholds()
+        self._disclosure = disclosure or DisclosureControl()
 
     def __call__(
         self,
@@ -100,12 +102,15 @@ class SiteExecution:
             to=task.to,
             policy_version=site.policy_version,
             policy_digest=site.policy_digest,
+            task=task.id,
         )
         self._disclosure.admit(verdict, task.plan.digest)
         if verdict.form is Form.ROWS:
             self._check_reads(task.plan, analysis)
         account.allowed(verdict.facts())
-        outlet = _Outlet(task, deliver, account)
+        outlet = _Outlet(
+            task, deliver, account, lambda rows, size: self._disclosure.left(verdict, rows, size)
+        )
         texts: list[str] = []
         with _within(cancellation, task.limits) as part:
 
@@ -132,7 +137,6 @@ class SiteExecution:
                 outlet(known)
             else:
                 rows_of(rest, outlet)
-            self._disclosure.left(verdict, outlet.rows, outlet.bytes)
             outlet.close(withheld=gate.withheld)
         seconds = time.perf_counter() - start
         return Outcome(outlet.rows, outlet.bytes, seconds, "\n".join(texts), gate.withheld)
@@ -203,8 +207,15 @@ class _Outlet:
     it, whole.
     """
 
-    def __init__(self, task: Task, deliver: Callable[[pa.Table], None], account: Account) -> None:
+    def __init__(
+        self,
+        task: Task,
+        deliver: Callable[[pa.Table], None],
+        account: Account,
+        left: Callable[[int, int], None],
+    ) -> None:
         self._task = task
+        self._left = left
         self._deliver = deliver
         self._account = account
         self._last: pa.Table | None = None
@@ -221,6 +232,7 @@ class _Outlet:
                     f"the output has more than {limits.rows:,} rows or {limits.bytes:,} bytes",
                     hint="filter or aggregate more, or ask for higher limits",
                 )
+            self._left(self.rows, self.bytes)
             self._account.leaves(piece)
             if self._last is not None:
                 self._deliver(self._last)

@@ -126,6 +126,9 @@ class Duties:
         rows_per_day: that leave for one user.
         bytes_per_day: that leave for one user.
         approval: whether a person has to agree.
+        p_percent: no sum from which the second largest individual could reckon the largest closer
+            than so many percent; 0 for no such rule.
+        rounding: counts are rounded to multiples of it; 0 for none.
     """
 
     dominance: Dominance | None = None
@@ -136,6 +139,17 @@ class Duties:
     rows_per_day: int | None = None
     bytes_per_day: int | None = None
     approval: Approval = Approval.NONE
+    p_percent: float = 0.0
+    rounding: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.noise <= 128 and self.rounding >= 0 and self.overlap >= 0):
+            raise FederationError(
+                "noise, rounding and overlap are whole numbers",
+                hint="noise from 0 to 128, the others 0 or more",
+            )
+        if not 0 <= self.p_percent <= 100:
+            raise FederationError("p_percent is from 0 to 100")
 
 
 @dataclass(frozen=True)

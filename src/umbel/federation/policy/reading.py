@@ -207,7 +207,9 @@ class ClauseSection(_Strict):
     coordinator: bool = True
     dominance: DominanceSection | None = None
     complementary: bool = False
-    noise: int = Field(default=0, ge=0, le=1000)
+    noise: int = Field(default=0, ge=0, le=128)
+    p_percent: float | int = Field(default=0, ge=0, le=100)
+    rounding: int = Field(default=0, ge=0, le=10**6)
     overlap: int = Field(default=0, ge=0, le=10**9)
     answers_per_day: int | None = Field(default=None, ge=0)
     rows_per_day: int | None = Field(default=None, ge=0)
@@ -284,7 +286,16 @@ def _clause(
             raise _wrong(file, (*at, "functions"), f"there is no aggregate {function!r}",
                          f"there are: {', '.join(FUNCTIONS)}")  # fmt: skip
     given = one.model_fields_set
-    only = {"dominance", "complementary", "noise", "overlap", "dimensions", "functions"}
+    only = {
+        "dominance",
+        "p_percent",
+        "complementary",
+        "noise",
+        "rounding",
+        "overlap",
+        "dimensions",
+        "functions",
+    }
     for key in sorted(given & only):
         if not aggregates:
             raise _wrong(file, (*at, key), f"{key} means nothing for the form {one.form!r}")
@@ -320,6 +331,8 @@ def _clause(
             one.rows_per_day,
             one.bytes_per_day,
             Approval(one.approval),
+            float(one.p_percent),
+            one.rounding,
         ),
         None if one.privacy is None else _privacy(file, at, one.privacy),
         None if one.updates is None else _updates(one.updates),

@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from umbel.federation.policy.clauses import Approval, Clause, Form
 
+#: Columns of `Cells.contributions`; before a number, alone or before a name, before a name.
+INDIVIDUAL, ROWS, VALUE = "umbel individual ", "umbel rows", "umbel value "
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -39,6 +42,7 @@ class Release:
         to: the other sites that read it; none: the coordinator does.
         policy_version: of the policy that decided.
         policy_digest: SHA-256 of its file; empty for rules that stand in no file of their own.
+        task: the id of the task that it is of, which is the same when that is tried again.
 
     >>> clause = Clause("all", Form.AGGREGATES, 5)
     >>> release = Release(Form.AGGREGATES, (Grant("people", "id", clause),))
@@ -55,6 +59,7 @@ class Release:
     to: tuple[str, ...] = ()
     policy_version: int = 0
     policy_digest: str = ""
+    task: str = ""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -112,8 +117,12 @@ class Cells:
         individuals: the table and the individual's column that are counted, in this order.
         functions: by the name of an aggregate's column the function.
         contributions: runs the aggregate once more, for each individual alone: a table of the keys,
-            a column "individual 0" and so on for each of `individuals`, "rows", and for each
-            aggregate of numbers a column of its name with the sum of the individual's values.
+            a column `INDIVIDUAL`0 and so on for each of `individuals`, `ROWS`, and for each
+            aggregate's name `ROWS` with the name: the individual's rows that count in it, and of
+            numbers `VALUE` with the name: the sum of the individual's values.
+        population: identifies the rows that the aggregate is over, whatever their columns.
+        arguments: by the name of an aggregate's column what identifies its argument: "=" and the
+            column, if it is one as it is, of all rows; else a digest.
     """
 
     table: pa.Table
@@ -122,6 +131,8 @@ class Cells:
     individuals: tuple[Grant, ...]
     functions: Mapping[str, str] = field(default_factory=dict)
     contributions: Callable[[], pa.Table] | None = field(default=None, repr=False, compare=False)
+    population: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-__all__ = ["Cells", "Grant", "Release"]
+__all__ = ["INDIVIDUAL", "ROWS", "VALUE", "Cells", "Grant", "Release"]

@@ -8,6 +8,7 @@ import threading
 from umbel.api.located import written_at
 from umbel.api.session import Session
 from umbel.federation.audit import AuditLog, audit_folder
+from umbel.federation.disclosure import LEDGER, DisclosureControl, Ledger
 from umbel.federation.errors import IdentityError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.publishing import Site
@@ -48,9 +49,10 @@ class SiteProcess:
             routes=settings.routes,
         )
         self._audit = AuditLog(audit_folder(settings.folder), settings.name)
+        self._ledger = Ledger(settings.folder / LEDGER)
         self._agent = Agent(
             config,
-            SiteExecution(self.site, self._audit),
+            SiteExecution(self.site, self._audit, disclosure=DisclosureControl(self._ledger)),
             lambda: self.site.manifest().to_json(),
             self._audit,
         )
@@ -80,6 +82,7 @@ class SiteProcess:
             self.stop()
             thread.join()
             self._audit.close()
+            self._ledger.close()
         if self._error is not None:
             raise self._error
 
