@@ -34,6 +34,16 @@ def test_three_hospitals_answer_together(umbel: Run, environment: dict[str, str]
         assert f"{site} → here: aggregates over at least 10 individuals" in shown
     assert "the same answer" in shown
     assert "a defect" not in shown
+    share = {
+        name: float(s) for name, s in re.findall(r"^  (\S.*?) +([0-9.]+)%$", shown, re.MULTILINE)
+    }
+    assert list(share) == [
+        *(f"{site} alone" for site in ("hospital-a", "hospital-b", "hospital-c")),
+        "all three, at home",
+        "pooled data",
+    ]
+    assert share["all three, at home"] == share["pooled data"]
+    assert all(share[name] < share["pooled data"] - 2 for name in list(share)[:3])
     assert "refused: of table 'patients' aggregates" in shown
     seconds = re.search(r"All of it took (\d+) s", shown)
     assert seconds is not None

@@ -16,6 +16,7 @@ from umbel.api.reading import Reading
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Element, Operator, Scan
 from umbel.plan.sources import Source
+from umbel.platforms.base import Elsewhere
 
 if TYPE_CHECKING:
     from umbel.api.catalog import Catalog, TableName
@@ -126,6 +127,15 @@ class Session(Reading):
         found = find_config(path)
         if found is not None:
             read_config(found).attach_to(self)
+
+    def divided(self, plan: Operator) -> Operator:
+        """The same rows, where a table that lies in several places is the union of its parts."""
+        return plan
+
+    def sites_of(self, plan: Operator) -> frozenset[str]:
+        """The sites that a plan reads tables of; what lies on this machine is of none."""
+        sites = {p.name for p in self.platforms() if isinstance(p, Elsewhere)}
+        return plan.places & sites
 
     def run(
         self,

@@ -113,14 +113,16 @@ class Model:
                 origin=origin,
             )
 
-        return df._then(over_parts(df.plan, change))
+        return df._then(over_parts(df.plan, df.session, change))
 
     def transform(self, df: DataFrame) -> DataFrame:
         """Give the numbers that the model goes by, a column for each."""
         origin = here()
         return df._then(
             over_parts(
-                df.plan, lambda rows: Transform(input=rows, design=self.design, origin=origin)
+                df.plan,
+                df.session,
+                lambda rows: Transform(input=rows, design=self.design, origin=origin),
             )
         )
 
@@ -132,7 +134,7 @@ class Model:
             without: parts of the data to leave out, by the names of their sites.
         """
         layout = measures.layout(self.design)
-        parts = parts_of(df.plan, df.session.platforms(), without=without)
+        parts = parts_of(df.plan, df.session, without=without)
         shares = sums_of(df.session, self.design, self.state, parts, layout, Evaluate)
         rows = sum(share.rows for share in shares)
         together = np.sum([share.sums for share in shares], axis=0)

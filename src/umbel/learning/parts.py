@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from umbel.plan.errors import UnknownNameError
 from umbel.plan.expressions import WindowCall, walk
@@ -20,8 +21,9 @@ from umbel.plan.operators import (
     Union,
 )
 from umbel.plan.operators.base import same_schema
-from umbel.platforms.base import Elsewhere
-from umbel.platforms.registry import Registry
+
+if TYPE_CHECKING:
+    from umbel.api.session import Session
 
 #: What rows of this machine are called.
 HERE = "here"
@@ -42,23 +44,20 @@ class Part:
     local: bool
 
 
-def parts_of(
-    plan: Operator, platforms: Registry, *, without: Iterable[str] = ()
-) -> tuple[Part, ...]:
+def parts_of(plan: Operator, session: Session, *, without: Iterable[str] = ()) -> tuple[Part, ...]:
     """Divide the rows of a plan.
 
     Args:
         plan: a relation.
-        platforms: those of the session.
+        session: knows where tables lie.
         without: names of parts to leave out.
 
     Raises:
         UnknownNameError: there is no part of a name that is to be left out.
     """
-    sites = {platform.name for platform in platforms if isinstance(platform, Elsewhere)}
     found: dict[str, list[Operator]] = {}
-    for piece in _pieces(plan):
-        found.setdefault("+".join(sorted(piece.places & sites)) or HERE, []).append(piece)
+    for piece in _pieces(session.divided(plan)):
+        found.setdefault("+".join(sorted(session.sites_of(piece))) or HERE, []).append(piece)
     left_out = tuple(without)
     for name in left_out:
         if name not in found:
@@ -70,9 +69,11 @@ def parts_of(
     )
 
 
-def over_parts(plan: Operator, change: Callable[[Operator], Operator]) -> Operator:
+def over_parts(
+    plan: Operator, session: Session, change: Callable[[Operator], Operator]
+) -> Operator:
     """Apply an operator on single rows to each piece of a plan, so that it runs where that lies."""
-    return _joined([change(piece) for piece in _pieces(plan)])
+    return _joined([change(piece) for piece in _pieces(session.divided(plan))])
 
 
 def _pieces(plan: Operator) -> list[Operator]:

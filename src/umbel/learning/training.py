@@ -97,10 +97,7 @@ def fit(
     design = Design(model, prepared(df, features), label, known)
     design.check(df.schema, label=True)
     session = df.session
-    parts = [
-        _kept(session, part, design)
-        for part in parts_of(df.plan, session.platforms(), without=without)
-    ]
+    parts = [_kept(session, part, design) for part in parts_of(df.plan, session, without=without)]
     if not parts:
         raise PlanError("all parts of the data are left out")
     watch = watcher_of(progress)

@@ -16,8 +16,8 @@ import numpy as np
 from umbel.models.base import DivergedError, Memory, Step
 from umbel.models.layout import Array
 
-#: A step this small against the coefficients is the last one.
-_SMALL = 1e-10
+#: A step this small is the last one: the error behind it goes by its square.
+_SMALL = 1e-7
 #: A loss may grow by this much against itself: numbers are added up in some order.
 _NOISE = 1e-12
 #: A direction whose curvature is this small against the largest cannot be told from none.

@@ -1,4 +1,4 @@
-"""The demo of a federation: three hospitals answer one question together, and keep their data.
+"""The demo of a federation: three hospitals answer a question and train a model, and keep their data.
 
 A coordinator and three sites are started as processes of their own, as an operator would start
 them; only the data is made up.
@@ -26,6 +26,7 @@ import umbel
 from umbel import col
 from umbel.api.located import written_at
 from umbel.api.session import Session
+from umbel.cli.demo.diagnosis import measured, train
 from umbel.plan.errors import PlacementError, RunError
 
 #: Names a PostgreSQL in which a table may be made and dropped again: postgresql://user@host/db.
@@ -33,6 +34,12 @@ POSTGRES = "UMBEL_DEMO_POSTGRES"
 _TABLE = "umbel_demo_patients"
 _DIAGNOSES = ("asthma", "diabetes", "fracture", "hypertension", "pneumonia")
 _PATIENTS = {"hospital-a": 12_000, "hospital-b": 8_000, "hospital-c": 5_000}
+#: How often each hospital sees each diagnosis.
+_MIXES = {
+    "hospital-a": (30, 2, 30, 30, 8),
+    "hospital-b": (2, 40, 8, 20, 30),
+    "hospital-c": (10, 3, 60, 2, 25),
+}
 #: Seconds that processes have to start, and to end.
 _START, _END = 40.0, 10.0
 
@@ -81,6 +88,8 @@ def run_hospitals(keep: Path | None) -> None:
         _wait(session)
         with written_at(None):  # there is no script whose lines could be shown
             _ask(session, pooled)
+            _head("4. One model of all of them")
+            train(session, pooled)
     print(f"\nAll of it took {time.monotonic() - began:.0f} s. The processes have ended", end="")
     print(f"; the files are in {keep}." if keep else ", and the files are gone.")
 
@@ -137,12 +146,15 @@ def _patients(site: str, count: int) -> pa.Table:
     dice = random.Random(site)  # noqa: S311 - data of a demo
     first = 1_000_000 * (1 + list(_PATIENTS).index(site))
     ages = [min(99, int(dice.gauss(58, 18)) % 100) for _ in range(count)]
+    # Each hospital sees other diseases than the others, so none knows all of them well.
+    found = dice.choices(_DIAGNOSES, _MIXES[site], k=count)
     return pa.table(
         {
             "patient_id": pa.array(range(first, first + count), pa.int64()),
             "age": pa.array(ages, pa.int64()),
-            "diagnosis": [dice.choice(_DIAGNOSES) for _ in range(count)],
+            "diagnosis": found,
             "stay_days": pa.array([1 + int(dice.expovariate(0.2)) for _ in ages], pa.int64()),
+            **measured(dice, found),
         }
     )
 
@@ -184,6 +196,7 @@ form = "aggregates"
 min_individuals = 10
 individual = "patient_id"
 tells_size = true
+updates = 100
 """
 
 

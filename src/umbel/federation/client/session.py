@@ -27,6 +27,7 @@ from umbel.federation.client.patience import PATIENCE, check_patience
 from umbel.federation.client.records import RemoteExplanation
 from umbel.federation.client.runs import RemoteRuns
 from umbel.federation.errors import IdentityError
+from umbel.federation.planning.catalogue import like
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
 from umbel.federation.several import SessionOverSites
 from umbel.federation.stream import write_table
@@ -40,7 +41,7 @@ from umbel.plan.errors import (
     UmbelError,
     UnknownNameError,
 )
-from umbel.plan.operators import Operator, Scan, topological
+from umbel.plan.operators import Operator, Scan, Union, rebuild, topological
 from umbel.plan.sources import RelationSource
 
 if TYPE_CHECKING:
@@ -130,6 +131,34 @@ class RemoteSession(SessionOverSites):
     def rows_of_sites(self, name: str) -> Operator:
         """Give the rows of all sites that publish a table."""
         return Scan(source=self.horizontal(name), origin=here())
+
+    def divided(self, plan: Operator) -> Operator:
+        """The same rows, where a table with parts at several sites is the union of them."""
+
+        def divide(operator: Operator) -> Operator:
+            match operator:
+                case Scan(source=RelationSource(platform=name, relation=(table,))) if (
+                    name == HORIZONTAL
+                ):
+                    return self._parts(operator, table)
+            return operator
+
+        return rebuild(plan, divide)
+
+    def _parts(self, scan: Scan, table: str) -> Operator:
+        owners = sorted(
+            site["name"]
+            for site in self.sites()
+            if any(known["name"] == table for known in site["tables"])
+        )
+        sources = [RemoteTables(name, self.connection).source([table]) for name in owners]
+        types = {field.name: field.type for field in scan.schema}
+        parts = [like(Scan(source=source, origin=scan.origin), types) for source in sources]
+        return parts[0] if len(parts) == 1 else Union(members=tuple(parts), origin=scan.origin)
+
+    def sites_of(self, plan: Operator) -> frozenset[str]:
+        """The sites, and other places of the coordinator, that a plan reads tables of."""
+        return frozenset(name for name in plan.places if self._is_remote(name))
 
     def platform_name(self, name: str) -> str:
         """Give a platform's name back if a frame can be pinned to it: the coordinator's, or here.

@@ -83,7 +83,7 @@ class FederatedTable:
             return scans[0]
         names = scans[0].schema.names
         types = {name: _common([scan.schema.field(name).type for scan in scans]) for name in names}
-        return Union(members=tuple(_like(scan, types) for scan in scans))
+        return Union(members=tuple(like(scan, types) for scan in scans))
 
 
 class FederatedCatalogue:
@@ -159,7 +159,7 @@ def _common(types: list[pa.DataType]) -> pa.DataType:
     return found
 
 
-def _like(scan: Scan, types: dict[str, pa.DataType]) -> Operator:
+def like(scan: Scan, types: dict[str, pa.DataType]) -> Operator:
     """A part with its columns in the order and the types of all."""
     if scan.schema.names == list(types) and scan.schema.types == list(types.values()):
         return scan
@@ -172,4 +172,4 @@ def _like(scan: Scan, types: dict[str, pa.DataType]) -> Operator:
     return Project(input=scan, columns=tuple(columns))
 
 
-__all__ = ["FederatedCatalogue", "FederatedTable"]
+__all__ = ["FederatedCatalogue", "FederatedTable", "like"]
