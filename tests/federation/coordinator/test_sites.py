@@ -25,7 +25,7 @@ from umbel.federation.wire.agent import Agent, AgentConfig
 from umbel.plan.errors import PlanError, SourceError, UnknownNameError
 
 AGES = {"north": [30, 40, 50, 61], "south": [62, 63, 64, 65, 66]}
-RULE = Rule(Form.AGGREGATES, min_individuals=2, individual="id")
+RULE = Rule(Form.AGGREGATES, min_individuals=2, individual="id", updates=4)
 
 
 @dataclass
@@ -102,6 +102,30 @@ def test_one_question_to_all_sites(session: Any) -> None:
     north = session.sql("select avg(age) as a from north.people").collect().to_pylist()
     assert north == [{"a": sum(AGES["north"]) / len(AGES["north"])}]
     assert {stage.platform for stage in session.last_run.stages} == {"north"}
+
+
+def test_a_model_is_trained_at_all_sites(session: Any) -> None:
+    """With one column of zeros and ones, and no constant, the coefficient is the mean of its rows."""
+    people = session.table("people")
+    model = ub.learn.fit(
+        people,
+        features=[ub.learn.one_hot("what", values=["x", "y"])],
+        label="age",
+        model=ub.learn.LinearRegression(intercept=False),
+    )
+    mean = (40 + 61 + 63 + 65) / 4
+    assert model.state.tolist() == pytest.approx([mean])
+    assert model.history.collect()["part"].to_pylist()[:2] == ["north", "south"]
+    found = model.evaluate(people)
+    assert found.by_part["part"].to_pylist() == ["north", "south"]
+    assert found.rows == 9
+    scored = model.predict(people).group_by("what").agg(p=(col("prediction") + 1).mean())
+    assert scored.sort("what").collect()["p"].to_pylist() == pytest.approx([1.0, mean + 1])
+    alone = ub.learn.fit(
+        people, features=model.design.features, label="age", model=model.design.algorithm,
+        without=["north"],
+    )  # fmt: skip
+    assert alone.state.tolist() == pytest.approx([(63 + 65) / 2])
 
 
 def test_rows_of_ones_own_meet_those_of_sites(session: Any) -> None:
