@@ -13,17 +13,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from umbel.learning.compression.quantized import Quantized as Quantized
+    from umbel.learning.compression.sparse import RandomK as RandomK
+    from umbel.learning.compression.sparse import TopK as TopK
     from umbel.learning.model import Evaluation as Evaluation
     from umbel.learning.model import Model as Model
     from umbel.learning.preparation import binned as binned
     from umbel.learning.preparation import numeric as numeric
     from umbel.learning.preparation import one_hot as one_hot
+    from umbel.learning.privacy.accounting import Budget as Budget
+    from umbel.learning.privacy.clipping import AdaptiveClip as AdaptiveClip
+    from umbel.learning.privacy.clipping import FixedClip as FixedClip
+    from umbel.learning.privacy.private import Private as Private
     from umbel.learning.simulation.partition import dirichlet as dirichlet
     from umbel.learning.simulation.partition import iid as iid
     from umbel.learning.simulation.partition import quantity_skew as quantity_skew
     from umbel.learning.simulation.simulate import simulate as simulate
     from umbel.learning.strategies.base import Settings as Settings
     from umbel.learning.strategies.catalogue import strategy as strategy
+    from umbel.learning.trainers.linear import LinearTrainer as LinearTrainer
     from umbel.learning.training import fit as fit
     from umbel.plan.models import LinearRegression as LinearRegression
     from umbel.plan.models import LogisticRegression as LogisticRegression
@@ -35,10 +43,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "umbel.learning.model": ["Evaluation", "Model"],
     "umbel.learning.preparation": ["binned", "numeric", "one_hot"],
+    "umbel.learning.compression.quantized": ["Quantized"],
+    "umbel.learning.compression.sparse": ["RandomK", "TopK"],
+    "umbel.learning.privacy.accounting": ["Budget"],
+    "umbel.learning.privacy.clipping": ["AdaptiveClip", "FixedClip"],
+    "umbel.learning.privacy.private": ["Private"],
     "umbel.learning.simulation.partition": ["dirichlet", "iid", "quantity_skew"],
     "umbel.learning.simulation.simulate": ["simulate"],
     "umbel.learning.strategies.base": ["Settings"],
     "umbel.learning.strategies.catalogue": ["strategy"],
+    "umbel.learning.trainers.linear": ["LinearTrainer"],
     "umbel.learning.training": ["fit"],
     "umbel.plan.models": [
         "LinearRegression", "LogisticRegression", "MultinomialRegression", "Network",
@@ -48,14 +62,22 @@ _HOMES = {
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AdaptiveClip",
+    "Budget",
     "Evaluation",
+    "FixedClip",
     "LinearRegression",
+    "LinearTrainer",
     "LogisticRegression",
     "Model",
     "MultinomialRegression",
     "Network",
     "PoissonRegression",
+    "Private",
+    "Quantized",
+    "RandomK",
     "Settings",
+    "TopK",
     "binned",
     "dirichlet",
     "fit",

@@ -10,12 +10,17 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from umbel.learning.compression.base import Compressor
+from umbel.learning.privacy.accounting import BudgetSpentError
+from umbel.learning.privacy.private import Private
+from umbel.learning.simulation.compressing import compressed
 from umbel.learning.simulation.partition import Partitioner, iid
 from umbel.learning.simulation.tables import Columns, columns_of
 from umbel.learning.state import State, Vector
@@ -56,6 +61,11 @@ class Population:
     def __len__(self) -> int:
         return len(self.sites)
 
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The number of each site."""
+        return {site: place for place, site in enumerate(self.sites)}
+
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -68,6 +78,8 @@ class Simulation:
             their updates were no numbers, how far the state moved, and measures.
         sites: the simulated sites and how many rows each has.
         rounds: how many were done in all.
+        stopped: why it ended before it should have; empty if it did not.
+        rests: what compression has not sent yet, a row for each site.
     """
 
     state: State
@@ -75,6 +87,8 @@ class Simulation:
     history: pa.Table
     sites: Mapping[str, int]
     rounds: int
+    stopped: str = ""
+    rests: Vector | None = None
 
 
 def simulate(
@@ -91,6 +105,7 @@ def simulate(
     fraction: float = 1.0,
     seed: int = 0,
     test: DataFrame | pa.Table | None = None,
+    compression: Compressor | None = None,
     resume: Simulation | None = None,
 ) -> Simulation:
     """Train over sites that are simulated in this process.
@@ -106,14 +121,18 @@ def simulate(
         strategy: how updates become a state; None is `FedAvg()`.
         settings: how sites train; None is `Settings()`.
         rounds: how many are done now.
-        fraction: the share of sites that takes part in a round, drawn anew for each.
+        fraction: the share of sites that takes part in a round, drawn anew for each; under
+            differential privacy each does with this probability, by itself.
         seed: of all that is drawn: the division, the sites of each round, their batches.
         test: rows that each state is measured on; None takes those of training.
+        compression: how updates are sent; what one loses is added to the site's next one.
         resume: go on from there; everything else must be as it was.
 
     Raises:
         ValueError: the data can't be learned from, or can't be divided so.
         AggregationError: the updates of a round can't be aggregated, or lead to no number.
+        BudgetSpentError: the privacy budget does not hold for a single round; where it does not
+            hold for all of them, training stops before, and says so in `stopped`.
 
     >>> import pyarrow as pa
     >>> from umbel.learning.trainers.linear import LinearTrainer
@@ -142,14 +161,33 @@ def simulate(
     else:
         state, memory, done = resume.state, resume.memory, resume.rounds
         history = [resume.history]
+    private = isinstance(strategy, Private)
+    if isinstance(strategy, Private) and strategy.fraction != fraction:
+        raise ValueError(
+            f"Privacy is accounted for a fraction of {strategy.fraction:g}; give simulate the same, "
+            f"not {fraction:g}."
+        )
+    rests = None if resume is None else resume.rests
+    if compression is not None and rests is None:
+        rests = np.zeros((len(population), state.layout.size))
     took: list[dict[str, Any]] = []
+    stopped = ""
     for number in range(done + 1, done + rounds + 1):
         began = time.perf_counter()
-        chosen = _drawn(len(population), fraction, seed, number)
-        updates = train_round(
-            trainer, strategy, memory, state, population, chosen, settings, seed, number
-        )
-        following, memory = strategy.aggregate(memory, state, updates, settings)
+        chosen = _drawn(len(population), fraction, seed, number, independently=private)
+        sent = 0
+        try:
+            updates = train_round(
+                trainer, strategy, memory, state, population, chosen, settings, seed, number
+            )
+            if compression is not None and rests is not None:
+                updates, rests, sent = compressed(
+                    updates, compression, rests, population.places, seed, number
+                )
+            following, memory = strategy.aggregate(memory, state, updates, settings)
+        except BudgetSpentError as error:
+            stopped, rounds = str(error), number - 1 - done
+            break
         if not np.isfinite(following.vector).all():
             raise AggregationError(
                 f"Training diverged in round {number}: the state holds NaN or infinity. "
@@ -164,19 +202,16 @@ def simulate(
                 "left_out": len(chosen) - len(updates),
                 "rows": int(updates.weights.sum()),
                 "moved": moved,
+                **({} if compression is None else {"bytes": sent}),
                 **trainer.measure(state, measured),
                 "seconds": time.perf_counter() - began,
             }
         )
-    history.append(pa.Table.from_pylist(took))
+    if took:
+        history.append(pa.Table.from_pylist(took))
     counts = dict(zip(population.sites, population.rows.counts.tolist(), strict=True))
-    return Simulation(
-        state,
-        memory,
-        pa.concat_tables([t for t in history if t.num_columns]),
-        counts,
-        done + rounds,
-    )
+    whole = pa.concat_tables([t for t in history if t.num_columns]) if history else pa.table({})
+    return Simulation(state, memory, whole, counts, done + rounds, stopped, rests)
 
 
 def train_round(
@@ -196,6 +231,8 @@ def train_round(
         AggregationError: no site gave numbers.
     """
     names = [population.sites[i] for i in chosen]
+    if not names:
+        return Updates.of([], state.layout)
     given = [strategy.configure(memory, state, settings, name) for name in names]
     deltas = np.empty((len(chosen), state.layout.size), state.vector.dtype)
     steps = np.empty(len(chosen), np.int64)
@@ -248,8 +285,13 @@ def _corrections(settings: Sequence[Settings]) -> Vector | None:
     return None if first is None else np.stack([own.correction for own in settings])  # type: ignore[misc]
 
 
-def _drawn(sites: int, fraction: float, seed: int, number: int) -> npt.NDArray[np.int64]:
-    """Which sites take part in a round; at least one."""
+def _drawn(
+    sites: int, fraction: float, seed: int, number: int, *, independently: bool
+) -> npt.NDArray[np.int64]:
+    """Which sites take part in a round: a share of them, or each by chance."""
+    if independently and fraction < 1:
+        draw = generator(key_of(seed, number, "which sites take part"))
+        return np.flatnonzero(draw.random(sites) < fraction)
     count = max(1, math.floor(fraction * sites + 0.5))
     if count == sites:
         return np.arange(sites)

@@ -78,6 +78,7 @@ def norms(rows: Vector) -> Vector:
 def shorten(rows: Vector, bound: float) -> Vector:
     """Rows, each no longer than the bound; those that are shorter stay as they are."""
     lengths = norms(rows)
-    factors = np.minimum(1.0, bound / np.maximum(lengths, np.finfo(np.float64).tiny))
+    # Division by what is at least the bound: an update of zeros has no direction, and needs none.
+    factors = bound / np.maximum(lengths, bound)
     shortened: Vector = (rows * factors[:, None]).astype(rows.dtype)
     return shortened

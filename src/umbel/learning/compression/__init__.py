@@ -1,0 +1,1 @@
+"""Updates in fewer bytes: fewer bits for each number, or fewer numbers."""
