@@ -162,3 +162,9 @@ def test_options_that_go_with_nothing_are_refused(here: Callable[..., Done]) -> 
         done = here(*wrong)
         assert done.code != 0
         assert word in re.sub(r"[│\s]+", " ", done.err), (wrong, done.err)
+
+
+def test_an_error_of_a_command_names_no_line_of_a_script(here: Callable[..., Done]) -> None:
+    done = here("sql", "select 1", "--coordinator", "https://localhost:1")
+    assert "cannot be reached" in done.err
+    assert ".py:" not in done.err

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -25,7 +25,7 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 _written: ContextVar[tuple[Origin | None, ...]] = ContextVar("written", default=())
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_at(origin: Origin | None) -> Iterator[None]:
     """Take a line, or none, for the user's: what is called here is not called by a script.
 
@@ -41,14 +41,14 @@ def written_at(origin: Origin | None) -> Iterator[None]:
 
 
 def here() -> Origin | None:
-    """Find the user's line: the innermost frame outside umbel, and outside Narwhals.
+    """Find the user's line: the innermost frame outside umbel, Narwhals and context managers.
 
     >>> here().line > 0
     True
     """
     for origin in _written.get():
         return origin
-    hidden = [_PACKAGE]
+    hidden = [_PACKAGE, contextlib.__file__]
     narwhals = sys.modules.get("narwhals")
     if narwhals is not None and narwhals.__file__:
         hidden.append(str(Path(narwhals.__file__).parent))

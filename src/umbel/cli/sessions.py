@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from umbel.api.located import written_at
 from umbel.api.session import Session
 from umbel.cli.settings import Settings
 from umbel.plan.errors import PlanError
@@ -98,15 +99,16 @@ def opened(settings: Settings) -> Iterator[CommandSession]:
     """Give a session for one command: here, or with the coordinator that it names."""
     kind = session_kind(settings)
     with ExitStack() as stack:
-        if settings.coordinator is None:
-            session = kind()
-        else:
-            from umbel.federation.client import connect_to
+        with written_at(None):  # there is no script whose line could be shown
+            if settings.coordinator is None:
+                session = kind()
+            else:
+                from umbel.federation.client import connect_to
 
-            made = connect_to(
-                settings.coordinator, token=settings.token, kind=with_coordinator(kind)
-            )
-            stack.callback(made.close)
-            session = cast("CommandSession", made)
-        session.configure()
+                made = connect_to(
+                    settings.coordinator, token=settings.token, kind=with_coordinator(kind)
+                )
+                stack.callback(made.close)
+                session = cast("CommandSession", made)
+            session.configure()
         yield session
