@@ -133,6 +133,13 @@ def _database() -> Any:
     return Database()
 
 
+@cache
+def _typeof(text: str) -> str:
+    """DuckDB's own name of a type."""
+    [[name]] = _database().cursor().execute(f"SELECT typeof(CAST(NULL AS {text}))").fetchall()
+    return str(name)
+
+
 def _run_duckdb(expression: Expression, table: pa.Table, wanted: pa.Schema) -> pa.Table:
     from sqlglot import exp
 
@@ -152,8 +159,8 @@ def _run_duckdb(expression: Expression, table: pa.Table, wanted: pa.Schema) -> p
     dtype = wanted.field("value").type
     types = dict(cursor.execute(f"DESCRIBE {text}").fetchall()[1][:2] for _ in range(1))
     if not pa.types.is_null(dtype):
-        expected = cursor.execute(f"SELECT typeof(CAST(NULL AS {type_text(dtype)}))").fetchall()
-        assert types["value"] == expected[0][0], f"{expression}: {types['value']}, not {dtype}"
+        expected = _typeof(type_text(dtype))
+        assert types["value"] == expected, f"{expression}: {types['value']}, not {dtype}"
     return fetch(cursor, select_for_arrow(text, wanted), wanted)
 
 

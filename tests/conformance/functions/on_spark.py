@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.conformance.functions.recorded import Case, digest
+from tests.conformance.functions.recorded import Case, numbered, side_by_side
 from tests.spark_server import available, start
-from umbel.plan.expressions import Column, Expression, substitute
+from umbel.plan.expressions import Expression
 from umbel.plan.typing import infer_type
 
 #: Expressions in a statement; Spark compiles each statement to one Java class.
@@ -94,29 +94,6 @@ def _ask(cases: list[Case]) -> list[str]:
         connection.close()
 
 
-def _side_by_side(cases: list[Case]) -> tuple[list[Expression], pa.Table]:
-    """Put the tables of cases beside one another, so that one statement asks all of them.
-
-    Shorter ones are repeated to the length of the longest: whatever is evaluated for the added
-    rows is evaluated for the first ones too.
-    """
-    tables: dict[bytes, str] = {}
-    columns: dict[str, pa.ChunkedArray] = {}
-    length = max(case.table.num_rows for case in cases)
-    expressions = []
-    for case in cases:
-        prefix = tables.setdefault(digest(case.table), f"t{len(tables)}_")
-        names = case.table.schema.names
-        rows = pa.array([i % case.table.num_rows for i in range(length)], pa.int64())
-        for name in names:
-            if prefix + name not in columns:
-                columns[prefix + name] = case.table.column(name).take(rows)
-        given: dict[str, Expression] = {name: Column(prefix + name) for name in names}
-        expressions.append(substitute(case.expression, given))
-    columns["position"] = pa.chunked_array([pa.array(range(length), pa.int64())])
-    return expressions, pa.table(columns)
-
-
 def statement(expressions: list[Expression], schema: pa.Schema, view: str) -> str:
     """Write the statement that evaluates expressions over a view, with the rows' positions."""
     from sqlglot import exp
@@ -137,7 +114,8 @@ def statement(expressions: list[Expression], schema: pa.Schema, view: str) -> st
 def _evaluate(connection: Any, cases: list[Case]) -> pa.Table:
     from umbel.platforms.spark.frames import fetch, upload
 
-    expressions, table = _side_by_side(cases)
+    expressions, table = side_by_side(cases)
+    table = numbered(table)
     view = connection.new_name("check")
     frame = upload(connection, table, table.schema)
     frame.createOrReplaceTempView(view)

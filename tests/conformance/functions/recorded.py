@@ -1,9 +1,9 @@
 """What a module's tests ask of engines whose statements cost much, asked at its end in a few.
 
 A statement of PostgreSQL, with the copying of its rows, costs as much as a thousand small
-expressions, and one of DataFusion, with its session, as much as a hundred. So cases over the same
-rows go into one statement, and rows on which the reference fails are asked one by one, some of each
-test.
+expressions, and one of DataFusion, with its session, as much as a hundred. So many cases go into one
+statement, with their tables side by side, and rows on which the reference fails are asked one by
+one, some of each test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 from tests.conformance.compare import assert_same_rows, rows_of
 from tests.conformance.engines import Context, platform
 from tests.postgres_server import available
-from umbel.plan.expressions import AggregateCall, Column, Expression, WindowCall
+from umbel.plan.expressions import AggregateCall, Column, Expression, WindowCall, substitute
 from umbel.plan.operators import (
     Aggregate,
     Operator,
@@ -33,7 +33,7 @@ from umbel.plan.sources import MemorySource
 from umbel.platforms.base import Stage
 
 #: Expressions of one statement, and rows of one test that must fail.
-_TOGETHER, _FAILING = 25, 2
+_TOGETHER, _FAILING = 40, 2
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,10 @@ def _ask_group(cases: list[GroupCase]) -> list[str]:
 def ask_all() -> None:
     """Ask what was recorded; raises with all answers that are wrong."""
     cases, CASES[:] = list(CASES), []
-    groups: defaultdict[tuple[str, bytes], list[Case]] = defaultdict(list)
-    for case in cases:
-        groups[case.engine, digest(case.table)].append(case)
+    groups: defaultdict[str, list[Case]] = defaultdict(list)
+    for case in sorted(cases, key=lambda case: case.table.num_rows):
+        if case.table.num_rows:
+            groups[case.engine].append(case)
     wrong = _ask_groups()
     for group in groups.values():
         for start in range(0, len(group), _TOGETHER):
@@ -221,31 +222,59 @@ def _run(engine: str, table: pa.Table, expressions: list[Expression]) -> pa.Tabl
     return answer.sort_by("position").drop_columns(["position"])
 
 
+def numbered(table: pa.Table) -> pa.Table:
+    """Give rows their positions."""
+    return table.append_column("position", pa.array(range(table.num_rows), pa.int64()))
+
+
 def _projection(table: pa.Table, expressions: list[Expression]) -> Project:
     """Expressions over rows, with the rows' positions."""
-    numbered = table.append_column("position", pa.array(range(table.num_rows), pa.int64()))
     columns = [(f"c{i}", expression) for i, expression in enumerate(expressions)]
-    return Project(input=_scan(numbered), columns=(("position", Column("position")), *columns))
+    return Project(
+        input=_scan(numbered(table)), columns=(("position", Column("position")), *columns)
+    )
+
+
+def side_by_side(cases: list[Case]) -> tuple[list[Expression], pa.Table]:
+    """Put the tables of cases beside one another, so that one statement asks all of them.
+
+    Shorter ones are repeated to the length of the longest: whatever is evaluated for the added
+    rows is evaluated for the first ones too.
+    """
+    tables: dict[bytes, str] = {}
+    columns: dict[str, pa.ChunkedArray] = {}
+    length = max(case.table.num_rows for case in cases)
+    expressions = []
+    for case in cases:
+        prefix = tables.setdefault(digest(case.table), f"t{len(tables)}_")
+        rows = pa.array([i % case.table.num_rows for i in range(length)], pa.int64())
+        for name in case.table.schema.names:
+            if prefix + name not in columns:
+                columns[prefix + name] = case.table.column(name).take(rows)
+        given: dict[str, Expression] = {
+            name: Column(prefix + name) for name in case.table.schema.names
+        }
+        expressions.append(substitute(case.expression, given))
+    return expressions, pa.table(columns)
 
 
 def _ask(cases: list[Case]) -> list[str]:
-    if cases[0].table.num_rows == 0:
-        return []
-    expressions = [case.expression for case in cases]
+    expressions, table = side_by_side(cases)
     try:
-        answer = _run(cases[0].engine, cases[0].table, expressions)
+        answer = _run(cases[0].engine, table, expressions)
     except Exception as error:  # noqa: BLE001 - one by one, to say which fails
         if len(cases) > 1:
             return [line for case in cases for line in _ask([case])]
         return [f"{cases[0]}: {cases[0].expression} fails: {error}"[:400]]
     wrong = {"postgres": _types_in_postgres, "datafusion": _types_in_datafusion}[cases[0].engine](
-        cases
+        cases, _projection(table, expressions)
     )
     for case, column in zip(cases, answer.columns, strict=True):
         if column.type != case.dtype:
             wrong.append(f"{case}: {case.expression} is {column.type}, not {case.dtype}")
             continue
-        for index, (got, want) in enumerate(zip(column.to_pylist(), case.expected, strict=True)):
+        values = column.to_pylist()[: case.table.num_rows]
+        for index, (got, want) in enumerate(zip(values, case.expected, strict=True)):
             if not case.same(got, want):
                 row = case.table.slice(index, 1).to_pylist()[0]
                 wrong.append(
@@ -255,12 +284,11 @@ def _ask(cases: list[Case]) -> list[str]:
     return wrong
 
 
-def _types_in_datafusion(cases: list[Case]) -> list[str]:
+def _types_in_datafusion(cases: list[Case], plan: Project) -> list[str]:
     """What DataFusion gives has the value's own type, before anything casts it."""
     from umbel.platforms.datafusion.stage import DataFusionStage
 
-    stage = DataFusionStage(Stage(_projection(cases[0].table, [case.expression for case in cases])))
-    found = stage.types(Context())
+    found = DataFusionStage(Stage(plan)).types(Context())
     return [
         f"{case}: {case.expression} is {found[i + 1]} in DataFusion, not {case.dtype}"
         for i, case in enumerate(cases)
@@ -268,18 +296,17 @@ def _types_in_datafusion(cases: list[Case]) -> list[str]:
     ]
 
 
-def _types_in_postgres(cases: list[Case]) -> list[str]:
+def _types_in_postgres(cases: list[Case], plan: Project) -> list[str]:
     """Inside the server a value must have its own type too: further operators rely on it."""
     from umbel.platforms.postgres.dialect import DIALECT
     from umbel.platforms.postgres.sources import PostgresSources
     from umbel.platforms.postgres.types import type_text
     from umbel.sql.compiler import compile_plan
 
-    schema = cases[0].table.schema
+    schema = plan.input.schema
     nulls = pa.Table.from_arrays([pa.nulls(1, t) for t in schema.types], names=schema.names)
-    columns = tuple((f"c{i}", case.expression) for i, case in enumerate(cases))
     query = compile_plan(
-        Project(input=Values(table=nulls), columns=columns),
+        Project(input=Values(table=nulls), columns=plan.columns),
         DIALECT,
         PostgresSources(lambda source: None),  # type: ignore[arg-type,return-value]
     )
