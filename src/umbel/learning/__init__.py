@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from umbel.plan.models import LinearRegression as LinearRegression
     from umbel.plan.models import LogisticRegression as LogisticRegression
     from umbel.plan.models import MultinomialRegression as MultinomialRegression
+    from umbel.plan.models import NaiveBayes as NaiveBayes
     from umbel.plan.models import Network as Network
     from umbel.plan.models import PoissonRegression as PoissonRegression
 
@@ -55,7 +56,7 @@ _HOMES = {
     "umbel.learning.trainers.linear": ["LinearTrainer"],
     "umbel.learning.training": ["fit"],
     "umbel.plan.models": [
-        "LinearRegression", "LogisticRegression", "MultinomialRegression", "Network",
+        "LinearRegression", "LogisticRegression", "MultinomialRegression", "NaiveBayes", "Network",
         "PoissonRegression",
     ],
 }  # fmt: skip
@@ -71,6 +72,7 @@ __all__ = [
     "LogisticRegression",
     "Model",
     "MultinomialRegression",
+    "NaiveBayes",
     "Network",
     "PoissonRegression",
     "Private",

@@ -86,14 +86,7 @@ class SoftmaxSolver:
     ) -> Step:
         """Take a step of Newton's method."""
         found = self.sums(design).split(sums)
-        there = np.flatnonzero(found["rows"] > 0)
-        if len(there) < len(design.classes):
-            absent = [value_text(value) for i, value in enumerate(design.classes) if i not in there]
-            raise DivergedError(
-                f"no row of label {design.label!r} is {' or '.join(map(repr, absent))}: there is "
-                "nothing to tell apart",
-                hint="give the classes that occur: classes=[…]",
-            )
+        check_classes(design, found["rows"])
         l2 = l2_of(design)
         loss = float(found["loss"])
         if not l2 and memory is not None and loss < _CERTAIN * rows:
@@ -119,6 +112,17 @@ class SoftmaxSolver:
         return found
 
 
+def check_classes(design: Design, rows: Array) -> None:
+    """Raise `DivergedError` unless every class has rows."""
+    absent = [value_text(v) for v, count in zip(design.classes, rows, strict=True) if not count]
+    if absent:
+        raise DivergedError(
+            f"no row of label {design.label!r} is {' or '.join(map(repr, absent))}: there is "
+            "nothing to tell apart",
+            hint="give the classes that occur: classes=[…]",
+        )
+
+
 def _log_probabilities(coefficients: Array, x: Array) -> Array:
     linear = np.zeros((len(x), len(coefficients) + 1))
     linear[:, 1:] = x @ coefficients.T
@@ -127,4 +131,4 @@ def _log_probabilities(coefficients: Array, x: Array) -> Array:
     return found
 
 
-__all__ = ["SoftmaxSolver"]
+__all__ = ["SoftmaxSolver", "check_classes"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from umbel.models.base import Mathematics, Solver
+from umbel.models.bayes import NaiveBayesSolver
 from umbel.models.network import NetworkMathematics
 from umbel.models.regression import RegressionSolver
 from umbel.models.softmax import SoftmaxSolver
@@ -13,6 +14,7 @@ from umbel.plan.models import (
     LinearRegression,
     LogisticRegression,
     MultinomialRegression,
+    NaiveBayes,
     Network,
     PoissonRegression,
 )
@@ -22,6 +24,7 @@ MATHEMATICS: dict[type[Algorithm], Mathematics] = {
     PoissonRegression: RegressionSolver(),
     LogisticRegression: SoftmaxSolver(),
     MultinomialRegression: SoftmaxSolver(),
+    NaiveBayes: NaiveBayesSolver(),
     Network: NetworkMathematics(),
 }
 

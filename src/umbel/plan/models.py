@@ -172,6 +172,24 @@ class MultinomialRegression(Regression):
         return True
 
 
+class NaiveBayes(Algorithm):
+    """Each class by its share, and by a normal distribution of every feature on its own.
+
+    Attributes:
+        smoothing: share of the largest variance of a feature that is added to all variances.
+    """
+
+    smoothing: float = 1e-9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smoothing < math.inf:
+            raise PlanError(f"smoothing is above 0, not {self.smoothing:g}")
+
+    @property
+    def classifies(self) -> bool:
+        return True
+
+
 class Network(Algorithm):
     """A network of layers, each of which sees all of the one before; between them stands max(x, 0).
 
@@ -346,6 +364,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         LinearRegression,
         LogisticRegression,
         MultinomialRegression,
+        NaiveBayes,
         Network,
         PoissonRegression,
     )
@@ -364,6 +383,7 @@ __all__ = [
     "LinearRegression",
     "LogisticRegression",
     "MultinomialRegression",
+    "NaiveBayes",
     "Network",
     "Number",
     "PoissonRegression",
