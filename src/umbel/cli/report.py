@@ -22,7 +22,8 @@ import typer
 from umbel.plan.errors import CancelledError, UmbelError
 from umbel.plan.origin import Origin
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+#: Where umbel's own files are, and those of Python's library; no user wrote them.
+_NOT_WRITTEN = (str(Path(__file__).resolve().parents[1]), str(Path(traceback.__file__).parent))
 _RED, _DIM, _PLAIN = "\x1b[1;31m", "\x1b[2m", "\x1b[0m"
 
 
@@ -73,7 +74,7 @@ def origin_of(error: UmbelError) -> Origin | None:
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if (
-            not file.startswith(_PACKAGE)
+            not file.startswith(_NOT_WRITTEN)
             and not file.startswith("<")
             and "site-packages" not in file
         ):
