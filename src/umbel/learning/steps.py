@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from umbel.learning.checkpoints import Checkpoint, CheckpointFile
 from umbel.learning.parts import Part
+from umbel.learning.privacy.private import Private
 from umbel.learning.rounds import Round, Share, Trained, Watcher, asked_of, no_rows
 from umbel.learning.state import Layout as Tensors
 from umbel.learning.state import State, TensorSpec
 from umbel.learning.strategies.base import (
     AggregationError,
+    Memory,
     Settings,
     Strategy,
     Update,
@@ -28,6 +31,7 @@ from umbel.models.base import DivergedError
 from umbel.models.descent import update_layout
 from umbel.models.layout import Array, state_table
 from umbel.models.solvers import mathematics_of
+from umbel.plan.errors import PlanError
 from umbel.plan.models import Design, Training
 from umbel.plan.operators import Contribute, Operator
 
@@ -48,6 +52,7 @@ def train_by_steps(
     rounds: int,
     seed: int,
     watch: Watcher | None = None,
+    checkpoint: CheckpointFile | None = None,
 ) -> Trained:
     """Train for some rounds.
 
@@ -62,8 +67,11 @@ def train_by_steps(
         rounds: so many.
         seed: of whatever is drawn.
         watch: told of every round.
+        checkpoint: where the training goes on from, and is kept after each round.
 
     Raises:
+        CheckpointError: the checkpoint is broken, or of another training.
+        PlanError: the strategy's privacy does not hold for these rounds.
         DivergedError: no part gave an update that can be used, or the state is no number any more.
     """
     mathematics = mathematics_of(design)
@@ -72,7 +80,12 @@ def train_by_steps(
     state = State(Tensors(specs), mathematics.initial(design, seed))
     memory = strategy.start(state)
     done: list[Round] = []
-    for number in range(1, rounds + 1):
+    kept = None if checkpoint is None else checkpoint.load(state.layout)
+    if kept is not None:
+        state, memory, done = kept.state, kept.memory, list(kept.rounds)
+    if isinstance(strategy, Private):
+        _check_privacy(strategy, memory, rounds)
+    for number in range(len(done) + 1, rounds + 1):
         start = time.perf_counter()
         given = {p.name: strategy.configure(memory, state, settings, p.name) for p in parts}
 
@@ -115,9 +128,28 @@ def train_by_steps(
         used = [share for share in shares if not share.excluded and share.loss is not None]
         loss = sum(share.loss or 0.0 for share in used) / max(1, sum(s.rows for s in used))
         done.append(Round(number, loss, tuple(shares), time.perf_counter() - start))
+        if checkpoint is not None:
+            checkpoint.save(Checkpoint(state, memory, tuple(done)))
         if watch is not None:
             watch(done[-1])
     return Trained(np.array(state.vector, dtype=np.float64), tuple(done))
+
+
+def _check_privacy(strategy: Private, memory: Memory, rounds: int) -> None:
+    """Raise unless what is accounted for is what is done, and the budget holds for all rounds."""
+    if strategy.fraction < 1:
+        raise PlanError(
+            f"every site takes part in every round, privacy is accounted for a fraction of "
+            f"{strategy.fraction:g}",
+            hint="Private(fraction=1.0, …)",
+        )
+    allowed = int(memory["privacy/allowed"])
+    if rounds > allowed:
+        raise PlanError(
+            f"{rounds} rounds would cost more than epsilon {strategy.budget.epsilon:g} at delta "
+            f"{strategy.budget.delta:g}; the budget holds for {allowed}",
+            hint="take fewer rounds, more noise or a larger budget",
+        )
 
 
 def _training(settings: Settings, seed: int, number: int, part: str) -> Training:

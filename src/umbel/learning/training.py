@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from umbel.api.handle import check_handle
 from umbel.api.memory import memory_source
+from umbel.learning.checkpoints import CheckpointFile
 from umbel.learning.model import Model
 from umbel.learning.parts import Part, parts_of
 from umbel.learning.preparation import Wanted, literals, prepared, values_of
@@ -36,6 +38,7 @@ def fit(
     rounds: int | None = None,
     without: Iterable[str] = (),
     seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | Watcher = False,
 ) -> Model:
     """Train a model where the rows are.
@@ -56,6 +59,8 @@ def fit(
             change any more; that it has not after so many rounds, 100, is an error.
         without: parts of the data to leave out, by the names of their sites.
         seed: of whatever is drawn.
+        checkpoint: a file that training by steps is kept in after each round. Where it is there,
+            the training goes on from it, and the model is the same as if it had never stopped.
         progress: True writes a line a round; a function is told of every round.
 
     Raises:
@@ -63,6 +68,7 @@ def fit(
         TypeClashError: a column has values that cannot be learned from.
         PolicyError: a site lets out nothing that this needs.
         DivergedError: the model does not converge; says why.
+        CheckpointError: the checkpoint is broken, or of another training.
 
     >>> import umbel as ub
     >>> df = ub.connect().from_dict({"x": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 3.0, 5.0, 7.0]})
@@ -80,6 +86,8 @@ def fit(
     exact = strategy is None and not isinstance(model, Network)
     if settings is not None and exact:
         raise PlanError("settings are for training by steps", hint='strategy="fedavg"')
+    if checkpoint is not None and exact:
+        raise PlanError("a checkpoint is for training by steps", hint='strategy="fedavg"')
     rounds = (100 if exact else 20) if rounds is None else rounds
     check_rounds(rounds)
     if isinstance(features, str):
@@ -104,15 +112,19 @@ def fit(
     if exact:
         done = train_exactly(session, design, parts, rounds=rounds, seed=seed, watch=watch)
     else:
+        chosen, how = _strategy(strategy), settings or Settings()
+        names = tuple(part.name for part in parts)
+        file = checkpoint and CheckpointFile.of(checkpoint, design, chosen, how, seed, names)
         done = train_by_steps(
             session,
             design,
             parts,
-            _strategy(strategy),
-            settings or Settings(),
+            chosen,
+            how,
             rounds=rounds,
             seed=seed,
             watch=watch,
+            checkpoint=file or None,
         )
     return Model(design, done.state, session, history_of(done.rounds), done.details)
 
