@@ -90,3 +90,22 @@ def test_words_and_vocabulary_of_a_text(tmp_path: Path, session: ub.Session) -> 
 )
 def test_defaults(predicate: Call, share: float) -> None:
     assert selectivity(predicate, Estimate(Interval(1, 1, 1), 8.0)) == pytest.approx(share)
+
+
+def test_pairs_have_no_more_values_than_their_sides(
+    numbers: ub.DataFrame, session: ub.Session
+) -> None:
+    small = session.from_arrow(pa.table({"m": range(10)}))
+    pairs = Estimator()(numbers.join(small, how="cross").plan)
+    assert pairs.expected == 10_000
+    alone = Estimator()(numbers.plan)
+    for name in ("n", "tens"):
+        assert pairs.distinct(name) == alone.distinct(name)
+    assert pairs.distinct("m") == 10
+    # One row in ten refers to a value of "m": a join by it finds as many pairs as there are rows.
+    again = Estimator()(
+        numbers.join(small, how="cross")
+        .join(small.rename({"m": "k"}), left_on="m", right_on="k")
+        .plan
+    )
+    assert again.expected == pytest.approx(10_000, rel=0.01)

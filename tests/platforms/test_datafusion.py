@@ -308,3 +308,20 @@ def test_rows_of_many_files_and_folders(tmp_path: Path):
     )
     expected = [(part, year) for year in (2023, 2024) for part in range(3)]
     assert_same_rows(run("datafusion", Scan(source=source)), expected, context="folders")
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "right", "full"])
+def test_a_join_whose_condition_may_fail_is_refused(how: Any) -> None:
+    """DataFusion evaluates it on rows that have no partner, where the plan has no value of it."""
+    total = Call("add", (Column("b"), Literal(2**63 - 1, pa.int64())))
+    above = Call("less", (Literal(0, pa.int64()), total))
+    never = Call("equal", (Column("a"), Literal(None, pa.int64())))
+    left, right = memory(a=pa.array([], pa.int64())), memory(b=[None, 1])
+    plan = Join(left=left, right=right, how=how, residual=Call("and", (never, above)))
+    assert "condition" in (refusal("datafusion", plan) or "")
+    # Nobody else fails on it, for there is no pair.
+    unmatched = [(None, None), (None, 1)] if how in ("right", "full") else []
+    check("python", plan, unmatched)
+    sure = Join(left=left, right=right, how=how, residual=Call("less", (Column("a"), Column("b"))))
+    assert refusal("datafusion", sure) is None
+    check("datafusion", sure, unmatched)

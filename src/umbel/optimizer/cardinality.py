@@ -6,7 +6,7 @@ through the plan; where nothing is known, defaults stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from umbel.catalog.statistics import Interval, TableStatistics, statistics
@@ -151,7 +151,7 @@ class Estimator:
                 return Estimate(exactly(1), 60.0)
             case ops.Cartesian():
                 left, right = self._of(operator.left), self._of(operator.right)
-                return _product(left, right)
+                return _product(left, right, (), ())
             case ops.JoinByKey() | ops.CoGroup():
                 left, right = self._of(operator.left), self._of(operator.right)
                 rows = spread(left.rows, max(left.expected, right.expected), 10.0, 0.5)
@@ -218,7 +218,7 @@ class Estimator:
         left, right = self._of(join.left), self._of(join.right)
         columns = {**left.columns, **right.columns}
         if join.how == "cross" or not join.on:
-            both = _product(left, right)
+            both = _product(left, right, join.left.schema.names, join.right.schema.names)
             if join.residual is not None:
                 both = replace(both, rows=scale(both.rows, 0.05, 1.0, 0.5))
         else:
@@ -323,13 +323,24 @@ def _column_of(expression: Expression, below: Estimate) -> ColumnEstimate:
     return ColumnEstimate()
 
 
-def _product(left: Estimate, right: Estimate) -> Estimate:
+def _product(
+    left: Estimate, right: Estimate, left_names: Sequence[str], right_names: Sequence[str]
+) -> Estimate:
+    """Every row of one side with every row of the other, with columns of these names."""
     rows = Interval(
         left.rows.low * right.rows.low,
         left.rows.high * right.rows.high,
         left.rows.confidence * right.rows.confidence,
     )
-    return Estimate(rows, left.width + right.width, {**left.columns, **right.columns})
+    # Pairs repeat what each side has: no column has more values than there, and they are not the
+    # keys that columns of which nothing is known are reckoned as.
+    columns = {
+        name: replace(column, distinct=side.distinct(name))
+        for side, names in ((left, left_names), (right, right_names))
+        for name in names
+        for column in [side.columns.get(name, ColumnEstimate())]
+    }
+    return Estimate(rows, left.width + right.width, columns)
 
 
 def _groups(rows: Interval, distinct: list[float | None]) -> Interval:

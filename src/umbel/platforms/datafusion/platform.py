@@ -22,6 +22,7 @@ from umbel.plan.operators import (
     Operator,
     Union,
 )
+from umbel.plan.safety import cannot_fail
 from umbel.plan.sources import FileSource, MemorySource
 from umbel.plan.types import is_float, is_list
 from umbel.plan.typing import infer_type
@@ -75,6 +76,7 @@ class DataFusionPlatform:
                 or refuse_shape(operator, "DataFusion")
                 or refuse_texts(operator)
                 or _refuse_keys(operator)
+                or _refuse_residual(operator)
                 or _refuse_aggregates(operator)
                 or refuse_expressions(operator, _Abilities())
             )
@@ -140,6 +142,19 @@ def _refuse_keys(operator: Operator) -> str | None:
             types = [operator.left.schema.field(left).type for left, _ in on]
     if any(_holds_floats(dtype) for dtype in types):
         return "DataFusion tells NaNs inside lists and structs apart"
+    return None
+
+
+def _refuse_residual(operator: Operator) -> str | None:
+    """Say why a join's condition may fail on rows that are no pair.
+
+    DataFusion evaluates it on rows without a partner too, and on both sides of an AND.
+    """
+    match operator:
+        case Join(residual=Expression() as residual) if not cannot_fail(
+            residual, operator.pair_schema
+        ):
+            return "DataFusion evaluates a join's condition on rows that are no pair, too"
     return None
 
 
