@@ -9,6 +9,7 @@ import pytest
 import umbel as ub
 from benchmarks.people import LEAST, Asked, Person, attack, people, targets
 from umbel import col
+from umbel.api.dataframe import DataFrame
 from umbel.federation.disclosure import Ledger
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Duties
@@ -116,6 +117,23 @@ def test_a_difference_inside_one_question_is_stopped() -> None:
         assert kept.one(kept.people.select(question[1])) is None
         below = kept.people.select(b=changed)
         assert kept.one(below.select(col("b").sum().alias("b"))) is None
+
+
+def test_a_difference_of_two_aggregates_in_one_plan_is_stopped() -> None:
+    victim = VICTIMS[0]
+    described = (col("age") == victim.age) & (col("zip") == victim.zip)
+
+    def both(asked: Asked) -> DataFrame:
+        positive = asked.people.filter((col("positive") == 1) & (col("sex") == victim.sex))
+        whole = positive.select(ub.len().alias("a"))
+        return whole.join(positive.filter(~described).select(ub.len().alias("b")), how="cross")
+
+    free = Asked(PEOPLE, Duties())
+    [row] = free.ask(both(free)).to_pylist()
+    assert row["a"] - row["b"] == victim.positive == 1
+    kept = Asked(PEOPLE, Duties(overlap=LEAST))
+    assert kept.one(both(kept), run="same") is None
+    assert kept.one(both(kept), run="same") is None  # nor when it is tried again
 
 
 def test_a_margin_and_its_table_do_not_tell_of_what_is_left_out() -> None:

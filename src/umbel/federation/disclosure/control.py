@@ -7,6 +7,7 @@ shown is in the ledger, on the disk, before it leaves.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pyarrow as pa
@@ -96,16 +97,17 @@ class DisclosureControl:
     ) -> pa.Table:
         """Take out what differs too little from what was shown, and keep what is."""
         before = sum(shown)
+        part = f"{release.task}/{_part(cells)}"
         with self.ledger.transaction():
             for position, grant in enumerate(cells.individuals):
                 if grant.clause.duties.overlap:
-                    near = _Near(self.ledger, release.user, grant, release.task)
+                    near = _Near(self.ledger, release.user, grant, part)
                     own = sets[position]
                     shown = [s and near.apart(one) for s, one in zip(shown, own, strict=True)]
             shown = self._complemented(cells, shown, sets)
             for position, grant in enumerate(cells.individuals):
                 if grant.clause.duties.overlap:
-                    near = _Near(self.ledger, release.user, grant, release.task)
+                    near = _Near(self.ledger, release.user, grant, part)
                     shown = near.together(cells.population, sets[position], shown)
             for position, grant in enumerate(cells.individuals):
                 if grant.clause.duties.overlap:
@@ -113,7 +115,7 @@ class DisclosureControl:
                         one for s, o in zip(shown, sets[position], strict=True) if s for one in o
                     ]
                     whole = united(cells.population, kept)
-                    self.ledger.show(release.user, grant.table, release.task, [*kept, *whole])
+                    self.ledger.show(release.user, grant.table, part, [*kept, *whole])
         if before and not any(shown):
             least = max(g.clause.duties.overlap for g in cells.individuals)
             raise PolicyError(
@@ -227,6 +229,17 @@ class _Near:
             if difference < self._least and not again and not one.beside(other):
                 return True
         return False
+
+
+def _part(cells: Cells) -> str:
+    """Tell the aggregates of one plan apart: each is compared with the others, not with itself."""
+    asked = (
+        cells.population,
+        cells.keys,
+        *sorted(cells.arguments.items()),
+        *cells.functions.items(),
+    )
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def _needs_parts(duties: Duties) -> bool:
