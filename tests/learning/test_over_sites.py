@@ -208,6 +208,22 @@ def test_what_is_no_update_is_an_error_that_names_the_site(forged: bytes, messag
         ub.learn.fit(session.table("people"), features=["age"], label="ill", model=LOGISTIC)
 
 
+@pytest.mark.parametrize(("missing", "told"), [(4, 0), (5, 5)])
+def test_few_rows_that_lack_something_are_not_told_of(missing: int, told: int) -> None:
+    """A label may be made to be missing for whoever one wants to know about."""
+    df = federation({"north": at("north")}).table("people")
+    ages = np.sort(np.asarray(at("north")["age"]))
+    label = ub.when(col("age") < float(ages[-missing])).then(col("age") * 2)
+    model = ub.learn.fit(
+        df.with_columns(twice=label),
+        features=["ward"],
+        label="twice",
+        model=ub.learn.LinearRegression(),
+    )
+    last = model.history.collect().to_pylist()[-1]
+    assert (last["rows"], last["left_out"]) == (300 - missing, told)
+
+
 def test_one_class_at_a_site_is_enough_if_others_have_the_other() -> None:
     tables = {
         "north": at("north").filter(pa.compute.invert(at("north")["ill"])),

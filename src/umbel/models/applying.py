@@ -48,7 +48,8 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
     columns: dict[str, Any] = {
         "part": [operator.part],
         "rows": [data.rows],
-        "left_out": [data.left_out],
+        # A small count would say of single rows that they lack something.
+        "left_out": [data.left_out if data.left_out >= operator.least else 0],
         "sums": [to_bytes(sums)],
         **{name: [count] for name, count in guards.items()},
     }

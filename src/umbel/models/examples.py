@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umbel.models.layout import Array
-from umbel.plan.errors import EvaluationError
 from umbel.plan.expressions import Literal
-from umbel.plan.models import Bins, Category, Design, Feature, Number
+from umbel.plan.models import Bins, Category, Design, Feature, Number, PoissonRegression
 
 #: Rows that are worked on at once. Sums are added up piece by piece, so it is part of the result.
 PIECE_ROWS = 65_536
@@ -38,8 +37,9 @@ class Examples:
 class Data:
     """The rows of a table that a model can learn from.
 
-    Rows in which a feature or the label is missing are left out: null, NaN, or of a class that the
-    model does not know.
+    Rows in which a feature or the label is missing are left out: null, NaN, infinite, of a class
+    that the model does not know, or a negative count. None of it is an error: at a site, whether
+    there is one would tell of a single row.
 
     Attributes:
         rows: how many there are, once they have been read.
@@ -98,9 +98,6 @@ def matrix(table: pa.Table, design: Design) -> tuple[Array, np.ndarray]:
         A row of `design.names` for each row; and for each row whether nothing is missing in it.
         Where something is, the numbers mean nothing.
 
-    Raises:
-        EvaluationError: a feature is infinite.
-
     >>> from umbel.plan.models import LinearRegression
     >>> design = Design(LinearRegression(), (Number("a"),))
     >>> x, known = matrix(pa.table({"a": [2.0, None]}), design)
@@ -125,29 +122,23 @@ def label_of(table: pa.Table, design: Design) -> tuple[Array, np.ndarray]:
     if design.classes:
         found = _positions(column, tuple(design.classes))
         return found.astype(np.float64), found >= 0
-    values = numbers(column, f"label {design.label!r}")
+    values = numbers(column)
+    if isinstance(design.algorithm, PoissonRegression):
+        return values, values >= 0
     return values, ~np.isnan(values)
 
 
-def numbers(column: pa.ChunkedArray, what: str) -> Array:
-    """Give a column as 64-bit floats, missing values as NaN.
-
-    Raises:
-        EvaluationError: a value is infinite.
-    """
+def numbers(column: pa.ChunkedArray) -> Array:
+    """Give a column as 64-bit floats, missing and infinite values as NaN."""
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
     found = np.array(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-    if np.isinf(found).any():
-        raise EvaluationError(
-            f"{what} holds infinite values", hint="filter them out, or replace them, before"
-        )
+    found[np.isinf(found)] = np.nan
     return found
 
 
 def _fill(target: Array, column: pa.ChunkedArray, feature: Feature) -> np.ndarray:
     """Write a feature's numbers; give for each row whether it is there."""
-    what = f"feature {feature.column!r}"
     match feature:
         case Category(values=values, fill=fill):
             if fill is not None:
@@ -156,13 +147,13 @@ def _fill(target: Array, column: pa.ChunkedArray, feature: Feature) -> np.ndarra
             target[:] = found[:, None] == np.arange(len(values))
             return np.asarray(column.is_valid().to_numpy(), dtype=bool)
         case Bins(edges=edges, fill=number):
-            values_ = numbers(column, what)
+            values_ = numbers(column)
             known = _filled(values_, number)
             place = np.searchsorted(np.array(edges), values_, side="right")
             target[:] = place[:, None] == np.arange(1, len(edges) + 1)
             return known
         case Number(center=center, scale=scale, fill=number):
-            values_ = numbers(column, what)
+            values_ = numbers(column)
             known = _filled(values_, number)
             target[:, 0] = (values_ - center) / scale
             return known

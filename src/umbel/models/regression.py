@@ -10,7 +10,6 @@ from umbel.models.base import Memory, Step
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.models.newton import newton, penalised
-from umbel.plan.errors import EvaluationError
 from umbel.plan.models import Design, PoissonRegression, Regression
 
 #: The logarithm of a mean beyond which it is cut off; a step that leads here is halved.
@@ -98,8 +97,6 @@ def _terms(design: Design, state: Array, piece: Examples) -> tuple[Array, Array,
     linear, y = piece.x @ state, piece.y
     if not isinstance(design.algorithm, PoissonRegression):
         return linear, np.ones(len(y)), float(0.5 * np.sum((y - linear) ** 2))
-    if y.size and y.min() < 0:
-        raise EvaluationError(f"label {design.label!r} holds negative counts")
     linear = np.minimum(linear, _MOST)
     mean = np.exp(linear)
     return mean, mean, float(np.sum(mean - y * linear))
