@@ -434,6 +434,15 @@ class DataFrame(FrameDisplay, Handle):
 
         return self._then(describe(self.plan, here()))
 
+    def policy(self) -> str:
+        """Say what of the tables that the rows are made of may leave their sites, in plain words.
+
+        >>> import umbel as ub
+        >>> ub.connect().from_dict({"a": [1]}).policy()
+        'no table of it lies at a site of others'
+        """
+        return self.session.policy_of(self.plan)
+
     # --- elsewhere ----------------------------------------------------------------------------
 
     def rows(self) -> Dataset:

@@ -292,6 +292,10 @@ class Session(Reading):
 
     # --- attached databases and lakehouses ------------------------------------------------------
 
+    def policy_of(self, plan: Operator) -> str:
+        """Say what of a plan's tables may leave their sites, in plain words."""
+        return "no table of it lies at a site of others"
+
     def table(self, name: TableName, **options: Any) -> DataFrame:
         """A DataFrame of a table of what is attached to the session.
 

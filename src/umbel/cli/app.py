@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from umbel.cli import audit, audit_help, federation, federation_help, login, runs_app
+from umbel.cli import (
+    audit,
+    audit_help,
+    federation,
+    federation_help,
+    login,
+    policy_app,
+    policy_help,
+    runs_app,
+)
 from umbel.cli import help as texts
 from umbel.cli.coordinators import CoordinatorOption, TokenOption
 from umbel.cli.runs_app import DurableOption, ResumeOption, StoreOption
@@ -136,6 +145,12 @@ def build() -> Any:
         name="site",
         help=federation_help.SITE,
         short_help="Join a federation, run a site.",
+    )
+    app.add_typer(
+        policy_app.policy_commands(),
+        name="policy",
+        help=policy_help.POLICY,
+        short_help="Write, check and sign a site's policy.",
     )
     app.add_typer(
         audit.audit_commands(),
@@ -438,10 +453,22 @@ def tables(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The configuration to go by.")
     ] = None,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Say what of a federation's tables may be asked.")
+    ] = False,
+    coordinator: CoordinatorOption = None,
+    token: TokenOption = None,
 ) -> None:
     """List the tables of what is configured, or describe one."""
-    from umbel.cli.tables import show_tables
+    from umbel.cli.tables import show_policies, show_tables
 
+    if policy:
+        if coordinator is None:
+            raise typer.BadParameter("--policy is for a federation: --coordinator URL")
+        show_policies(name, coordinator, token)
+        return
+    if coordinator is not None or token is not None:
+        raise typer.BadParameter("--coordinator and --token are for --policy")
     show_tables(name, describe, config)
 
 

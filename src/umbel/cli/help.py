@@ -79,6 +79,7 @@ Examples:
   umbel tables lake
   umbel tables --describe lake.orders
   umbel tables --config other.toml
+  umbel tables --policy --coordinator https://umbel.example.org:8443
 """
 
 CONFIG = """Work with configuration files.

@@ -39,6 +39,35 @@ def show_tables(name: str | None, describe: str | None, config: Path | None) -> 
         _show(session.catalog.tables(name))
 
 
+def show_policies(name: str | None, url: str, token: str | None) -> None:
+    """Say what of the tables of a federation may leave their sites, and for whom.
+
+    Args:
+        name: say it of this table only.
+        url: of the coordinator.
+        token: a reference to one; None takes the one of a login.
+    """
+    from umbel.cli.federation import needed
+
+    needed()
+    from umbel.federation.client import connect_to
+    from umbel.federation.policy.rights import shown
+
+    with connect_to(url, token=token, progress=False) as session:
+        found = {
+            (site["name"], table["name"]): table["policy"]
+            for site in session.sites()
+            for table in site["tables"]
+            if name in (None, table["name"], f"{site['name']}.{table['name']}")
+        }
+    if not found:
+        raise PlanError(
+            f"no site publishes {name!r}" if name else "no site publishes anything",
+            hint=f"umbel sites {url} lists them",
+        )
+    print(shown(found))
+
+
 def check_config(file: Path) -> None:
     """Check a configuration: that it can be read, and that each entry can be attached.
 

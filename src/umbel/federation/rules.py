@@ -221,14 +221,16 @@ class State:
 class Analysis:
     """Finds the states of operators, under the rules of one site; each operator's once."""
 
-    def __init__(self, site: str, rules: Mapping[str, Rule]) -> None:
+    def __init__(self, site: str, rules: Mapping[str, Rule], tables: Tables | None = None) -> None:
         """Prepare.
 
         Args:
             site: whose tables are protected; what lies elsewhere came out of there already.
             rules: of the site's tables, by name; the others let nothing out.
+            tables: finds those that outputs are made of; None for one of its own.
         """
         self.site = site
+        self.tables = tables or Tables(site)
         self.rules = rules
         self._states: dict[str, State] = {}
         self._flows = Flows(site, rules, self)
@@ -265,7 +267,7 @@ class Analysis:
             rule = self.rules.get(denied.table, Rule())
             depth = len(ops.topological(denied.operator))
             return Refusal(_named(denied.operator), denied.table, rule, denied.why, depth=depth)
-        tables = sorted(tables_of(operator, self.site))
+        tables = sorted(self.tables.of(operator))
         grants = tuple(
             self.rules.get(table, Rule()).grant(table, updates=found.updates) for table in tables
         )
@@ -286,7 +288,7 @@ class Analysis:
 
         The rules of all tables count that it is made of, in whatever form they are in it.
         """
-        for table in tables_of(operator, self.site):
+        for table in self.tables.of(operator):
             rule = self.rules.get(table, Rule())
             if site == "" and not rule.coordinator:
                 return PolicyError(
@@ -400,15 +402,40 @@ class Analysis:
         return State(gated=below.raw)
 
 
-def tables_of(operator: ops.Operator, site: str) -> frozenset[str]:
-    """Name the tables of a site that an operator's output is made of."""
-    return frozenset(
-        scan.source.relation[-1]
-        for scan in ops.topological(operator)
-        if isinstance(scan, ops.Scan)
-        and isinstance(scan.source, RelationSource)
-        and scan.source.platform == site
-    )
+class Tables:
+    """Finds the tables of a site that outputs are made of; each operator's once."""
+
+    def __init__(self, site: str) -> None:
+        self.site = site
+        self._found: dict[str, frozenset[str]] = {}
+
+    def of(self, operator: ops.Operator) -> frozenset[str]:
+        """Name the tables that an operator's output is made of."""
+        known = self._found.get(operator.digest)
+        if known is not None:
+            return known
+        if len(self._found) > _MOST_KEPT:
+            self._found.clear()
+        waiting = [operator]
+        while waiting:
+            last = waiting[-1]
+            ahead = [
+                child
+                for child in last.inputs
+                if self.site in child.places and child.digest not in self._found
+            ]
+            if ahead:
+                waiting += ahead
+                continue
+            self._found[waiting.pop().digest] = self._here(last)
+        return self._found[operator.digest]
+
+    def _here(self, operator: ops.Operator) -> frozenset[str]:
+        match operator:
+            case ops.Scan(source=RelationSource(platform=self.site, relation=(*_, table))):
+                return frozenset({table})
+        below = [self._found[c.digest] for c in operator.inputs if self.site in c.places]
+        return below[0] if len(below) == 1 else frozenset().union(*below)
 
 
 def _not_allowed(call: AggregateCall, below: State) -> str:
@@ -550,6 +577,6 @@ __all__ = [
     "Release",
     "Rule",
     "State",
+    "Tables",
     "Who",
-    "tables_of",
 ]

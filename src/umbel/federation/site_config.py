@@ -113,7 +113,11 @@ class SiteFile(_Strict):
 
 
 def read_site(
-    path: str | os.PathLike[str], *, name: str = "", session: Session | None = None
+    path: str | os.PathLike[str],
+    *,
+    name: str = "",
+    session: Session | None = None,
+    governed: bool = True,
 ) -> Site:
     """Read a site's settings, attach its sources, and publish its tables.
 
@@ -121,8 +125,10 @@ def read_site(
         path: the file; paths in it are relative to its folder.
         name: what the site has to be called; empty takes the file's word.
         session: what is to run the work there; None makes one of the installed engines.
+        governed: put the tables under the policy that the file names, if it names one.
 
     Raises:
+        IdentityError: the policy is not as its owner has signed it, or older than one before.
         SourceError: the file cannot be read, or a source of a table.
         PlanError: a key is wrong; names the file, the line and the key.
     """
@@ -149,7 +155,7 @@ def read_site(
             ("tables", table_name),
             lambda n=table_name, t=table: _publish(site, file, n, t),
         )
-    if about.policy is not None:
+    if about.policy is not None and governed:
         _put_under(site, file, settings)
     return site
 

@@ -28,6 +28,7 @@ from umbel.federation.client.records import RemoteExplanation
 from umbel.federation.client.runs import RemoteRuns
 from umbel.federation.errors import IdentityError
 from umbel.federation.planning.catalogue import like
+from umbel.federation.policy.rights import shown, tables_at
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
 from umbel.federation.several import SessionOverSites
 from umbel.federation.stream import write_table
@@ -127,6 +128,17 @@ class RemoteSession(SessionOverSites):
             PlanError: its parts have different columns; says which.
         """
         return RemoteTables(HORIZONTAL, self.connection).source([name])
+
+    def policy_of(self, plan: Operator) -> str:
+        """Say what of a plan's tables may leave their sites, and for whom."""
+        wanted = tables_at(plan)
+        found = {
+            (site["name"], table["name"]): table["policy"]
+            for site in self.sites()
+            for table in site["tables"]
+            if {(site["name"], table["name"]), (HORIZONTAL, table["name"])} & set(wanted)
+        }
+        return shown(found) if found else super().policy_of(plan)
 
     def rows_of_sites(self, name: str) -> Operator:
         """Give the rows of all sites that publish a table."""

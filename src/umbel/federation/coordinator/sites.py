@@ -17,6 +17,7 @@ from umbel.federation.access import Principal
 from umbel.federation.errors import FederationError
 from umbel.federation.manifest import Manifest
 from umbel.federation.planning import FederatedSession
+from umbel.federation.policy.rights import rights
 from umbel.federation.protocol import WAIT
 from umbel.federation.store import Store, TaskRecord
 from umbel.federation.tasks import Data, Dispatcher, Outcome, Requester, Task
@@ -243,7 +244,12 @@ def _published(manifest: Manifest | None) -> dict[str, Any]:
         return {"tables": [], "engines": [], "link": None}
     return {
         "tables": [
-            {"name": table.name, "form": table.rule.form.value, "rows": table.rows}
+            {
+                "name": table.name,
+                "form": table.rule.form.value,
+                "rows": table.rows,
+                "policy": rights(table.rules),
+            }
             for table in manifest.tables
         ],
         "engines": [f"{name} {version}".strip() for name, version in manifest.engines],

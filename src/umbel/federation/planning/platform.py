@@ -19,6 +19,7 @@ from umbel.catalog.statistics import Interval, TableStatistics
 from umbel.federation.errors import SiteError
 from umbel.federation.manifest import Manifest, TableManifest
 from umbel.federation.policy.decisions import Decisions, applicable
+from umbel.federation.policy.rights import rights
 from umbel.federation.policy.verdict import Release
 from umbel.federation.rules import Refusal
 from umbel.federation.tasks import (
@@ -81,8 +82,8 @@ class SitePlatform:
         self._requester = requester
         self._limits = limits or Limits()
         rules = {table.name: table.rules for table in manifest.tables}
-        mine = applicable(rules, requester.name, requester.roles, requester.purpose)
-        self._decisions = Decisions(self.name, mine)
+        self._rules = applicable(rules, requester.name, requester.roles, requester.purpose)
+        self._decisions = Decisions(self.name, self._rules)
         self._costs: CostProfile | None = None
         self._able: dict[str, str | None] = {}
         self._lock = threading.Lock()
@@ -177,6 +178,10 @@ class SitePlatform:
         """Say in which form an operator's output leaves."""
         verdict = self._verdict(operator)
         return verdict.words if isinstance(verdict, Release) else "nothing"
+
+    def policy_lines(self, table: str) -> list[str]:
+        """Say what of a table may leave for the user of this session."""
+        return rights(self._rules.get(table, ()))
 
     def residents(self, operator: Operator) -> frozenset[str]:
         """Name the columns by whose values no other site has any rows."""

@@ -13,6 +13,7 @@ from umbel.api.located import here
 from umbel.federation.manifest import Manifest
 from umbel.federation.planning.catalogue import FederatedCatalogue
 from umbel.federation.planning.platform import LEFT_OUT, SitePlatform
+from umbel.federation.policy.rights import shown, tables_at
 from umbel.federation.several import SessionOverSites
 from umbel.federation.tasks import Dispatcher, Limits, Requester
 from umbel.plan.errors import PlanError
@@ -77,6 +78,16 @@ class FederatedSession(SessionOverSites):
     def rows_of_sites(self, name: str) -> Operator:
         """Give the rows of all sites that publish a table."""
         return _written_here(self.federation[name].operator())
+
+    def policy_of(self, plan: Operator) -> str:
+        """Say what of a plan's tables may leave their sites for this session's user."""
+        sites = {p.name: p for p in self.platforms() if isinstance(p, SitePlatform)}
+        found = {
+            (name, table): sites[name].policy_lines(table)
+            for name, table in tables_at(plan)
+            if name in sites
+        }
+        return shown(found) if found else super().policy_of(plan)
 
     def missing(self, name: str) -> PlanError | None:
         """Say why a table of the federation cannot be had: its parts have different columns."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Form
 from umbel.federation.policy.verdict import Release
-from umbel.federation.rules import Analysis, Refusal, Rule, tables_of
+from umbel.federation.rules import Analysis, Refusal, Rule, Tables
 from umbel.plan import operators as ops
 
 #: Choices of clauses that are tried for one output.
@@ -65,7 +65,8 @@ class Decisions:
         self._rules = rules
         self._analyses: dict[tuple[tuple[str, int], ...], Analysis] = {}
         self._decided: dict[str, tuple[Release | Refusal, Analysis]] = {}
-        self._tables: dict[str, frozenset[str]] = {}
+        self._tables = Tables(site)
+        self._chosen: dict[frozenset[str], list[Analysis]] = {}
 
     def release(self, operator: ops.Operator) -> Release | Refusal:
         """Decide whether an operator's output may leave the site, to any place at all."""
@@ -85,7 +86,6 @@ class Decisions:
         if known is None:
             if len(self._decided) > _MOST_KEPT:
                 self._decided.clear()
-                self._tables.clear()
             known = self._decided[key] = self._decide(operator, to)
         return known
 
@@ -96,7 +96,7 @@ class Decisions:
         """
         if site == self.site:
             return None
-        tables = sorted(self._tables_of(operator))
+        tables = sorted(self._tables.of(operator))
         if all(
             rule.coordinator if site == "" else rule.goes_to(site)
             for table in tables
@@ -132,18 +132,21 @@ class Decisions:
         return nearest[1], nearest[2]
 
     def _choices(self, operator: ops.Operator) -> Sequence[Analysis]:
-        tables = sorted(t for t in self._tables_of(operator) if t in self._rules)
-        numbers = [range(len(self._rules[table])) for table in tables]
-        count = math.prod(len(several) for several in numbers)
-        if count > _MOST_CHOICES:
-            raise PolicyError(
-                f"site {self.site!r} has {count:,} choices of clauses for one question",
-                hint="ask of fewer tables at once",
-            )
-        return [
-            self._analysis(tuple(zip(tables, choice, strict=True)))
-            for choice in itertools.product(*numbers)
-        ]
+        read = self._tables.of(operator)
+        if read not in self._chosen:
+            tables = sorted(table for table in read if table in self._rules)
+            numbers = [range(len(self._rules[table])) for table in tables]
+            count = math.prod(len(several) for several in numbers)
+            if count > _MOST_CHOICES:
+                raise PolicyError(
+                    f"site {self.site!r} has {count:,} choices of clauses for one question",
+                    hint="ask of fewer tables at once",
+                )
+            self._chosen[read] = [
+                self._analysis(tuple(zip(tables, choice, strict=True)))
+                for choice in itertools.product(*numbers)
+            ]
+        return self._chosen[read]
 
     def _analysis(self, choice: tuple[tuple[str, int], ...]) -> Analysis:
         # A table with one clause needs no choosing; so most questions share one analysis.
@@ -151,19 +154,13 @@ class Decisions:
         if key not in self._analyses:
             chosen = {table: several[0] for table, several in self._rules.items()}
             chosen |= {table: self._rules[table][n] for table, n in key}
-            self._analyses[key] = Analysis(self.site, chosen)
+            self._analyses[key] = Analysis(self.site, chosen, self._tables)
         return self._analyses[key]
-
-    def _tables_of(self, operator: ops.Operator) -> frozenset[str]:
-        found = self._tables.get(operator.digest)
-        if found is None:
-            found = self._tables[operator.digest] = tables_of(operator, self.site)
-        return found
 
 
 def _going(operator: ops.Operator, analysis: Analysis, error: PolicyError) -> Refusal:
     """Why an output that may leave may not go there."""
-    table = min(tables_of(operator, analysis.site), default="")
+    table = min(analysis.tables.of(operator), default="")
     rule = analysis.rules.get(table, Rule())
     why = f"would go where it may not: {error.message}"
     depth = len(ops.topological(operator)) + 1

@@ -143,7 +143,7 @@ class Flows:
     def denied(self, operator: ops.Operator) -> Denial | None:
         """Say which use of a column stands against letting an operator's output go."""
         found = self.flow(operator)
-        if found.denied is not None:
+        if found.denied is not None or not found.reads:
             return found.denied
         for name in operator.schema.names:
             for table, column in sorted(found.reads.get(name, _NONE)):
@@ -161,6 +161,8 @@ class Flows:
         if known is None:
             below = [self._find(child) for child in operator.inputs]
             known = next((Flow(denied=f.denied) for f in below if f.denied is not None), None)
+            if known is None and below and not any(flow.reads for flow in below):
+                known = Flow()  # nothing in it is of a table any more
             if known is None:
                 try:
                     known = self._flow(operator, below)
@@ -297,8 +299,9 @@ class Flows:
                 bounds[name] = found
         if gate:  # what comes out is aggregates of these tables, which were just judged
             reads = {
-                name: frozenset(base for base in bases if base[0] not in raw)
+                name: left
                 for name, bases in reads.items()
+                if (left := frozenset(base for base in bases if base[0] not in raw))
             }
         return Flow(reads, frozenset(plain), bounds)
 

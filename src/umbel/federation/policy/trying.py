@@ -1,0 +1,93 @@
+"""Tries a policy: whether a question would be allowed, by which clause, and what would be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from umbel.api.dataframe import DataFrame
+from umbel.api.session import Session, connect
+from umbel.federation.policy.decisions import Decisions, applicable
+from umbel.federation.policy.explaining import clause_words
+from umbel.federation.policy.reading import Policy
+from umbel.federation.policy.verdict import Release
+from umbel.federation.publishing import Site
+from umbel.federation.site_config import read_site
+from umbel.plan import operators as ops
+from umbel.plan.codec import plan_from_json
+from umbel.plan.sources import RelationSource
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of trying.
+
+    Attributes:
+        allowed: whether the question may be asked.
+        text: by which clause, or why not, for people.
+    """
+
+    allowed: bool
+    text: str
+
+
+def published(policy: Policy, config: Path) -> Site:
+    """The tables of a site under a policy that need not be the one in force, nor signed.
+
+    Args:
+        policy: the policy.
+        config: the site's configuration, or its folder.
+
+    Raises:
+        SourceError: a source cannot be read.
+        PlanError: the policy names what the site does not publish.
+    """
+    path = config / "site.toml" if config.is_dir() else config
+    site = read_site(path, session=Session(progress=False), governed=False)
+    site.under(policy)
+    return site
+
+
+def question(site: Site, text: str) -> ops.Operator:
+    """The plan of a question: SQL over the site's published tables, or a plan in JSON.
+
+    Raises:
+        PlanError: it is neither.
+    """
+    if text.lstrip().startswith("{"):
+        return plan_from_json(text)
+    session = connect()
+    for table in site.manifest().tables:
+        source = RelationSource(table.schema, site.name, (table.name,))
+        session.registered[table.name] = DataFrame(ops.Scan(source=source), session)
+    return session.sql(text).plan
+
+
+def tried(
+    site: Site,
+    plan: ops.Operator,
+    user: str = "",
+    roles: tuple[str, ...] = (),
+    purpose: str = "",
+    to: tuple[str, ...] = (),
+) -> Tried:
+    """Decide as the site would, and say why; nothing runs."""
+    mine = applicable(site.rules, user, roles, purpose)
+    verdict, _ = Decisions(site.name, mine).decide(plan, to or ("",))
+    if isinstance(verdict, Release):
+        lines = [f"allowed: {verdict.words} leave"]
+        for grant in verdict.grants:
+            lines.append(f"by clause {grant.clause.name!r} of table {grant.table!r}:")
+            lines += [f"  {line}" for line in clause_words(grant.clause, grant.individual)]
+        return Tried(True, "\n".join(lines))
+    error = verdict.error(site.name)
+    lines = [f"not allowed: {error.message}", error.hint]
+    others = [rule.clause for rule in site.rules.get(verdict.table, ()) if rule.clause is not None]
+    for clause in others:
+        applies = any(rule.clause == clause for rule in mine.get(verdict.table, ()))
+        if not applies:
+            lines.append(f"clause {clause.name!r} of the table is for others, or another purpose")
+    return Tried(False, "\n".join(line for line in lines if line))
+
+
+__all__ = ["Tried", "published", "question", "tried"]
