@@ -63,14 +63,15 @@ def decide(number: int) -> float:
     assert len(order) == 50
     for operator in order:
         _ = (operator.digest, operator.schema, operator.places)
+    verdicts = []
     start = time.process_time()
     for site in range(SITES):
         decisions = Decisions(f"site{site}", {"visits": (rule,)})
         for operator in order:
             if f"site{site}" in operator.places:
-                verdict = decisions.release(operator)
+                verdicts.append(decisions.release(operator))
     seconds = time.process_time() - start
-    assert isinstance(verdict, Release)
+    assert isinstance(verdicts[-1], Release)
     return seconds
 
 
