@@ -83,10 +83,12 @@ def tried(
     error = verdict.error(site.name)
     lines = [f"not allowed: {error.message}", error.hint]
     others = [rule.clause for rule in site.rules.get(verdict.table, ()) if rule.clause is not None]
-    for clause in others:
-        applies = any(rule.clause == clause for rule in mine.get(verdict.table, ()))
-        if not applies:
-            lines.append(f"clause {clause.name!r} of the table is for others, or another purpose")
+    applying = [rule.clause for rule in mine.get(verdict.table, ())]
+    lines += [
+        f"clause {clause.name!r} of the table is for others, or another purpose"
+        for clause in others
+        if clause not in applying
+    ]
     return Tried(False, "\n".join(line for line in lines if line))
 
 

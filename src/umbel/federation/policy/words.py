@@ -50,6 +50,13 @@ def duties_of(clause: Clause) -> list[str]:
             f"A sum of which the {rule.largest} largest individuals make up more than "
             f"{rule.percent:g} percent is left out."
         )
+    if duties.p_percent:
+        found.append(
+            f"A sum is left out from which the second largest individual could reckon the largest "
+            f"closer than {duties.p_percent:g} percent."
+        )
+    if duties.rounding:
+        found.append(f"Counts are rounded to multiples of {duties.rounding}.")
     if duties.complementary:
         found.append("More is left out where what was left out would follow from the rest.")
     if duties.noise:
