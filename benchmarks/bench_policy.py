@@ -67,9 +67,7 @@ def decide(number: int) -> float:
     start = time.process_time()
     for site in range(SITES):
         decisions = Decisions(f"site{site}", {"visits": (rule,)})
-        for operator in order:
-            if f"site{site}" in operator.places:
-                verdicts.append(decisions.release(operator))
+        verdicts += [decisions.release(op) for op in order if f"site{site}" in op.places]
     seconds = time.process_time() - start
     assert isinstance(verdicts[-1], Release)
     return seconds
