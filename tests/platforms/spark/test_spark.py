@@ -98,6 +98,12 @@ def test_keys_that_python_calls_equal_meet(session):
     ]
 
 
+def test_names_with_dots_reach_python(session):
+    frame = session.from_dict({"a.b": [1, 2], "x * 0.5": [3, 4]})
+    found = frame.rows().map(opaque(lambda row: row[0] + row[1])).on("lab").collect()
+    assert sorted(found) == [4, 6]
+
+
 def test_whole_collections(session):
     items = session.from_items([3, 1, 2, 3, 1])
     odd = items.map(opaque(lambda x: {"n": x}["n"])).on("lab")

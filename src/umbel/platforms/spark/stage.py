@@ -324,6 +324,10 @@ class _Run:
 
         pickled: bytes = cloudpickle.dumps(job)  # type: ignore[no-untyped-call]
         paths = module_paths() if self._connection.sees_files else ()
+        names: list[str] = frame.columns
+        if not all(map(str.isidentifier, names)):
+            # PySpark reads names as expressions: of `a.b` it wants the field b. Jobs go by place.
+            frame = frame.toDF(*(f"c{place}" for place in range(len(names))))
         return frame.mapInArrow(worker(pickled, paths), layout(job.schema))
 
     def _collected(self, piece: Piece) -> list[Any]:
