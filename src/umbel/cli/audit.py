@@ -191,7 +191,8 @@ def _words(record: Record) -> list[str]:
             if record.kind == "refused":
                 return [*lines, f"{'':8}because {fields.get('why')}"]
             version = fields.get("policy_version")
-            by = f" by {fields.get('clause')}" if fields.get("clause") else ""
+            clauses = ", ".join(fields.get("clauses", ()))
+            by = f", by {clauses}" if clauses else ""
             of = f", version {version} of the policy" if version else ""
             return [*lines, f"{'':8}{fields.get('rule')}{by}{of}"]
         case "released":

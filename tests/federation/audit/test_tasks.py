@@ -13,6 +13,7 @@ import pytest
 import umbel as ub
 from tests.federation.harness import compute, federation, settles, task
 from umbel.api.dataframe import DataFrame
+from umbel.cli.main import run_command
 from umbel.executor import Cancellation
 from umbel.federation import Form, Rule, Site
 from umbel.federation.audit import AuditLog, Head, Record, audit_folder, verify
@@ -61,7 +62,9 @@ def asked(tmp_path: Path) -> Any:
     made.log.close()
 
 
-def test_what_is_let_out_is_written_before_it_leaves(asked: Asked) -> None:
+def test_what_is_let_out_is_written_before_it_leaves(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = asked.table("t").group_by("g").agg(ub.len().alias("n")).plan
     asked.ask(plan)
     allowed, released = asked.told()
@@ -71,6 +74,11 @@ def test_what_is_let_out_is_written_before_it_leaves(asked: Asked) -> None:
         "plan": plan.digest, "form": "aggregates", "run": "r", "stage": 0,
     }  # fmt: skip
     assert {name: allowed.fields[name] for name in expected} == expected
+    assert run_command(("audit", "show", str(asked.log.path.parent), "--user", "ann")) == 0
+    shown = capsys.readouterr().out
+    assert "of ann for 'a study': t" in shown
+    assert "aggregates over at least 3 individuals, by t" in shown
+    assert "2 rows" in shown
     assert "Aggregate (" in allowed.fields["question"]
     [(piece, written)] = asked.left
     assert written == 2  # both records were there when it left
