@@ -174,18 +174,23 @@ class RealFederation:
 
         settles(are, f"{', '.join(names)} connected")
 
-    def close(self) -> None:
-        """End all processes."""
-        for process in self.running.values():
+    def end(self, *names: str) -> None:
+        """Let processes that run end as an operator would have them; return when they have."""
+        ending = [self.running.pop(name) for name in names if name in self.running]
+        for process in ending:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
-        for process in self.running.values():
+        for process in ending:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def close(self) -> None:
+        """End all processes."""
+        self.end(*self.running)
 
 
 @contextmanager

@@ -103,11 +103,14 @@ def serve(
     """Start a coordinator, until Ctrl-C or SIGTERM."""
     needed()
     from umbel.api.located import written_at
+    from umbel.api.session import Session
     from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server
+    from umbel.federation.warming import warm
 
     settings = CoordinatorSettings.read(config)
     _log(settings.log, log_format, log_level)
     with written_at(None):  # there is no script whose line could be shown
+        warm(Session(progress=False))
         coordinator = Coordinator.open(settings)
         try:
             with Server(coordinator) as server:

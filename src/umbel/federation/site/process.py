@@ -14,6 +14,7 @@ from umbel.federation.execution import SiteExecution
 from umbel.federation.publishing import Site
 from umbel.federation.site.settings import SiteSettings
 from umbel.federation.site_config import read_site
+from umbel.federation.warming import warm
 from umbel.federation.wire.agent import Agent, AgentConfig
 
 #: Seconds between looks at what is to be done.
@@ -38,7 +39,9 @@ class SiteProcess:
         """
         self.settings = settings = SiteSettings.read(path)
         with written_at(None):  # there is no script whose line could be shown
-            self.site: Site = read_site(settings.file, session=Session(progress=False))
+            session = Session(progress=False)
+            warm(session)
+            self.site: Site = read_site(settings.file, session=session)
         config = AgentConfig(
             folder=settings.folder,
             address=settings.coordinator,
