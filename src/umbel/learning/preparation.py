@@ -213,7 +213,7 @@ def _there(df: DataFrame, name: str) -> Expr:
     dtype = df.schema.field(name).type
     value = col(name)
     if pa.types.is_boolean(dtype):
-        return value.cast("int64").cast("float64")
+        return when(value).then(1.0).when(~value).then(0.0)  # a cast could fail for a row
     if not is_float(dtype):
         return value.cast("float64")
     return when(~value.is_nan()).then(value).cast("float64")
