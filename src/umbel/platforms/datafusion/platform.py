@@ -151,7 +151,7 @@ def _refuse_residual(operator: Operator) -> str | None:
     DataFusion evaluates it on rows without a partner too, and on both sides of an AND.
     """
     match operator:
-        case Join(residual=Expression() as residual) if not cannot_fail(
+        case Join(how=how, residual=Expression() as residual) if how != "inner" and not cannot_fail(
             residual, operator.pair_schema
         ):
             return "DataFusion evaluates a join's condition on rows that are no pair, too"
