@@ -94,6 +94,12 @@ class Rule:
         return f"updates of models over at least {self.updates} {who}" if self.updates else "none"
 
     @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The kinds of models that may be trained; "*" for every one."""
+        conditions = None if self.clause is None else self.clause.updates
+        return ("*",) if conditions is None else conditions.algorithms
+
+    @property
     def coordinator(self) -> bool:
         """Whether the coordinator may read what leaves."""
         return self.clause is None or self.clause.recipients.coordinator
@@ -472,6 +478,13 @@ def _summed(operator: ops.Summing, below: State) -> State:
                 (who,),
                 "gives updates of a model",
                 "the site can let them out in the table's rule, such as: updates = 20",
+            )
+    kind = type(operator.design.algorithm).__name__
+    for who in below.raw:
+        allowed = who.rule.algorithms
+        if "*" not in allowed and kind not in allowed:
+            return _refused(
+                operator, (who,), f"trains a {kind}", f"models of the kind: {', '.join(allowed)}"
             )
     read = {*operator.design.columns, operator.design.label}
     if read & below.marked:

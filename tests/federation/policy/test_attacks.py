@@ -16,7 +16,10 @@ from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Form
 from umbel.federation.policy.disclosing import Thresholds
 from umbel.federation.policy.reading import read_policy
-from umbel.plan.operators import Placeholder, topological
+from umbel.plan.models import Design, LinearRegression, Number
+from umbel.plan.operators import Contribute, Placeholder, Scan, topological
+from umbel.plan.operators.learning import STATE
+from umbel.plan.sources import RelationSource
 
 Table = Callable[[str], DataFrame]
 
@@ -266,3 +269,41 @@ def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table
         )
     )
     assert by_person == {i: 4 * i + 1 for i in range(30)}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "refused"),
+    [
+        ('algorithms = ["PoissonRegression"]', "trains a LinearRegression"),
+        ("clip = 1.0", "asks for clipping of updates, which site 'north' does not do yet"),
+        ("noise = 1.5", "asks for noise on updates"),
+        ("rounds = 10", "asks for counting of rounds"),
+        ("secure = true", "asks for secure aggregation of updates"),
+        ('algorithms = ["LinearRegression"]', ""),
+    ],
+)
+def test_updates_leave_only_under_conditions_that_are_kept(
+    site: Site, policy_file: Any, conditions: str, refused: str
+) -> None:
+    path = policy_file.with_name("updates.toml")
+    head, _ = policy_file.read_text().split("[tables.visits.allow.statistics]")
+    path.write_text(
+        f'{head}[tables.visits.allow.models]\nform = "updates"\nindividuals = 20\n'
+        f'columns = ["cost", "ward"]\nusers = ["ann"]\nupdates = {{ {conditions} }}\n'
+    )
+    strict = Site("north", site.session)
+    strict.publish("visits", site.session.from_arrow(visits()))
+    strict.under(read_policy(path))
+    schema = strict.manifest().tables[0].schema
+    plan = Contribute(
+        input=Scan(source=RelationSource(schema, "north", ("visits",))),
+        design=Design(LinearRegression(), (Number("ward"),), "cost"),
+        state=pa.Table.from_arrays([pa.array([0.0, 0.0])], schema=STATE),
+    )
+    if refused:
+        with pytest.raises(PolicyError, match=refused):
+            ask(strict, plan)
+        with pytest.raises(PolicyError):
+            ask(strict, plan, disclosure=Thresholds())
+    else:
+        assert ask(strict, plan)[0].num_rows == 1

@@ -17,8 +17,8 @@ from umbel.federation.disclosure.individuals import Population, populations, uni
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.disclosure.noise import cell_key, noise_of, rounded
 from umbel.federation.errors import PolicyError
-from umbel.federation.policy.clauses import Approval, Duties, Form
-from umbel.federation.policy.disclosing import enough
+from umbel.federation.policy.clauses import Duties
+from umbel.federation.policy.disclosing import enough, undone
 from umbel.federation.policy.verdict import Cells, Grant, Release
 
 _COUNTS = ("count", "len", "n_unique")
@@ -35,11 +35,13 @@ class DisclosureControl:
     def admit(self, release: Release, question: str) -> None:
         """Count the question, and refuse one too many; see `Disclosure`."""
         for grant in release.grants:
-            clause = grant.clause
-            if clause.form is Form.PRIVATE or clause.duties.approval is not Approval.NONE:
-                what = "private answers" if clause.form is Form.PRIVATE else "approvals"
-                raise PolicyError(f"site {release.site!r} does not give {what} yet")
-            if _counted(clause.duties):
+            missing = undone(grant.clause)
+            if missing:
+                raise PolicyError(
+                    f"clause {grant.clause.name!r} of table {grant.table!r} asks for {missing}, "
+                    f"which site {release.site!r} does not do yet: nothing leaves under it"
+                )
+            if _counted(grant.clause.duties):
                 self._within(release, grant, 0, 0)
                 self.ledger.answered(release.user, grant.table, release.task, 0, 0)
 

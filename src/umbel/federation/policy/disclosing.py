@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umbel.federation.errors import PolicyError
-from umbel.federation.policy.clauses import Duties, Form
+from umbel.federation.policy.clauses import Approval, Clause, Duties, Form, Updates
 from umbel.federation.policy.verdict import Cells, Release
 
 
@@ -49,7 +49,7 @@ class Thresholds:
         """Refuse what asks for more than thresholds."""
         for grant in release.grants:
             duties = grant.clause.duties
-            if duties != Duties() or grant.clause.form is Form.PRIVATE:
+            if duties != Duties() or undone(grant.clause):
                 raise PolicyError(
                     f"clause {grant.clause.name!r} of table {grant.table!r} asks for duties that "
                     f"site {release.site!r} has nothing to do with",
@@ -62,6 +62,30 @@ class Thresholds:
 
     def left(self, release: Release, rows: int, nbytes: int) -> None:
         """Keep nothing."""
+
+
+def undone(clause: Clause) -> str:
+    """Say what a clause asks for that no site does yet, so that it lets nothing out; else empty.
+
+    >>> undone(Clause("all", Form.AGGREGATES, 3))
+    ''
+    >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(secure=True)))
+    'secure aggregation of updates'
+    """
+    if clause.form is Form.PRIVATE:
+        return "private answers"
+    if clause.duties.approval is not Approval.NONE:
+        return "approvals"
+    updates = clause.updates or Updates()
+    for asked, what in (
+        (updates.clip is not None, "clipping of updates"),
+        (updates.noise > 0, "noise on updates"),
+        (updates.rounds is not None, "counting of rounds"),
+        (updates.secure, "secure aggregation of updates"),
+    ):
+        if asked:
+            return what
+    return ""
 
 
 def enough(cells: Cells) -> pa.BooleanArray:
@@ -88,4 +112,4 @@ def enough(cells: Cells) -> pa.BooleanArray:
     return good
 
 
-__all__ = ["Disclosure", "Thresholds", "enough"]
+__all__ = ["Disclosure", "Thresholds", "enough", "undone"]

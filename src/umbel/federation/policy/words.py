@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from umbel.federation.policy.clauses import Approval, Clause, Form
+from umbel.federation.policy.disclosing import undone
 
 
 def listed(names: Sequence[str], none: str, every: str = "all columns") -> str:
@@ -73,6 +74,12 @@ def duties_of(clause: Clause) -> list[str]:
     ):
         if number is not None:
             found.append(f"A user gets at most {number:,} {what} a day.")
+    if clause.updates is not None and "*" not in clause.updates.algorithms:
+        kinds = listed(clause.updates.algorithms, "none", "any")
+        found.append(f"Only models of these kinds are trained: {kinds}.")
+    missing = undone(clause)
+    if missing:
+        found.append(f"Nothing leaves under this clause yet: it asks for {missing}.")
     if duties.approval is Approval.PLAN:
         found.append("A person at the site agrees to every question before it runs.")
     if duties.approval is Approval.RELEASE:
