@@ -62,3 +62,13 @@ def test_the_order_of_a_large_sort_holds():
 
 def _int(value: int) -> Literal:
     return Literal(value, pa.int64())
+
+
+def test_chunks_of_empty_lists_can_be_joined() -> None:
+    import polars as pl
+
+    from umbel.platforms.polars.stage import to_arrow
+
+    lists = pa.table({"x": pa.array([[None], []], pa.list_(pa.float64()))})
+    frame = pl.DataFrame(lists).lazy().select(pl.col("x").list.sort()).collect()
+    assert to_arrow(frame, lists.schema).combine_chunks()["x"].to_pylist() == [[None], []]

@@ -110,8 +110,8 @@ def run(engine: str, expression: Expression, table: pa.Table) -> pa.ChunkedArray
 def _run_polars(expression: Expression, table: pa.Table, wanted: pa.Schema) -> pa.Table:
     import polars as pl
 
-    from umbel.platforms.conform import conform
     from umbel.platforms.polars.expressions import compile_expression
+    from umbel.platforms.polars.stage import to_arrow
     from umbel.platforms.polars.types import polars_type
 
     frame = pl.from_arrow(table)
@@ -123,7 +123,7 @@ def _run_polars(expression: Expression, table: pa.Table, wanted: pa.Schema) -> p
     assert result.schema["value"] == polars_type(dtype), (
         f"{expression}: Polars gives {result.schema['value']}, not {dtype}"
     )
-    return conform(result.to_arrow(), wanted)
+    return to_arrow(result, wanted)
 
 
 @cache

@@ -163,7 +163,15 @@ def test_the_catalogue_names_sites_and_their_tables(session: Any, sited: Sited) 
         session.table("north.peple")
     known = {site["name"]: site for site in session.sites()}
     assert known["north"]["state"] == "connected"
-    assert known["north"]["tables"][1] == {"name": "people", "form": "aggregates", "rows": None}
+    assert known["north"]["tables"][1] == {
+        "name": "people",
+        "form": "aggregates",
+        "rows": None,
+        "policy": [
+            "aggregates over at least 2 different id leave, for: everybody",
+            "updates of models over at least 4 different id leave",
+        ],
+    }
     assert session.table("people").on("north").plan.pin == "north"
 
 
