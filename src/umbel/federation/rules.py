@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 from umbel.federation.errors import FederationError, PolicyError
 from umbel.federation.policy.clauses import ALL, Clause, Form, Recipients
-from umbel.federation.policy.flow import Flows
+from umbel.federation.policy.flow import MOST_KEPT, Flows, find_below_first
 from umbel.federation.policy.verdict import Grant, Release
 from umbel.federation.policy.words import allowed_by
 from umbel.plan import operators as ops
@@ -147,10 +147,6 @@ ALLOWED = frozenset(
 _SHOWN = "count, sum, mean, var and std"
 
 
-#: Operators of which the state is kept; a session may live for long.
-_MOST_KEPT = 50_000
-
-
 @dataclass(frozen=True)
 class Who:
     """Whose rows these are: the individuals of one scan of a protected table."""
@@ -243,20 +239,9 @@ class Analysis:
 
     def state(self, operator: ops.Operator) -> State:
         """Find out about an operator."""
-        if len(self._states) > _MOST_KEPT:
+        if len(self._states) > MOST_KEPT:
             self._states.clear()
-        waiting = [operator]
-        while waiting:  # not all that is below: of a hundred sites each looks at its own
-            last = waiting[-1]
-            ahead = [
-                child
-                for child in last.inputs
-                if self.site in child.places and child.digest not in self._states
-            ]
-            if ahead and last.digest not in self._states:
-                waiting += ahead
-            else:
-                self._find(waiting.pop())
+        find_below_first(operator, self.site, self._states, self._find)
         return self._find(operator)
 
     def release(self, operator: ops.Operator) -> Release | Refusal:
@@ -420,7 +405,7 @@ class Tables:
         known = self._found.get(operator.digest)
         if known is not None:
             return known
-        if len(self._found) > _MOST_KEPT:
+        if len(self._found) > MOST_KEPT:
             self._found.clear()
         waiting = [operator]
         while waiting:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +16,7 @@ import pytest
 
 import umbel as ub
 from tests.federation.harness import settles
+from tests.federation.real import free_ports
 from umbel import col
 from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
@@ -127,25 +126,10 @@ class Kept:
         endpoint.board._site(site).heard = float("-inf")  # as if that had been long ago
 
 
-def _free_ports(count: int) -> list[int]:
-    """Find ports that stay free while nobody listens: others are given ones above these.
-
-    By true chance: tests of other processes seed `random` alike.
-    """
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    found: list[int] = []
-    while len(found) < count:
-        port = 10_000 + secrets.randbelow(lowest - 10_000)
-        with socket.socket() as one:
-            if port not in found and one.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-    return found
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     folder = tmp_path_factory.mktemp("kept")
-    listen, sites = _free_ports(2)
+    listen, sites = free_ports(2)
     create(
         folder / "c", "kept", ["localhost", "127.0.0.1"],
         listen=f"127.0.0.1:{listen}", sites=f"127.0.0.1:{sites}",

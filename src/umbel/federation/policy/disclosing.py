@@ -7,6 +7,7 @@ duties: what nobody does must not be promised.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import pyarrow as pa
@@ -71,11 +72,16 @@ def undone(clause: Clause) -> str:
     ''
     >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(secure=True)))
     'secure aggregation of updates'
+    >>> undone(Clause("models", Form.UPDATES, 20, duties=Duties(overlap=5)))
+    'duties on groups, which updates have not'
     """
     if clause.form is Form.PRIVATE:
         return "private answers"
     if clause.duties.approval is not Approval.NONE:
         return "approvals"
+    of_groups = replace(clause.duties, answers_per_day=None, rows_per_day=None, bytes_per_day=None)
+    if clause.form in (Form.ROWS, Form.UPDATES) and of_groups != Duties():
+        return f"duties on groups, which {clause.form.value} have not"
     updates = clause.updates or Updates()
     for asked, what in (
         (updates.clip is not None, "clipping of updates"),

@@ -8,7 +8,7 @@ fails would tell of a single row whether a division, a cast or an overflow strik
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,8 @@ _LINEAR = frozenset({"add", "subtract", "multiply", "divide", "negate"})
 #: Aggregates of one individual's rows whose value is as plain as the rows' values are.
 _PLAIN_ALONE = frozenset({"sum", "mean", "min", "max", "count", "len", "first", "last"})
 _NONE: Bases = frozenset()
+#: Operators about which something is kept; a session may live for long.
+MOST_KEPT = 50_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,26 @@ class Denial:
     why: str
 
 
+def find_below_first(
+    operator: ops.Operator,
+    site: str,
+    known: Container[str],
+    find: Callable[[ops.Operator], object],
+) -> None:
+    """Find out about an operator after all below it, so that no plan is too deep.
+
+    Not about all that is below: of a hundred sites each looks at its own.
+    """
+    waiting = [operator]
+    while waiting:
+        last = waiting[-1]
+        ahead = [c for c in last.inputs if site in c.places and c.digest not in known]
+        if ahead and last.digest not in known:
+            waiting += ahead
+        else:
+            find(waiting.pop())
+
+
 class _NotAllowedError(Exception):
     """Carries a denial up to the operator."""
 
@@ -122,18 +144,9 @@ class Flows:
 
     def flow(self, operator: ops.Operator) -> Flow:
         """Find out about an operator."""
-        waiting = [operator]
-        while waiting:
-            last = waiting[-1]
-            ahead = [
-                child
-                for child in last.inputs
-                if self._site in child.places and child.digest not in self._flows
-            ]
-            if ahead and last.digest not in self._flows:
-                waiting += ahead
-            else:
-                self._find(waiting.pop())
+        if len(self._flows) > MOST_KEPT:
+            self._flows.clear()
+        find_below_first(operator, self._site, self._flows, self._find)
         return self._find(operator)
 
     def overflows(self, aggregate: ops.Aggregate, call: AggregateCall) -> bool:
