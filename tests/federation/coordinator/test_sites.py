@@ -172,6 +172,8 @@ def test_the_catalogue_names_sites_and_their_tables(session: Any, sited: Sited) 
             "updates of models over at least 4 different id leave",
         ],
     }
+    rights = str(session.table("north.people").policy())
+    assert "aggregates over at least 2 different id leave, for: everybody" in rights
     assert session.table("people").on("north").plan.pin == "north"
 
 
