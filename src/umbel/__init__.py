@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from umbel.api import functions as _functions
     from umbel.api.dataframe import DataFrame as DataFrame
     from umbel.api.dataset import Dataset as Dataset
@@ -202,14 +204,21 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name in _PACKAGES:
-        return importlib.import_module(_PACKAGES[name])
+        return _import(_PACKAGES[name])
     try:
         module, attribute = _PUBLIC[name]
     except KeyError:
         raise AttributeError(f"module 'umbel' has no attribute {name!r}") from None
-    value = getattr(importlib.import_module(module), attribute)
+    value = getattr(_import(module), attribute)
     globals()[name] = value
     return value
+
+
+def _import(module: str) -> ModuleType:
+    from umbel.garbage import fewer_collections
+
+    with fewer_collections():
+        return importlib.import_module(module)
 
 
 def __dir__() -> Sequence[str]:

@@ -138,6 +138,20 @@ class TestSimplify:
             """,
         )
 
+    def test_a_sum_of_ones_counts_the_rows_of_a_group(self) -> None:
+        ones = Project(input=scan(), columns=(("a", A), ("n", Literal(1, INT64))))
+        calls = (
+            ("rows", AggregateCall("sum", (Column("n"),))),
+            ("twos", AggregateCall("sum", (Literal(2, INT64),))),
+            ("some", AggregateCall("sum", (Column("n"),), where=more(A, 0))),
+            ("once", AggregateCall("sum", (Column("n"),), distinct=True)),
+        )
+        after = simplify(Aggregate(input=ones, keys=columns("a"), aggregates=calls))
+        assert isinstance(after, Aggregate)
+        assert after.aggregates == (("rows", AggregateCall("len")), *calls[1:])
+        whole = Aggregate(input=ones, aggregates=calls[:1])
+        assert simplify(whole) == whole  # without a row it is null, and their number is zero
+
     def test_unions_flatten(self) -> None:
         inner = Union(members=(scan("1"), scan("2")))
         check(

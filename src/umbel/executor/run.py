@@ -14,7 +14,6 @@ from umbel.catalog.lakes import check_lake_sink
 from umbel.catalog.writers import check_sink
 from umbel.executor.context import Cancellation, Scratch, default_memory_limit
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
-from umbel.executor.garbage import fewer_collections
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal, JournalError
 from umbel.executor.progress import ProgressDisplay
@@ -22,6 +21,7 @@ from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
 from umbel.executor.services import Failure, Services
 from umbel.executor.tracing import traced_plan, traced_run
+from umbel.garbage import fewer_collections
 from umbel.optimizer import Budget, ExecutionPlan, optimize
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.movement import ChannelGraph

@@ -11,6 +11,7 @@ from typing import Any
 from umbel.catalog.address import Address
 from umbel.catalog.statistics import TableStatistics
 from umbel.catalog.statistics import statistics as source_statistics
+from umbel.garbage import fewer_collections
 from umbel.plan.errors import PlacementError, PlanError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, Source
 from umbel.platforms.base import Conversion, Engine, MissingEngineError, Platform, TableStore
@@ -57,6 +58,7 @@ class Registry:
             self.add(platform)
 
     @classmethod
+    @fewer_collections()
     def discover(cls) -> Registry:
         """Find every engine that some installed package offers under `umbel.platforms`.
 

@@ -12,6 +12,7 @@ from umbel.optimizer.bounds import Bounds
 from umbel.optimizer.facts import Facts
 from umbel.plan import operators as ops
 from umbel.plan.expressions import (
+    AggregateCall,
     Call,
     Case,
     Cast,
@@ -93,7 +94,31 @@ def _simplify(operator: ops.Operator, shared: _Shared, bounds: Bounds) -> ops.Op
             return operator.input
         case ops.Union():
             return _union(operator, shared)
+        case ops.Aggregate(keys=(_, *_)):
+            return _count_ones(operator)
     return operator
+
+
+def _count_ones(aggregate: ops.Aggregate) -> ops.Operator:
+    """Count rows where ones are added up: engines do that faster, and need not read a column.
+
+    A group has a row, so the sum is never null as it is of no rows.
+    """
+    below = aggregate.input
+    columns = dict(below.columns) if isinstance(below, ops.Project) else {}
+
+    def counted(call: AggregateCall) -> AggregateCall:
+        match call:
+            case AggregateCall("sum", (argument,), False, None, ()):
+                if isinstance(argument, Column):
+                    argument = columns.get(argument.name, argument)
+                match argument:
+                    case Literal(1, dtype) if is_integer(dtype):
+                        return AggregateCall("len")
+        return call
+
+    calls = tuple((name, counted(call)) for name, call in aggregate.aggregates)
+    return aggregate if calls == aggregate.aggregates else replace(aggregate, aggregates=calls)
 
 
 def _merge_limits(above: ops.Limit, below: ops.Limit) -> ops.Operator:

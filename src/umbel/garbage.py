@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector while a run makes many objects that stay."""
+"""Python's cyclic garbage collector while modules and runs make many objects that stay."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _WATCH = _Watch()
 
 @contextmanager
 def fewer_collections() -> Iterator[None]:
-    """Let the collector look less often until the last of the runs under way is over.
+    """Let the collector look less often until the last that asked for it is done.
 
-    Plans and rows are objects by the hundred thousand without a cycle among them. To look through
-    them after every 700 takes up to a fifth of the time of making them. What the user has set
-    counts: a collector that is off, or looks less often still, is left alone.
+    Modules, plans and rows are objects by the hundred thousand without a cycle among them. To look
+    through them after every 700 takes up to a fifth of the time of making them. What the user has
+    set counts: a collector that is off, or looks less often still, is left alone.
 
     >>> import gc
     >>> before = gc.get_threshold()
