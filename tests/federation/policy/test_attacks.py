@@ -147,7 +147,7 @@ def _attacks(table: Table) -> dict[str, tuple[DataFrame, str]]:
         "a hidden column of rows": (table("codes"), "gives column 'secret'"),
         "made of a hidden column": (
             table("codes").select(x=col("secret").str.to_uppercase()),
-            "gives column 'secret'",
+            "computes .* of 'secret'",
         ),
         "rows picked by a hidden column": (
             table("codes").filter(col("secret").str.ends_with("a")).select("code"),

@@ -252,12 +252,18 @@ def _hidden(position: int) -> str:
 
 
 def _scanned(scan: ops.Scan, who: Who) -> ops.Operator:
-    """The scan with its individuals; without a column for them each row counts as one."""
+    """The scan with its individuals; without a column for them each row counts as one.
+
+    Rows of which it is not known whom they are about are nobody's, and cannot be counted: they are
+    left out, so that their values are in nothing.
+    """
     individual = who.rule.individual
     names = tuple(scan.schema.names)
-    read = scan
-    if individual and individual not in names:
-        read = replace(scan, columns=(*names, individual))
+    read: ops.Operator = scan
+    if individual:
+        if individual not in names:
+            read = replace(scan, columns=(*names, individual))
+        read = ops.Filter(input=read, predicate=Call("is_not_null", (Column(individual),)))
     value: Expression = Column(individual) if individual else Literal(1, INT64)
     plain = tuple((name, Column(name)) for name in names)
     return ops.Project(input=read, columns=(*plain, (_hidden(0), value)))

@@ -1,100 +1,44 @@
 """Follows the columns of protected tables through a plan, and holds them against their clauses.
 
 For each output column it is known of which columns of which tables it is made, through every
-operator and function. What picks rows is a use of columns too: a filter, the keys of a join or of a
-group, the condition of an aggregate. An expression that may fail is one as well: whether a query
-fails would tell of a single row whether a division, a cast or an overflow strikes it.
+operator and function. What picks or repeats rows is a use of columns too: a filter, the keys of a
+join or of a group, the list that is exploded, the condition of an aggregate. An expression that may
+fail is one as well: whether a query fails would tell of a single row whether a division, a cast or
+an overflow strikes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umbel.federation.policy.clauses import ALL, Clause, Form
-from umbel.plan import operators as ops
-from umbel.plan.expressions import (
-    AggregateCall,
-    Call,
-    Cast,
-    Column,
-    Expression,
-    Literal,
-    columns_of,
+from umbel.federation.policy.clauses import Form
+from umbel.federation.policy.plain import INTEGERS, OWN, PLAIN_ALONE, Unit, overflows
+from umbel.federation.policy.rule import Rule
+from umbel.federation.policy.uses import (
+    NONE,
+    ROWS_OF_ONE,
+    Bases,
+    Denial,
+    Flow,
+    NotAllowedError,
+    Uses,
+    permits,
 )
+from umbel.plan import operators as ops
+from umbel.plan.expressions import AggregateCall, Column, Expression, columns_of
 from umbel.plan.safety import Range, examine
 from umbel.plan.sources import RelationSource
 from umbel.plan.types import is_integer
 from umbel.platforms.refusal import expressions_of
 
 if TYPE_CHECKING:
-    from umbel.federation.rules import Analysis, Rule
+    from umbel.federation.rules import Analysis
 
-#: A column of a table.
-Base = tuple[str, str]
-Bases = frozenset[Base]
-
-#: The words of a policy for aggregates, and what they stand for.
-FUNCTIONS: dict[str, frozenset[str]] = {
-    "count": frozenset({"count", "len"}),
-    "mean": frozenset({"mean"}),
-    "n_unique": frozenset({"n_unique"}),
-    "std": frozenset({"std_population", "std_sample"}),
-    "sum": frozenset({"sum"}),
-    "var": frozenset({"var_population", "var_sample"}),
-}
-#: Integers of a table are taken to lie within, so that no arithmetic on them overflows. A greater
-#: one can be found out by making it overflow; it would have to be greater than any amount of money.
-_INTEGERS: Range = (-(2**36), 2**36)
-#: What is summed lies within: then no sum of few rows overflows.
-_SUMMED = 2**56
-_LINEAR = frozenset({"add", "subtract", "multiply", "divide", "negate"})
-#: Aggregates of one individual's rows whose value is as plain as the rows' values are.
-_PLAIN_ALONE = frozenset({"sum", "mean", "min", "max", "count", "len", "first", "last"})
-_NONE: Bases = frozenset()
 #: Operators about which something is kept; a session may live for long.
 MOST_KEPT = 50_000
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Of what an operator's columns are made.
-
-    Attributes:
-        reads: of which columns of tables each column is made.
-        plain: columns that are those of a table as they are, but for the unit.
-        bounds: of columns of integers.
-        whole: the rows are all those of one published table.
-        denied: the first use below that a clause does not allow.
-    """
-
-    reads: Mapping[str, Bases] = field(default_factory=dict)
-    plain: frozenset[str] = frozenset()
-    bounds: Mapping[str, Range] = field(default_factory=dict)
-    whole: bool = False
-    denied: Denial | None = None
-
-    def of(self, names: Iterable[str]) -> Bases:
-        """Of which columns of tables some columns are made."""
-        return frozenset().union(*(self.reads.get(name, _NONE) for name in names))
-
-
-@dataclass(frozen=True)
-class Denial:
-    """A use of a table's column that its clause does not allow.
-
-    Attributes:
-        operator: that uses it.
-        table: the table.
-        why: what is wrong.
-    """
-
-    operator: ops.Operator
-    table: str
-    why: str
 
 
 def find_below_first(
@@ -117,15 +61,6 @@ def find_below_first(
             find(waiting.pop())
 
 
-class _NotAllowedError(Exception):
-    """Carries a denial up to the operator."""
-
-    def __init__(self, table: str, why: str) -> None:
-        super().__init__(why)
-        self.table = table
-        self.why = why
-
-
 class Flows:
     """Finds the flows of operators under one choice of clauses; each operator's once."""
 
@@ -138,7 +73,7 @@ class Flows:
             analysis: says which aggregates take individuals together.
         """
         self._site = site
-        self._rules = rules
+        self._uses = Uses(rules)
         self._analysis = analysis
         self._flows: dict[str, Flow] = {}
 
@@ -151,7 +86,7 @@ class Flows:
 
     def overflows(self, aggregate: ops.Aggregate, call: AggregateCall) -> bool:
         """Whether a sum of a few rows may have no place in its type."""
-        return _overflows(call, self.flow(aggregate.input), aggregate.input.schema)
+        return overflows(call, aggregate.input.schema, self.flow(aggregate.input).bounds)
 
     def denied(self, operator: ops.Operator) -> Denial | None:
         """Say which use of a column stands against letting an operator's output go."""
@@ -159,11 +94,11 @@ class Flows:
         if found.denied is not None or not found.reads:
             return found.denied
         for name in operator.schema.names:
-            for table, column in sorted(found.reads.get(name, _NONE)):
-                clause = self._clause(table)
+            for table, column in sorted(found.reads.get(name, NONE)):
+                clause = self._uses.clause(table)
                 if clause is None or clause.form is not Form.ROWS:
                     continue
-                if not _permits(clause.columns, column):
+                if not permits(clause.columns, column):
                     return Denial(operator, table, f"gives column {column!r} of it")
         return None
 
@@ -172,17 +107,24 @@ class Flows:
             return Flow()
         known = self._flows.get(operator.digest)
         if known is None:
-            below = [self._find(child) for child in operator.inputs]
-            known = next((Flow(denied=f.denied) for f in below if f.denied is not None), None)
-            if known is None and below and not any(flow.reads for flow in below):
-                known = Flow()  # nothing in it is of a table any more
-            if known is None:
-                try:
-                    known = self._flow(operator, below)
-                except _NotAllowedError as denial:
-                    known = Flow(denied=Denial(operator, denial.table, denial.why))
+            known = self._made(operator)
             self._flows[operator.digest] = known
         return known
+
+    def _made(self, operator: ops.Operator) -> Flow:
+        below = [self._find(child) for child in operator.inputs]
+        for flow in below:
+            if flow.denied is not None:
+                return Flow(denied=flow.denied)
+        if below and not any(
+            flow.reads or self._analysis.state(child).raw
+            for flow, child in zip(below, operator.inputs, strict=True)
+        ):
+            return Flow()  # nothing in it is of a table any more
+        try:
+            return self._flow(operator, below)
+        except NotAllowedError as denial:
+            return Flow(denied=Denial(operator, denial.table, denial.why))
 
     def _flow(self, operator: ops.Operator, below: Sequence[Flow]) -> Flow:
         match operator:
@@ -191,7 +133,7 @@ class Flows:
             case ops.Project(columns=columns):
                 return self._projected(operator, columns, below[0])
             case ops.Filter(predicate=predicate):
-                self._picks(below[0], operator.input.schema, predicate)
+                self._uses.picks(below[0], operator.input.schema, predicate)
                 return _part(below[0])
             case ops.Join():
                 return self._joined(operator, below[0], below[1])
@@ -199,12 +141,19 @@ class Flows:
                 return self._aggregated(operator, below[0])
             case ops.Sort(keys=keys):
                 for key in keys:
-                    self._safe(below[0], operator.input.schema, key.expression)
-                    self._orders(below[0].of(columns_of(key.expression)))
+                    self._uses.orders(below[0].made_of(key.expression))
+                    self._uses.computed(below[0], operator.input.schema, key.expression)
                 return below[0]
+            case ops.Explode(column=column):
+                self._uses.conditions(below[0].of([column]), "repeats rows by")
+                plain = {n: unit for n, unit in below[0].plain.items() if n != column}
+                bounds = {n: known for n, known in below[0].bounds.items() if n != column}
+                return Flow(below[0].reads, plain, bounds)
             case ops.Summing(design=design):
-                return self._learned(frozenset({*design.columns, design.label}), below[0])
+                self._uses.learns({*design.columns, design.label}, below[0])
+                return Flow()
             case ops.Predict(design=design):
+                self._uses.conditions(below[0].of(design.columns), "predicts from")
                 made = below[0].of(design.columns)
                 reads = {n: below[0].reads.get(n, made) for n in operator.schema.names}
                 return Flow(reads, below[0].plain, below[0].bounds)
@@ -215,7 +164,9 @@ class Flows:
             case ops.Union() | ops.Intersect() | ops.Except():
                 return self._set(operator, below)
             case ops.Distinct():
-                self._orders(below[0].of(operator.schema.names))
+                everything = below[0].of(operator.schema.names)
+                self._uses.orders(everything)
+                self._uses.gathered(everything)
                 return _part(below[0])
         return self._other(operator, below)
 
@@ -224,99 +175,105 @@ class Flows:
     def _scanned(self, scan: ops.Scan, table: str) -> Flow:
         names = scan.schema.names
         schema = scan.source.schema
-        bounds = {n: _INTEGERS for n in schema.names if is_integer(schema.field(n).type)}
         whole = Flow(
             {name: frozenset({(table, name)}) for name in schema.names},
+            dict.fromkeys(schema.names, OWN),
+            {n: INTEGERS for n in schema.names if is_integer(schema.field(n).type)},
             frozenset(schema.names),
-            bounds,
-            whole=True,
         )
         if scan.predicate is None:
-            return _of_names(whole, names)
-        self._picks(whole, schema, scan.predicate)
+            return whole if len(names) == len(schema.names) else _of_names(whole, names)
+        self._uses.picks(whole, schema, scan.predicate)
         return _part(_of_names(whole, names))
 
     def _projected(
         self, project: ops.Project, columns: Sequence[tuple[str, Expression]], below: Flow
     ) -> Flow:
         schema = project.input.schema
-        reads, plain, bounds = {}, set(), {}
+        reads, plain, bounds, whole = {}, {}, {}, set()
         for name, expression in columns:
-            reads[name] = below.of(columns_of(expression))
-            found = self._safe(below, schema, expression)
+            reads[name] = below.made_of(expression)
+            found = self._uses.computed(below, schema, expression)
             if found is not None:
                 bounds[name] = found
-            if _is_plain(expression, below):
-                plain.add(name)
-        return Flow(reads, frozenset(plain), bounds, below.whole)
+            unit = below.unit(expression, schema)
+            if unit is not None:
+                plain[name] = unit
+            if isinstance(expression, Column) and expression.name in below.whole:
+                whole.add(name)
+        return Flow(reads, plain, bounds, frozenset(whole))
 
     def _joined(self, join: ops.Join, left: Flow, right: Flow) -> Flow:
+        uses = self._uses
         for mine, other in join.on:
-            for bases, partner in ((left.of([mine]), right), (right.of([other]), left)):
-                self._joins(bases, partner)
+            uses.joins(left.of([mine]), right, other)
+            uses.joins(right.of([other]), left, mine)
         names = join.schema.names
         count = len(join.left.schema.names)
         reads = dict(left.reads)
         bounds = dict(left.bounds)
-        plain = left.plain
+        plain = dict(left.plain)
         if join.how not in ("semi", "anti"):
             # What a row gets from its partner tells of the columns by which it was found.
-            of_left = self._telling(left.of(mine for mine, _ in join.on))
-            of_right = self._telling(right.of(other for _, other in join.on))
-            reads = {name: left.reads.get(name, _NONE) | of_right for name in names[:count]}
-            reads |= {name: right.reads.get(name, _NONE) | of_left for name in names[count:]}
+            of_left = uses.telling(left.of(mine for mine, _ in join.on))
+            of_right = uses.telling(right.of(other for _, other in join.on))
+            reads = {name: left.reads.get(name, NONE) | of_right for name in names[:count]}
+            reads |= {name: right.reads.get(name, NONE) | of_left for name in names[count:]}
             bounds |= right.bounds
             plain |= right.plain
         if join.residual is not None:
             both = pa.schema([*join.left.schema, *join.right.schema])
             together = Flow({**left.reads, **right.reads}, bounds={**left.bounds, **right.bounds})
-            self._picks(together, both, join.residual)
+            uses.picks(together, both, join.residual)
         return Flow(reads, plain, bounds)
 
     def _aggregated(self, aggregate: ops.Aggregate, below: Flow) -> Flow:
-        schema = aggregate.input.schema
-        raw = {who.table for who in self._analysis.state(aggregate.input).raw}
+        uses, schema = self._uses, aggregate.input.schema
+        raw = frozenset(who.table for who in self._analysis.state(aggregate.input).raw)
         gate = bool(raw) and not self._analysis.state(aggregate).raw
-        reads, plain, bounds = {}, set(), {}
+        reads: dict[str, Bases] = {}
+        plain: dict[str, Unit] = {}
+        bounds: dict[str, Range] = {}
         for name, key in aggregate.keys:
-            reads[name] = below.of(columns_of(key))
-            found = self._safe(below, schema, key)
+            reads[name] = below.made_of(key)
+            if gate:
+                uses.groups(reads[name])
+            elif raw:
+                uses.gathered(reads[name])
+            uses.orders(reads[name])
+            found = uses.computed(below, schema, key)
             if found is not None:
                 bounds[name] = found
-            if _is_plain(key, below):
-                plain.add(name)
-            if gate:
-                self._groups(reads[name])
-            self._orders(reads[name])
+            unit = below.unit(key, schema)
+            if unit is not None:
+                plain[name] = unit
         for name, call in aggregate.aggregates:
             reads[name] = below.of(columns_of(call))
-            for argument in call.arguments:
-                self._safe(below, schema, argument)
-            if not gate and _overflows(call, below, schema):
-                for table, column in self._guarded(reads[name]):
-                    raise _NotAllowedError(
-                        table, f"computes {call} of {column!r}, which may overflow and tell of it"
-                    )
-            if gate:
-                self._takes(call, below)
-            elif (
-                call.where is None
-                and call.function in _PLAIN_ALONE
-                and all(_is_plain(argument, below) for argument in call.arguments)
-            ):
-                plain.add(name)
             if call.where is not None:
-                self._picks(below, schema, call.where)
-            found = examine(call, schema, below.bounds).bounds
-            if found is not None:
-                bounds[name] = found
+                uses.picks(below, schema, call.where)
+            for argument in call.arguments:
+                uses.computed(below, schema, argument)
+            if gate:
+                uses.takes(call, below, schema, raw)
+            if raw and not gate:
+                uses.gathers(below, call)
+                if raw.isdisjoint(table for table, _ in reads[name]):
+                    reads[name] |= {(table, ROWS_OF_ONE) for table in raw}
+            if not gate or (call.arguments and not _is_whole(call, schema, below)):
+                uses.overflows(call, below, schema)
+            unit = _unit_alone(call, below, schema)
+            if unit is not None and not gate:
+                plain[name] = unit
+            known = examine(call, schema, below.bounds).bounds
+            if known is not None:
+                bounds[name] = known
         if gate:  # what comes out is aggregates of these tables, which were just judged
             reads = {
                 name: left
                 for name, bases in reads.items()
                 if (left := frozenset(base for base in bases if base[0] not in raw))
             }
-        return Flow(reads, frozenset(plain), bounds)
+        return Flow(reads, plain, bounds)
 
     def _set(self, operator: ops.Operator, below: Sequence[Flow]) -> Flow:
         names = operator.schema.names
@@ -324,30 +281,31 @@ class Flows:
         for position, name in enumerate(names):
             reads[name] = frozenset().union(
                 *(
-                    flow.reads.get(child.schema.names[position], _NONE)
+                    flow.reads.get(child.schema.names[position], NONE)
                     for flow, child in zip(below, operator.inputs, strict=True)
                 )
             )
         if not (isinstance(operator, ops.Union) and not operator.distinct):
             for flow, child in zip(below, operator.inputs, strict=True):
-                self._orders(flow.of(child.schema.names))
+                self._uses.orders(flow.of(child.schema.names))
         bounds = {
-            name: _INTEGERS
+            name: INTEGERS
             for position, name in enumerate(names)
             if is_integer(operator.schema.field(position).type)
             and all(
-                flow.bounds.get(child.schema.names[position]) == _INTEGERS
+                flow.bounds.get(child.schema.names[position]) == INTEGERS
                 for flow, child in zip(below, operator.inputs, strict=True)
             )
         }
-        plain = frozenset(
-            name
-            for position, name in enumerate(names)
-            if all(
-                child.schema.names[position] in flow.plain or not flow.reads
+        plain: dict[str, Unit] = {}
+        for position, name in enumerate(names):
+            units = [
+                OWN if not flow.reads else flow.plain.get(child.schema.names[position])
                 for flow, child in zip(below, operator.inputs, strict=True)
-            )
-        )
+            ]
+            known = [unit for unit in units if unit is not None]
+            if len(known) == len(units):  # the one with the most added says what is rounded away
+                plain[name] = max(known, key=lambda unit: abs(unit.added / unit.factor))
         return Flow(reads, plain, bounds)
 
     def _other(self, operator: ops.Operator, below: Sequence[Flow]) -> Flow:
@@ -357,148 +315,10 @@ class Flows:
         )
         for expression, schema in expressions_of(operator):
             for flow in below:
-                self._safe(flow, schema, expression)
+                self._uses.computed(flow, schema, expression)
         kept = below[0] if len(below) == 1 else Flow()
         reads = {name: kept.reads.get(name, everything) for name in operator.schema.names}
-        return Flow(reads, kept.plain & frozenset(reads))
-
-    def _learned(self, columns: frozenset[str], below: Flow) -> Flow:
-        """What a model is trained on: the columns of a clause, as they are."""
-        for name in sorted(columns):
-            for table, column in sorted(below.reads.get(name, _NONE)):
-                clause = self._clause(table)
-                if clause is None or clause.form is Form.ROWS:
-                    continue
-                if not _permits(clause.columns, column):
-                    raise _NotAllowedError(table, f"learns from {column!r}")
-                if name not in below.plain and not _permits(clause.conditions, column):
-                    raise _NotAllowedError(
-                        table, f"learns from {name!r}, which may pick rows by {column!r}"
-                    )
-        return Flow()
-
-    # --- clauses ----------------------------------------------------------------------------------
-
-    def _clause(self, table: str) -> Clause | None:
-        rule = self._rules.get(table)
-        return None if rule is None else rule.clause
-
-    def _guarded(self, bases: Bases) -> Iterable[tuple[str, str]]:
-        """Columns that may not leave as they are."""
-        for table, column in sorted(bases):
-            rule, clause = self._rules.get(table), self._clause(table)
-            if (
-                rule is None
-                or rule.form is not Form.ROWS
-                or (clause is not None and not _permits(clause.columns, column))
-            ):
-                yield table, column
-
-    def _safe(self, below: Flow, schema: pa.Schema, expression: Expression) -> Range | None:
-        """The bounds of an expression; it must not fail for a row that may not leave."""
-        found = examine(expression, schema, below.bounds)
-        if not found.safe:
-            for table, column in self._guarded(below.of(columns_of(expression))):
-                raise _NotAllowedError(
-                    table,
-                    f"computes {expression} of {column!r}, which may fail for a single row and "
-                    "tell of it by that; try_cast does not, nor does arithmetic with small numbers",
-                )
-        return found.bounds
-
-    def _picks(self, below: Flow, schema: pa.Schema, predicate: Expression) -> None:
-        self._safe(below, schema, predicate)
-        self._conditions(below.of(columns_of(predicate)), "picks rows by")
-
-    def _conditions(self, bases: Bases, what: str) -> None:
-        for table, column in sorted(bases):
-            clause = self._clause(table)
-            if clause is None or _permits(clause.conditions, column):
-                continue
-            if clause.form is Form.ROWS and _permits(clause.columns, column):
-                continue
-            raise _NotAllowedError(table, f"{what} {column!r}")
-
-    def _orders(self, bases: Bases) -> None:
-        """An order or a group of rows that leave tells of what they were ordered by."""
-        rows = frozenset(
-            base
-            for base in bases
-            if (clause := self._clause(base[0])) is not None and clause.form is Form.ROWS
-        )
-        self._conditions(rows, "orders or groups rows by")
-
-    def _joins(self, bases: Bases, partner: Flow) -> None:
-        for table, column in sorted(self._telling(bases)):  # individuals are judged apart
-            clause = self._clause(table)
-            if clause is None or _permits(clause.conditions, column):
-                continue
-            if clause.form is Form.ROWS and _permits(clause.columns, column):
-                continue
-            if not _permits(clause.joins, column):
-                raise _NotAllowedError(table, f"joins by {column!r}")
-            if not partner.whole:
-                raise _NotAllowedError(
-                    table,
-                    f"joins by {column!r} with something else than all rows of a published table, "
-                    "which picks rows",
-                )
-
-    def _telling(self, bases: Bases) -> Bases:
-        """Columns of keys of which a partner's columns tell; who somebody is, is judged apart."""
-        return frozenset(
-            (table, column)
-            for table, column in bases
-            if (rule := self._rules.get(table)) is None
-            or rule.form is Form.ROWS
-            or rule.individual != column
-        )
-
-    def _groups(self, bases: Bases) -> None:
-        for table, column in sorted(bases):
-            clause = self._clause(table)
-            if clause is None or clause.form is Form.ROWS or _permits(clause.dimensions, column):
-                continue
-            raise _NotAllowedError(table, f"groups by {column!r}")
-
-    def _takes(self, call: AggregateCall, below: Flow) -> None:
-        """Hold an aggregate over individuals against the clauses of its tables."""
-        for table in {table for bases in below.reads.values() for table, _ in bases}:
-            clause = self._clause(table)
-            if clause is None or clause.form is Form.ROWS:
-                continue
-            asked = next((word for word, names in FUNCTIONS.items() if call.function in names), "")
-            if call.distinct and asked == "count":
-                asked = "n_unique"
-            if asked == "n_unique" and self._counts_people(call, below):
-                asked = "count"
-            if asked not in clause.functions and clause.functions != ALL:
-                raise _NotAllowedError(table, f"computes {call.function}")
-        for argument in call.arguments:
-            used = below.of(columns_of(argument))
-            for table, column in sorted(used):
-                clause, rule = self._clause(table), self._rules.get(table)
-                if clause is None or clause.form is Form.ROWS:
-                    continue
-                if rule is not None and column == rule.individual:
-                    continue  # judged apart: individuals may be counted, and nothing else
-                if not _permits(clause.columns, column):
-                    raise _NotAllowedError(table, f"computes {call.function} of {column!r}")
-                if not _is_plain(argument, below) and not _permits(clause.conditions, column):
-                    raise _NotAllowedError(
-                        table,
-                        f"computes {call.function} of something that is made of {column!r} in "
-                        "other ways than by another unit, and so may pick rows by it",
-                    )
-
-    def _counts_people(self, call: AggregateCall, below: Flow) -> bool:
-        used = below.of(columns_of(call))
-        rules = self._rules
-        return all(t in rules and rules[t].individual == c for t, c in used)
-
-
-def _permits(names: Sequence[str], column: str) -> bool:
-    return column in names or "*" in names
+        return Flow(reads, {name: unit for name, unit in kept.plain.items() if name in reads})
 
 
 def _part(flow: Flow) -> Flow:
@@ -509,37 +329,26 @@ def _of_names(flow: Flow, names: Sequence[str]) -> Flow:
     chosen = frozenset(names)
     return Flow(
         {name: flow.reads[name] for name in names},
-        flow.plain & chosen,
+        {name: unit for name, unit in flow.plain.items() if name in chosen},
         {name: bounds for name, bounds in flow.bounds.items() if name in chosen},
-        flow.whole,
+        flow.whole & chosen,
     )
 
 
-def _overflows(call: AggregateCall, below: Flow, schema: pa.Schema) -> bool:
-    if call.function != "sum":
-        return False
-    found = examine(call.arguments[0], schema, below.bounds)
-    if not is_integer(found.dtype):
-        return False
-    bounds = found.bounds
-    return bounds is None or not -_SUMMED <= bounds[0] <= bounds[1] <= _SUMMED
+def _is_whole(call: AggregateCall, schema: pa.Schema, below: Flow) -> bool:
+    """Whether a sum over individuals is one of integers: the gate makes room for these."""
+    return is_integer(examine(call.arguments[0], schema, below.bounds).dtype)
 
 
-def _is_plain(expression: Expression, below: Flow) -> bool:
-    """Whether a value is a table's own, or the same in another unit."""
-    match expression:
-        case Literal():
-            return True
-        case Column(name):
-            return name in below.plain or not below.reads.get(name)
-        case Cast(operand=operand, dtype=dtype):
-            return pa.types.is_floating(dtype) and _is_plain(operand, below)
-        case Call(function=function, arguments=arguments) if function in _LINEAR:
-            read = [a for a in arguments if columns_of(a)]
-            if len(read) > 1 or (function == "divide" and columns_of(arguments[-1])):
-                return False
-            return all(_is_plain(argument, below) for argument in read)
-    return False
+def _unit_alone(call: AggregateCall, below: Flow, schema: pa.Schema) -> Unit | None:
+    """In which unit an aggregate of one individual's rows is the individual's own value."""
+    if call.where is not None or call.function not in PLAIN_ALONE:
+        return None
+    units = [below.unit(argument, schema) for argument in call.arguments]
+    known = [unit for unit in units if unit is not None]
+    if len(known) < len(units):
+        return None
+    return known[0] if known else OWN
 
 
-__all__ = ["FUNCTIONS", "Denial", "Flow", "Flows"]
+__all__ = ["MOST_KEPT", "Denial", "Flow", "Flows", "find_below_first"]

@@ -54,7 +54,7 @@ from umbel.federation.policy.clauses import (
     Recipients,
     Updates,
 )
-from umbel.federation.policy.flow import FUNCTIONS
+from umbel.federation.policy.plain import FUNCTIONS
 from umbel.federation.rules import Rule
 from umbel.plan.errors import PlanError, UmbelError
 
