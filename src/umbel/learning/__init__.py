@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from umbel.learning.strategies.catalogue import strategy as strategy
     from umbel.learning.trainers.linear import LinearTrainer as LinearTrainer
     from umbel.learning.training import fit as fit
+    from umbel.plan.models import PCA as PCA
+    from umbel.plan.models import CoxRegression as CoxRegression
+    from umbel.plan.models import KMeans as KMeans
     from umbel.plan.models import LinearRegression as LinearRegression
     from umbel.plan.models import LogisticRegression as LogisticRegression
     from umbel.plan.models import MultinomialRegression as MultinomialRegression
@@ -56,17 +59,20 @@ _HOMES = {
     "umbel.learning.trainers.linear": ["LinearTrainer"],
     "umbel.learning.training": ["fit"],
     "umbel.plan.models": [
-        "LinearRegression", "LogisticRegression", "MultinomialRegression", "NaiveBayes", "Network",
-        "PoissonRegression",
+        "CoxRegression", "KMeans", "LinearRegression", "LogisticRegression",
+        "MultinomialRegression", "NaiveBayes", "Network", "PCA", "PoissonRegression",
     ],
 }  # fmt: skip
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "PCA",
     "AdaptiveClip",
     "Budget",
+    "CoxRegression",
     "Evaluation",
     "FixedClip",
+    "KMeans",
     "LinearRegression",
     "LinearTrainer",
     "LogisticRegression",

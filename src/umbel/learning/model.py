@@ -158,8 +158,8 @@ class Model:
         """
         if "covariance" not in self.details:
             raise PlanError(
-                f"this {type(self.design.algorithm).__name__} has no standard errors: it was "
-                "trained by steps",
+                f"this {type(self.design.algorithm).__name__} has no standard errors: it is no "
+                "regression, or was trained by steps",
                 hint="its numbers are in model.tensors; without a strategy it is found exactly",
             )
         found = self.tensors["coefficients"]
@@ -175,6 +175,20 @@ class Model:
         columns["feature"] = list(self.design.names) * (found.size // len(self.design.names))
         columns["coefficient"] = found.ravel().tolist()
         columns["standard_error"] = errors.ravel().tolist()
+        return pa.table(columns)
+
+    def baseline(self) -> pa.Table:
+        """Of a CoxRegression the hazard until each time, and how many rows are then left.
+
+        They are those of a row whose features are all 0: the hazard until a time is Breslow's
+        estimate, and `survival` is `exp(-hazard)`. For another row take `exp(-hazard * risk)`, where
+        `risk` is what the model predicts of it.
+        """
+        if "baseline_hazard" not in self.details:
+            kind = type(self.design.algorithm).__name__
+            raise PlanError(f"{kind} has no baseline hazard", hint="CoxRegression has one")
+        hazard = self.details["baseline_hazard"]
+        columns = {"time": self.details["times"], "hazard": hazard, "survival": np.exp(-hazard)}
         return pa.table(columns)
 
     def __str__(self) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umbel.api.handle import check_handle
 from umbel.api.memory import memory_source
 from umbel.learning.checkpoints import CheckpointFile
+from umbel.learning.durations import timed
 from umbel.learning.model import Model
 from umbel.learning.parts import Part, parts_of
 from umbel.learning.preparation import Wanted, literals, prepared, values_of
@@ -18,7 +20,7 @@ from umbel.learning.strategies.base import Settings, Strategy
 from umbel.learning.strategies.catalogue import strategy as named_strategy
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import Column, Expression
-from umbel.plan.models import Algorithm, Design, Feature, Network
+from umbel.plan.models import Algorithm, CoxRegression, Design, Feature, Network
 from umbel.plan.operators import Operator, Project, Scan
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def fit(
     Args:
         df: the rows.
         features: what it goes by: names of columns, or what `numeric`, `one_hot` and `binned` give.
-        label: the column to predict.
+        label: the column to predict; of CoxRegression the time until it happened, or until which
+            it was known not to have. KMeans and PCA have none.
         model: the kind of model, such as `LogisticRegression()`.
         classes: for classifiers the label's values in order; None finds those that occur.
         strategy: train by steps, and put the parts' updates together so: "fedavg", "fedprox", …, or
@@ -84,6 +87,10 @@ def fit(
             f"model is a kind of model, such as LogisticRegression(), not {type(model).__name__}"
         )
     exact = strategy is None and not isinstance(model, Network)
+    if not exact and not model.by_steps:
+        raise PlanError(
+            f"{type(model).__name__} is found exactly, and not by steps", hint="leave out strategy"
+        )
     if settings is not None and exact:
         raise PlanError("settings are for training by steps", hint='strategy="fedavg"')
     if checkpoint is not None and exact:
@@ -94,8 +101,11 @@ def fit(
         raise PlanError("features is a list of columns", hint=f"features=[{features!r}]")
     if label and label not in df.columns:
         raise UnknownNameError("column", label, df.columns, where="the label")
-    if not label:
+    if not label and model.labelled:
         raise PlanError(f"{type(model).__name__} needs a label")
+    for name in model.beside:
+        if name not in df.columns:
+            raise UnknownNameError("column", name, df.columns, where=f"{type(model).__name__}")
     known: tuple[Expression, ...] = ()
     if model.classifies:
         dtype = df.schema.field(label).type
@@ -104,6 +114,8 @@ def fit(
         raise PlanError(f"{type(model).__name__} has no classes")
     design = Design(model, prepared(df, features), label, known)
     design.check(df.schema, label=True)
+    if isinstance(model, CoxRegression):
+        design = replace(design, algorithm=timed(df, model, label))
     session = df.session
     parts = [_kept(session, part, design) for part in parts_of(df.plan, session, without=without)]
     if not parts:
@@ -142,7 +154,7 @@ def _kept(session: Session, part: Part, design: Design) -> Part:
     """Read rows of this machine once, and not in every round: only the columns that count."""
     if not part.local:
         return part
-    names = [n for n in part.plan.schema.names if n in {*design.columns, design.label}]
+    names = [n for n in part.plan.schema.names if n in {*design.columns, *design.targets}]
     plan: Operator = Project(input=part.plan, columns=tuple((n, Column(n)) for n in names))
     table = session.run(plan).data
     return Part(part.name, Scan(source=memory_source(table)), local=True)

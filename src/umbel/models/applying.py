@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from umbel.models import measures
 from umbel.models.base import DivergedError
 from umbel.models.descent import descend
-from umbel.models.examples import PIECE_ROWS, Data, Examples, matrix
+from umbel.models.examples import PIECE_ROWS, Data, Examples, counted, matrix
 from umbel.models.layout import Array, Layout, state_array, state_table, to_bytes
 from umbel.models.solvers import mathematics_of, solver_of
 from umbel.plan.expressions import Literal
@@ -29,13 +29,14 @@ from umbel.plan.operators import (
     Summing,
     Transform,
 )
+from umbel.plan.operators.learning import GUARDS
 
 
 def contribute(operator: Summing, table: pa.Table) -> pa.Table:
     """Sum up one part of the data; one row."""
     design = operator.design
     state = checked_state(design, operator.state)
-    data = Data(table, design)
+    data = Data(table, design, operator.individuals if operator.guarded else ())
     guards = _guards(operator, data, state) if operator.guarded else {}
     if isinstance(operator, Evaluate):
         sums = measures.contribute(design, state, data.pieces(), operator.least)
@@ -44,7 +45,7 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
         pull = None if correction is None else checked_state(design, correction)
         sums = descend(design, state, data.whole(), operator.training, pull)
     else:
-        sums = solver_of(design).contribute(design, state, data.pieces())
+        sums = solver_of(design).contribute(design, state, data.pieces(), operator.least)
     columns: dict[str, Any] = {
         "part": [operator.part],
         "rows": [data.rows],
@@ -62,18 +63,39 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
 def _guards(operator: Summing, data: Data, state: Array) -> dict[str, int]:
     """Count what the sums are made of; see `Summing`."""
     examples = data.whole()
-    effective, weights = len(examples), None
+    groups, weights = np.zeros(len(examples), dtype=np.int64), None
     if isinstance(operator, Contribute) and operator.training is None:
-        weights = solver_of(operator.design).weights(operator.design, state, examples)
-    if weights is not None and len(examples):
-        squares = float(np.sum(weights**2))
-        effective = int(float(weights.sum()) ** 2 / squares + 1e-6) if squares > 0 else 0
-    counts = (len(examples), smallest_group(operator.design, examples), effective)
-    return dict(zip(("umbel rows", "umbel smallest", "umbel effective"), counts, strict=True))
+        solver = solver_of(operator.design)
+        weights = solver.weights(operator.design, state, examples)
+        apart = solver.groups(operator.design, examples)
+        groups = groups if apart is None else apart.astype(np.int64)
+    size = int(groups.max(initial=0)) + 1
+    cells = counted(groups, size, [examples])
+    cell = int(cells[cells > 0].min(initial=len(examples)))
+    counts = (
+        len(examples),
+        smallest_group(operator.design, examples),
+        cell if weights is None else _effective(groups, weights, size),
+        cell,
+    )
+    return dict(zip(GUARDS, counts, strict=True))
+
+
+def _effective(groups: np.ndarray, weights: Array, size: int) -> int:
+    """How many rows of one weight the weights of a group amount to; the fewest of all groups."""
+    known = groups >= 0
+    sums = np.bincount(groups[known], weights[known], minlength=size)
+    squares = np.bincount(groups[known], weights[known] ** 2, minlength=size)
+    there = np.bincount(groups[known], minlength=size) > 0
+    if not there.any() or not (squares[there] > 0).all():
+        return 0
+    return int((sums[there] ** 2 / squares[there]).min() + 1e-6)
 
 
 def smallest_group(design: Design, examples: Examples) -> int:
-    """Find the least rows that share a class, or a value of a feature that has two values only.
+    """Find the fewest that share a class, or a value of a feature that has two values only.
+
+    Individuals are counted where rows say who they are about, else rows.
 
     >>> from umbel.plan.models import LinearRegression, Number
     >>> design = Design(LinearRegression(), (Number("a"),), "y")
@@ -84,14 +106,16 @@ def smallest_group(design: Design, examples: Examples) -> int:
     found = len(examples)
     if not found:
         return 0
+    groups = []
     if design.classes:
-        counts = np.bincount(examples.y.astype(np.int64))
-        found = min(found, int(counts[counts > 0].min()))
+        groups.append(examples.y.astype(np.int64))
     low, high = examples.x.min(axis=0), examples.x.max(axis=0)
     lows, highs = (examples.x == low).sum(axis=0), (examples.x == high).sum(axis=0)
     two = (low < high) & (lows + highs == len(examples))
-    if two.any():
-        found = min(found, int(lows[two].min()), int(highs[two].min()))
+    groups += [(examples.x[:, i] == high[i]).astype(np.int64) for i in np.flatnonzero(two)]
+    for group in groups:
+        counts = counted(group, int(group.max()) + 1, [examples])
+        found = min(found, int(counts[counts > 0].min(initial=found)))
     return found
 
 
@@ -99,17 +123,24 @@ def predict(operator: Predict, table: pa.Table) -> pa.Table:
     """Add what a model predicts to rows."""
     design = operator.design
     solver, state = mathematics_of(design), checked_state(design, operator.state)
-    predicted, shares = [], []
+    predicted: list[list[pa.Array]] = []
+    shares = []
+    fields = design.algorithm.fields(operator.output)
     for start in range(0, table.num_rows, PIECE_ROWS):
         x, known = matrix(table.slice(start, PIECE_ROWS), design)
         x[~known] = 0.0
         scores = solver.scores(design, state, x)
         if design.classes:
             shares.append(_nulled(scores, known))
-            predicted.append(_classes(design).take(pa.array(_places(scores), mask=~known)))
+            predicted.append([_classes(design).take(pa.array(_places(scores), mask=~known))])
         else:
-            predicted.append(pa.array(scores, mask=~known))
-    added: list[Any] = [pa.chunked_array(predicted, operator.schema.field(operator.output).type)]
+            columns = _nulled(scores.reshape(len(known), -1), known)
+            predicted.append([a.cast(f.type) for a, f in zip(columns, fields, strict=True)])
+    names = [f.name for f in fields]
+    added: list[Any] = [
+        pa.chunked_array([made[i] for made in predicted], operator.schema.field(name).type)
+        for i, name in enumerate(names)
+    ]
     if operator.probabilities:
         added += [
             pa.chunked_array([made[i] for made in shares], pa.float64())

@@ -85,8 +85,23 @@ class Solver(Mathematics, Protocol):
     def sums(self, design: Design) -> Layout:
         """What one part of the data gives in a round."""
 
-    def contribute(self, design: Design, state: Array, pieces: Iterable[Examples]) -> Array:
-        """Sum over the rows of one part."""
+    def contribute(
+        self, design: Design, state: Array, pieces: Iterable[Examples], least: int = 0
+    ) -> Array:
+        """Sum over the rows of one part.
+
+        Args:
+            design: the model.
+            state: its numbers.
+            pieces: the rows.
+            least: what can be told of rows apart is told of so many individuals at least.
+        """
+
+    def groups(self, design: Design, examples: Examples) -> Array | None:
+        """Give for each row the number of the group that sums tell of apart; None if of none.
+
+        Negative numbers are of rows that are in no sum.
+        """
 
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """Give the weight of each row in the sums; None if all count alike."""
@@ -108,4 +123,20 @@ class Solver(Mathematics, Protocol):
         """
 
 
-__all__ = ["DivergedError", "Mathematics", "Memory", "Solver", "Step"]
+@runtime_checkable
+class Measuring(Protocol):
+    """Mathematics whose models have measures of their own kind."""
+
+    def measured(self, design: Design) -> Layout:
+        """What one part of the data gives."""
+
+    def measure(
+        self, design: Design, state: Array, piece: Examples, into: Mapping[str, Array]
+    ) -> None:
+        """Add up a piece, in place."""
+
+    def measures(self, found: Mapping[str, Array], rows: int) -> dict[str, float]:
+        """Find the measures of the sums of all parts."""
+
+
+__all__ = ["DivergedError", "Mathematics", "Measuring", "Memory", "Solver", "Step"]

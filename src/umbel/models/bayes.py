@@ -43,7 +43,9 @@ class NaiveBayesSolver:
             }
         )
 
-    def contribute(self, design: Design, state: Array, pieces: Iterable[Examples]) -> Array:
+    def contribute(
+        self, design: Design, state: Array, pieces: Iterable[Examples], least: int = 0
+    ) -> Array:
         """Sum around the means of a state."""
         means = self.state(design).split(state)["mean"]
         layout = self.sums(design)
@@ -59,6 +61,10 @@ class NaiveBayesSolver:
             logs = self._logs(design, state, piece.x)
             into["loss"] -= logs[np.arange(len(place)), place].sum()
         return total
+
+    def groups(self, design: Design, examples: Examples) -> Array | None:
+        """Classes are counted wherever there are some."""
+        return None
 
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """All rows count alike."""

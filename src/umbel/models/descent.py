@@ -49,7 +49,7 @@ def descend(
             order = draw.permutation(count) if width < count else np.arange(count)
             for first in range(0, count, width):
                 rows = order[first : first + width]
-                batch = examples if width >= count else Examples(examples.x[rows], examples.y[rows])
+                batch = examples if width >= count else examples.taken(rows)
                 slope = mathematics.slope(design, now, batch)[0]
                 if training.proximal:
                     slope = slope + training.proximal * (now - start)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -12,7 +12,15 @@ import pyarrow.compute as pc
 
 from umbel.models.layout import Array
 from umbel.plan.expressions import Literal
-from umbel.plan.models import Bins, Category, Design, Feature, Number, PoissonRegression
+from umbel.plan.models import (
+    Bins,
+    Category,
+    CoxRegression,
+    Design,
+    Feature,
+    Number,
+    PoissonRegression,
+)
 
 #: Rows that are worked on at once. Sums are added up piece by piece, so it is part of the result.
 PIECE_ROWS = 65_536
@@ -25,13 +33,34 @@ class Examples:
     Attributes:
         x: a row of `design.names` for each example.
         y: for classifiers the position of each one's class; else the label; empty if there is none.
+        beside: the numbers of what training reads besides, a column for each.
+        people: who each row is about, as numbers from 0 on, -1 for nobody; a column for each way in
+            which individuals are told apart. Empty where nobody asks.
     """
 
     x: Array
     y: Array
+    beside: Array = field(default_factory=lambda: np.empty((0, 0)))
+    people: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def taken(self, rows: np.ndarray) -> Examples:
+        """Some of the rows, by position or by whether they are wanted."""
+        return Examples(*(part[rows] if len(part) else part for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        return (self.x, self.y, self.beside, self.people)
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Examples]) -> Examples:
+        """The rows of several pieces, of which there is at least one."""
+        if len(pieces) == 1:
+            return pieces[0]
+        parts = zip(*(piece._parts for piece in pieces), strict=True)
+        return cls(*(np.concatenate(part) for part in parts))
 
 
 class Data:
@@ -46,9 +75,17 @@ class Data:
         left_out: how many were left out, once they have been read.
     """
 
-    def __init__(self, table: pa.Table, design: Design) -> None:
+    def __init__(self, table: pa.Table, design: Design, individuals: Sequence[str] = ()) -> None:
+        """Prepare.
+
+        Args:
+            table: the rows.
+            design: says what is learned from them.
+            individuals: columns that say who a row is about.
+        """
         self._table = table
         self._design = design
+        self._people = _people(table, individuals)
         self.rows = self.left_out = 0
 
     def pieces(self) -> Iterator[Examples]:
@@ -57,34 +94,73 @@ class Data:
         for start in range(0, self._table.num_rows, PIECE_ROWS):
             piece = self._table.slice(start, PIECE_ROWS)
             x, known = matrix(piece, self._design)
-            y: Array = np.empty(0)
-            if self._design.label:
-                y, labelled = label_of(piece, self._design)
-                known &= labelled
+            y, beside, there = self._targets(piece)
+            known &= there
             whole = bool(known.all())
             self.rows += len(known) if whole else int(known.sum())
             self.left_out += 0 if whole else int((~known).sum())
+            made = Examples(x, y, beside, self._people[start : start + PIECE_ROWS])
             if not whole:
-                x, y = x[known], y[known] if self._design.label else y
-            if len(x):
-                yield Examples(x, y)
+                made = made.taken(known)
+            if len(made):
+                yield made
+
+    def _targets(self, piece: pa.Table) -> tuple[Array, Array, np.ndarray]:
+        """The label, what is read besides, and for each row whether all of it is there."""
+        y, beside, known = np.empty(0), np.empty((0, 0)), np.ones(piece.num_rows, dtype=bool)
+        if self._design.label:
+            y, known = label_of(piece, self._design)
+        if self._design.algorithm.beside:
+            columns = [numbers(piece.column(name)) for name in self._design.algorithm.beside]
+            beside = np.column_stack(columns)
+            known = known & ~np.isnan(beside).any(axis=1)
+            if isinstance(self._design.algorithm, CoxRegression):
+                known &= (beside == 0).all(axis=1) | (beside == 1).all(axis=1)
+        return y, beside, known
 
     def whole(self) -> Examples:
         """Give all examples at once."""
         pieces = list(self.pieces())
         if not pieces:
             return Examples(np.empty((0, len(self._design.names))), np.empty(0))
-        if len(pieces) == 1:
-            return pieces[0]
-        x = np.concatenate([piece.x for piece in pieces])
-        return Examples(x, np.concatenate([piece.y for piece in pieces]))
+        return Examples.joined(pieces)
 
     def kept(self) -> pa.ChunkedArray:
         """Say of each row of the table whether it is an example."""
-        known = matrix(self._table, self._design)[1]
-        if self._design.label:
-            known &= label_of(self._table, self._design)[1]
+        known = matrix(self._table, self._design)[1] & self._targets(self._table)[2]
         return pa.chunked_array([pa.array(known)])
+
+
+def counted(groups: np.ndarray, size: int, pieces: Sequence[Examples]) -> np.ndarray:
+    """Count the individuals of each group; of several ways to tell them apart, the fewest.
+
+    Args:
+        groups: of each row the number of its group; -1 for none.
+        size: how many groups there are.
+        pieces: the rows; each is one individual where they do not say who they are about.
+
+    >>> rows = Examples(np.zeros((3, 1)), np.zeros(3), people=np.array([[0], [0], [1]]))
+    >>> counted(np.array([0, 0, 1]), 3, [rows]).tolist()
+    [1, 1, 0]
+    """
+    ways = pieces[0].people.shape[1] if pieces else 0
+    known = groups >= 0
+    found = np.bincount(groups[known], minlength=size)
+    for way in range(ways):
+        people = np.concatenate([piece.people[:, way] for piece in pieces])[known]
+        most = int(people.max(initial=0)) + 1
+        once = np.unique(groups[known][people >= 0] * most + people[people >= 0])
+        found = np.minimum(found, np.bincount(once // most, minlength=size))
+    return found
+
+
+def _people(table: pa.Table, individuals: Sequence[str]) -> np.ndarray:
+    """Number individuals."""
+    found = np.empty((table.num_rows, len(individuals)), dtype=np.int64)
+    for i, name in enumerate(individuals):
+        codes = pc.dictionary_encode(table.column(name).combine_chunks()).indices
+        found[:, i] = pc.fill_null(codes, -1).to_numpy()
+    return found
 
 
 def matrix(table: pa.Table, design: Design) -> tuple[Array, np.ndarray]:
@@ -183,4 +259,4 @@ def _scalar(value: object) -> pa.Scalar:
     return pa.scalar(literal.value, literal.dtype)
 
 
-__all__ = ["PIECE_ROWS", "Data", "Examples", "label_of", "matrix", "numbers"]
+__all__ = ["PIECE_ROWS", "Data", "Examples", "counted", "label_of", "matrix", "numbers"]

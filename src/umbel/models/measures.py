@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from umbel.models.base import Measuring
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.models.solvers import mathematics_of
@@ -25,6 +26,9 @@ _LEAST = 1e-15
 
 def layout(design: Design) -> Layout:
     """What one part of the data gives."""
+    own = mathematics_of(design)
+    if isinstance(own, Measuring):
+        return own.measured(design)
     if not design.classes:
         names = ("squared", "absolute", "label", "squares")
         return Layout(tuple((name, ()) for name in names))
@@ -49,6 +53,9 @@ def contribute(design: Design, state: Array, pieces: Iterable[Examples], least: 
     into = made.split(total)
     solver = mathematics_of(design)
     for piece in pieces:
+        if isinstance(solver, Measuring):
+            solver.measure(design, state, piece, into)
+            continue
         scores, y = solver.scores(design, state, piece.x), piece.y
         if not design.classes:
             into["squared"] += np.sum((scores - y) ** 2)
@@ -99,11 +106,15 @@ def measures(design: Design, sums: Array, rows: int) -> dict[str, float]:
     Returns:
         For classifiers the accuracy, the log loss, the Brier score, and with two classes the area
         under the ROC curve; else the root of the mean squared error, the mean absolute error, and
-        the share of the variance that is explained. NaN where they are not defined.
+        the share of the variance that is explained; or what the kind of model has of its own. NaN
+        where they are not defined.
     """
     found = layout(design).split(sums)
     if not rows:
         return {}
+    own = mathematics_of(design)
+    if isinstance(own, Measuring):
+        return own.measures(found, rows)
     if not design.classes:
         spread = float(found["squares"] - found["label"] ** 2 / rows)
         explained = 1 - float(found["squared"]) / spread if spread > 0 else float("nan")

@@ -44,7 +44,9 @@ class RegressionSolver:
         """No feature counts."""
         return np.zeros(len(design.names))
 
-    def contribute(self, design: Design, state: Array, pieces: Iterable[Examples]) -> Array:
+    def contribute(
+        self, design: Design, state: Array, pieces: Iterable[Examples], least: int = 0
+    ) -> Array:
         """Sum up the loss and its derivatives."""
         layout = self.sums(design)
         total = np.zeros(layout.size)
@@ -64,6 +66,10 @@ class RegressionSolver:
         mean, _, loss = _terms(design, state, examples)
         found = examples.x.T @ (mean - examples.y) + l2_of(design) * fined(design) * state
         return found / len(examples), loss
+
+    def groups(self, design: Design, examples: Examples) -> Array | None:
+        """All rows are summed up together."""
+        return None
 
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """A Poisson mean is the weight of its row."""

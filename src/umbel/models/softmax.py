@@ -40,7 +40,9 @@ class SoftmaxSolver:
         """All classes are as probable."""
         return np.zeros(self.state(design).size)
 
-    def contribute(self, design: Design, state: Array, pieces: Iterable[Examples]) -> Array:
+    def contribute(
+        self, design: Design, state: Array, pieces: Iterable[Examples], least: int = 0
+    ) -> Array:
         """Sum up the loss and its derivatives."""
         layout = self.sums(design)
         total = np.zeros(layout.size)
@@ -74,6 +76,10 @@ class SoftmaxSolver:
         found = apart[:, 1:].T @ examples.x + l2_of(design) * fined(design) * coefficients
         own = logs[np.arange(len(place)), place]
         return found.ravel() / len(examples), -float(own.sum())
+
+    def groups(self, design: Design, examples: Examples) -> Array | None:
+        """All rows are summed up together."""
+        return None
 
     def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
         """How undecided the model is of each row."""

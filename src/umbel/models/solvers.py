@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from umbel.models.base import Mathematics, Solver
 from umbel.models.bayes import NaiveBayesSolver
+from umbel.models.cox import CoxSolver
+from umbel.models.kmeans import KMeansSolver
 from umbel.models.network import NetworkMathematics
+from umbel.models.pca import PCASolver
 from umbel.models.regression import RegressionSolver
 from umbel.models.softmax import SoftmaxSolver
 from umbel.plan.errors import PlanError
 from umbel.plan.models import (
+    PCA,
     Algorithm,
+    CoxRegression,
     Design,
+    KMeans,
     LinearRegression,
     LogisticRegression,
     MultinomialRegression,
@@ -25,6 +31,9 @@ MATHEMATICS: dict[type[Algorithm], Mathematics] = {
     LogisticRegression: SoftmaxSolver(),
     MultinomialRegression: SoftmaxSolver(),
     NaiveBayes: NaiveBayesSolver(),
+    CoxRegression: CoxSolver(),
+    KMeans: KMeansSolver(),
+    PCA: PCASolver(),
     Network: NetworkMathematics(),
 }
 

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal as OneOf
 
 import pyarrow as pa
 
+from umbel.plan.algorithms import (
+    ALGORITHMS,
+    MAX_WIDTH,
+    PCA,
+    Algorithm,
+    CoxRegression,
+    KMeans,
+    LinearRegression,
+    LogisticRegression,
+    MultinomialRegression,
+    NaiveBayes,
+    Network,
+    PoissonRegression,
+    Regression,
+)
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.records import Record
 from umbel.plan.types import is_numeric, type_name
 
-#: Columns that the numbers of a model's features may make together.
-MAX_WIDTH = 4096
-#: Layers of a network.
-MAX_LAYERS = 32
 #: Name of the constant column.
 INTERCEPT = "intercept"
 
@@ -116,109 +126,6 @@ class Bins(Feature):
         )
 
 
-class Algorithm(Record):
-    """What kind of model is learned, and how."""
-
-    @property
-    def classifies(self) -> bool:
-        """Whether it predicts one of some classes."""
-        return False
-
-    @property
-    def constant(self) -> bool:
-        """Whether features get a constant column."""
-        return bool(getattr(self, "intercept", False))
-
-
-class Regression(Algorithm):
-    """A generalised linear model.
-
-    Attributes:
-        l2: weight of the penalty on the squares of coefficients, the intercept left out; the loss
-            is the negative log-likelihood of all rows (of LinearRegression half the squared error)
-            plus `l2 / 2` times their sum.
-        intercept: whether there is a constant term.
-    """
-
-    l2: float = 0.0
-    intercept: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.l2 < math.inf:
-            raise PlanError(f"l2 is 0 or more, not {self.l2:g}")
-
-
-class LinearRegression(Regression):
-    """Least squares."""
-
-
-class PoissonRegression(Regression):
-    """Counts whose logarithm of the mean is linear."""
-
-
-class LogisticRegression(Regression):
-    """The odds of the second of two classes; their logarithm is linear."""
-
-    @property
-    def classifies(self) -> bool:
-        return True
-
-
-class MultinomialRegression(Regression):
-    """The odds of each class against the first one; their logarithms are linear."""
-
-    @property
-    def classifies(self) -> bool:
-        return True
-
-
-class NaiveBayes(Algorithm):
-    """Each class by its share, and by a normal distribution of every feature on its own.
-
-    Attributes:
-        smoothing: share of the largest variance of a feature that is added to all variances.
-    """
-
-    smoothing: float = 1e-9
-
-    def __post_init__(self) -> None:
-        if not 0 < self.smoothing < math.inf:
-            raise PlanError(f"smoothing is above 0, not {self.smoothing:g}")
-
-    @property
-    def classifies(self) -> bool:
-        return True
-
-
-class Network(Algorithm):
-    """A network of layers, each of which sees all of the one before; between them stands max(x, 0).
-
-    It is trained by steps against the slope of the loss, not exactly.
-
-    Attributes:
-        hidden: how many numbers each layer between features and prediction gives.
-        task: what is predicted: one of some classes, or a number.
-        l2: weight of the penalty on the squares of weights, as `l2 / 2` times their sum beside the
-            mean loss of rows.
-    """
-
-    hidden: tuple[int, ...] = (16,)
-    task: OneOf["classes", "number"] = "classes"
-    l2: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not all(1 <= width <= MAX_WIDTH for width in self.hidden):
-            raise PlanError(f"layers give 1 to {MAX_WIDTH} numbers, not {self.hidden}")
-        if len(self.hidden) > MAX_LAYERS:
-            raise PlanError(f"a network has at most {MAX_LAYERS} layers, not {len(self.hidden)}")
-        if not 0 <= self.l2 < math.inf:
-            raise PlanError(f"l2 is 0 or more, not {self.l2:g}")
-
-    @property
-    def classifies(self) -> bool:
-        return self.task == "classes"
-
-
 class Training(Record):
     """How one part of the data trains in a round, by steps.
 
@@ -271,10 +178,21 @@ class Design(Record):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise PlanError(f"feature {twice!r} stands twice")
-        if any(feature.column == self.label for feature in self.features):
-            raise PlanError(f"the label {self.label!r} is among the features")
-        check_literals(self.classes, f"the classes of {self.label!r}")
         kind = type(self.algorithm).__name__
+        for column in self.targets:
+            if any(feature.column == column for feature in self.features):
+                what = "label" if column == self.label else "column"
+                raise PlanError(f"the {what} {column!r} is among the features")
+        if len(set(self.targets)) < len(self.targets):
+            raise PlanError(f"{kind} needs {self.label!r} for one thing only")
+        if self.label and not self.algorithm.labelled:
+            raise PlanError(f"{kind} has no label", hint=f"leave {self.label!r} out")
+        check_literals(self.classes, f"the classes of {self.label!r}")
+        if isinstance(self.algorithm, PCA) and self.algorithm.components > len(names):
+            raise PlanError(
+                f"PCA finds {self.algorithm.components} components of {len(names)} columns: at "
+                "most as many as there are"
+            )
         if self.algorithm.classifies and len(self.classes) < 2:
             raise PlanError(f"{kind} needs two classes or more, {self.label!r} has one")
         if isinstance(self.algorithm, LogisticRegression) and len(self.classes) != 2:
@@ -296,19 +214,24 @@ class Design(Record):
         """The columns that the features read, each once."""
         return tuple(dict.fromkeys(feature.column for feature in self.features))
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that training reads besides those of features."""
+        return (*((self.label,) if self.label else ()), *self.algorithm.beside)
+
     def check(self, schema: pa.Schema, *, label: bool) -> None:
         """Hold the model against the columns that it is to be applied to.
 
         Args:
             schema: the columns.
-            label: whether the label is needed too.
+            label: whether the label is needed too, and what else training reads.
 
         Raises:
             UnknownNameError: a column is missing.
             TypeClashError: a column has another type than the model was made for.
         """
         kind = type(self.algorithm).__name__
-        wanted = self.columns + ((self.label,) if label and self.label else ())
+        wanted = self.columns + (self.targets if label else ())
         for name in wanted:
             if name not in schema.names:
                 raise UnknownNameError("column", name, schema.names, where=f"the model ({kind})")
@@ -322,6 +245,12 @@ class Design(Record):
                 raise TypeClashError(
                     f"{kind} predicts numbers, and label {self.label!r} is {type_name(dtype)}",
                     hint="a classifier predicts classes, as LogisticRegression does",
+                )
+        for name in self.algorithm.beside if label else ():
+            if not _is_number(dtype := schema.field(name).type):
+                raise TypeClashError(
+                    f"column {name!r} must be numbers or booleans for {kind}, not "
+                    f"{type_name(dtype)}"
                 )
 
     @property
@@ -358,28 +287,20 @@ def _literals(values: tuple[Expression, ...]) -> Iterator[Literal]:
     return (value for value in values if isinstance(value, Literal))
 
 
-ALGORITHMS: dict[str, type[Algorithm]] = {
-    cls.__name__: cls
-    for cls in (
-        LinearRegression,
-        LogisticRegression,
-        MultinomialRegression,
-        NaiveBayes,
-        Network,
-        PoissonRegression,
-    )
-}
 FEATURES: dict[str, type[Feature]] = {cls.__name__: cls for cls in (Number, Category, Bins)}
 
 __all__ = [
     "ALGORITHMS",
     "FEATURES",
     "INTERCEPT",
+    "PCA",
     "Algorithm",
     "Bins",
     "Category",
+    "CoxRegression",
     "Design",
     "Feature",
+    "KMeans",
     "LinearRegression",
     "LogisticRegression",
     "MultinomialRegression",

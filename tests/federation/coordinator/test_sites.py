@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import umbel as ub
@@ -126,6 +128,23 @@ def test_a_model_is_trained_at_all_sites(session: Any) -> None:
         without=["north"],
     )  # fmt: skip
     assert alone.state.tolist() == pytest.approx([(63 + 65) / 2])
+
+
+def test_models_without_a_label_and_of_durations(session: Any) -> None:
+    people = session.table("people")
+    ages = np.array([age for own in AGES.values() for age in own], dtype=float)
+    one = ub.learn.fit(people, features=["age"], model=ub.learn.KMeans(1))
+    assert one.tensors["centres"].ravel().tolist() == pytest.approx([ages.mean()])
+    line = ub.learn.fit(people, features=["age"], model=ub.learn.PCA(1))
+    assert line.tensors["variance"].tolist() == pytest.approx([ages.var(ddof=1)])
+    table = pa.table({"age": ages, "id": [i for own in AGES.values() for i in range(len(own))]})
+    lasting = ub.learn.CoxRegression("sick", times=(0.0,))
+    options: dict[str, Any] = {"features": ["twice"], "label": "age", "model": lasting}
+    both = [
+        ub.learn.fit(df.with_columns(twice=col("age") % 7, sick=col("age") > 0), **options)
+        for df in (people, ub.connect().from_arrow(table.cast(people.select("age", "id").schema)))
+    ]
+    assert both[0].state.tolist() == pytest.approx(both[1].state.tolist(), abs=1e-6)
 
 
 def test_rows_of_ones_own_meet_those_of_sites(session: Any) -> None:

@@ -30,12 +30,16 @@ def check_update(who: Who, counts: Mapping[str, int], distinct: int | None, widt
     found = rows if distinct is None else distinct
     if found < rule.updates:
         raise _refused(who, f"there are fewer than {rule.updates}")
-    if rows < ROWS_PER_COLUMN * width:
+    if counts["umbel cell"] < ROWS_PER_COLUMN * width:
+        told = "" if rows < ROWS_PER_COLUMN * width else " where its sums tell rows apart"
         raise _refused(
             who,
-            f"the model has {width} columns, and fewer than {ROWS_PER_COLUMN} rows for each of them",
+            f"the model has {width} columns, and{told} fewer than {ROWS_PER_COLUMN} rows for each "
+            "of them",
         )
     least = rule.min_individuals
+    if counts["umbel cell"] < least:
+        raise _refused(who, f"its sums tell of fewer than {least} apart")
     if counts["umbel smallest"] < least:
         raise _refused(
             who, f"a value of a feature, or a class, is shared by fewer than {least} rows"

@@ -150,7 +150,7 @@ class Flows:
                 bounds = {n: known for n, known in below[0].bounds.items() if n != column}
                 return Flow(below[0].reads, plain, bounds)
             case ops.Summing(design=design):
-                self._uses.learns({*design.columns, design.label}, below[0])
+                self._uses.learns({*design.columns, *design.targets}, below[0])
                 return Flow()
             case ops.Predict(design=design):
                 self._uses.conditions(below[0].of(design.columns), "predicts from")

@@ -149,7 +149,7 @@ def summed(operator: ops.Summing, below: State) -> State:
             return refused(
                 operator, (who,), f"trains a {kind}", f"models of the kind: {', '.join(allowed)}"
             )
-    read = {*operator.design.columns, operator.design.label}
+    read = {*operator.design.columns, *operator.design.targets}
     if read & below.marked:
         name = min(read & below.marked)
         return refused(operator, below.raw, f"learns from {name!r}, which tells who a row is about")

@@ -79,7 +79,7 @@ def _reads(operator: ops.Operator, needed: set[str]) -> list[set[str]]:
         case ops.Count():
             return [_some(set(), operator.input)]
         case ops.Summing() | ops.Fit():
-            wanted = {*operator.design.columns, operator.design.label} - {""}
+            wanted = {*operator.design.columns, *operator.design.targets}
             if isinstance(operator, ops.Summing):
                 wanted |= set(operator.individuals)
             return [wanted]

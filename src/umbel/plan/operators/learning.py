@@ -21,7 +21,7 @@ from umbel.plan.types import FLOAT64, INT64
 STATE = pa.schema([pa.field("values", FLOAT64, nullable=False)])
 
 #: Counts that a contribution gives where it is asked to guard individuals; see `Summing`.
-GUARDS = ("umbel rows", "umbel smallest", "umbel effective")
+GUARDS = ("umbel rows", "umbel smallest", "umbel effective", "umbel cell")
 
 
 class Learned(Unary):
@@ -63,8 +63,9 @@ class Predict(Learned):
     @cached_property
     def schema(self) -> pa.Schema:
         first = next(iter(self.design.classes), None)
-        dtype = first.dtype if isinstance(first, Literal) else FLOAT64
-        added = [pa.field(self.output, dtype)]
+        added = self.design.algorithm.fields(self.output)
+        if isinstance(first, Literal):
+            added = [pa.field(self.output, first.dtype)]
         if self.probabilities:
             added += [
                 pa.field(f"{self.output}_{value_text(value)}", FLOAT64)
@@ -101,8 +102,8 @@ class Summing(Learned):
         individuals: columns that say who a row is about; with `guarded` their different values are
             counted, each in a column of the output.
         guarded: count what the sums are made of, in columns of the output (`GUARDS`): the rows;
-            the least rows that share a value of a feature of two values, or a class; and the rows
-            that the weights in the sums amount to.
+            the fewest that share a value of a feature of two values, or a class; the rows that
+            the weights in the sums amount to; and the fewest that the sums tell of apart.
         least: what is counted of rows in the sums is counted of so many together at least.
     """
 
@@ -147,6 +148,9 @@ class Contribute(Summing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.training is not None and not self.design.algorithm.by_steps:
+            kind = type(self.design.algorithm).__name__
+            raise PlanError(f"{kind} is found exactly, and not by steps", hint="leave out strategy")
         if self.correction is not None:
             check_state(self.correction)
 
