@@ -86,11 +86,12 @@ def test_times_at_which_it_happened_to_few_do_not_leave() -> None:
 
 
 def test_coefficients_that_single_somebody_out_of_a_time_give_nothing() -> None:
-    plan = divided().table("people").plan
+    session = divided()
+    part = parts_of(session.table("people").plan, session)[0]
     design = Design(COX, (Number("age"),), "weeks")
     steep = state_table(np.array([4.0]))
     with pytest.raises(PolicyError, match="with this state of the model fewer than 5 rows count"):
-        divided().run(Contribute(input=plan, design=design, state=steep))
+        session.run(Contribute(input=part.plan, design=design, state=steep, part=part.name))
 
 
 def test_what_sums_tell_of_apart_needs_rows_of_its_own() -> None:

@@ -11,6 +11,7 @@ import pytest
 import umbel as ub
 from umbel.models.base import DivergedError
 from umbel.models.cox import concordance
+from umbel.models.layout import Array
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.models import CoxRegression
 
@@ -183,8 +184,9 @@ def test_bad_arguments(session: ub.Session) -> None:
 def test_pairs_are_counted_as_one_by_one() -> None:
     """Over several blocks, with ties of times and of risks."""
     draw = np.random.default_rng(3)
-    times, happened = draw.integers(0, 300, 2500) * 1.0, draw.random(2500) < 0.6
-    risk = draw.integers(0, 40, 2500) * 1.0
+    times: Array = draw.integers(0, 300, 2500).astype(np.float64)
+    happened: np.ndarray = draw.random(2500) < 0.6
+    risk: Array = draw.integers(0, 40, 2500).astype(np.float64)
     later = (times[:, None] < times[None, :]) | (
         (times[:, None] == times[None, :]) & happened[:, None] & ~happened[None, :]
     )

@@ -63,7 +63,8 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
 def _guards(operator: Summing, data: Data, state: Array) -> dict[str, int]:
     """Count what the sums are made of; see `Summing`."""
     examples = data.whole()
-    groups, weights = np.zeros(len(examples), dtype=np.int64), None
+    groups: np.ndarray = np.zeros(len(examples), dtype=np.int64)
+    weights = None
     if isinstance(operator, Contribute) and operator.training is None:
         solver = solver_of(operator.design)
         weights = solver.weights(operator.design, state, examples)

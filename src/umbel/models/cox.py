@@ -153,7 +153,7 @@ class CoxSolver:
         return {"concordance": float(found["foretold"]) / pairs if pairs else float("nan")}
 
 
-def concordance(times: Array, happened: Array, risk: Array) -> tuple[float, float]:
+def concordance(times: Array, happened: np.ndarray, risk: Array) -> tuple[float, float]:
     """Count pairs of which it is known which came first, and those of them that are foretold.
 
     Equal risks count half. Harrell et al., "Evaluating the yield of medical tests", JAMA 247, 1982.
@@ -170,7 +170,7 @@ def concordance(times: Array, happened: Array, risk: Array) -> tuple[float, floa
     # A row that was lost sight of at the time of an event lasted longer than it.
     order = np.lexsort((~happened, times))
     times, happened, risk = times[order], happened[order], risk[order]
-    later = np.empty(0)
+    later: Array = np.empty(0)
     for end in range(len(times), 0, -_BLOCK):
         start = max(0, end - _BLOCK)
         own, event, at = risk[start:end], happened[start:end], times[start:end]

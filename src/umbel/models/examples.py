@@ -95,7 +95,7 @@ class Data:
             piece = self._table.slice(start, PIECE_ROWS)
             x, known = matrix(piece, self._design)
             y, beside, there = self._targets(piece)
-            known &= there
+            known = known & there
             whole = bool(known.all())
             self.rows += len(known) if whole else int(known.sum())
             self.left_out += 0 if whole else int((~known).sum())
@@ -107,7 +107,9 @@ class Data:
 
     def _targets(self, piece: pa.Table) -> tuple[Array, Array, np.ndarray]:
         """The label, what is read besides, and for each row whether all of it is there."""
-        y, beside, known = np.empty(0), np.empty((0, 0)), np.ones(piece.num_rows, dtype=bool)
+        y: Array = np.empty(0)
+        beside: Array = np.empty((0, 0))
+        known = np.ones(piece.num_rows, dtype=bool)
         if self._design.label:
             y, known = label_of(piece, self._design)
         if self._design.algorithm.beside:
