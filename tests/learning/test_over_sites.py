@@ -22,7 +22,7 @@ from umbel.federation.tasks import Requester
 from umbel.models.layout import UpdateError
 from umbel.plan.models import Design, LinearRegression, Number
 from umbel.plan.operators import Contribute, Fit
-from umbel.plan.operators.learning import STATE
+from umbel.plan.operators.learning import GUARDS, STATE
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_a_rule_with_updates_survives_the_manifest() -> None:
 
 
 def test_there_are_rows_enough_for_every_column() -> None:
-    counts = {"umbel rows": 62, "umbel smallest": 62, "umbel effective": 62}
+    counts = dict.fromkeys(GUARDS, 62)
     check_update(Who("people", RULE), counts, 60, 20)
     with pytest.raises(PolicyError, match="21 columns, and fewer than 3 rows for each"):
         check_update(Who("people", RULE), counts, 60, 21)
