@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from decimal import Decimal, localcontext
 
 import pyarrow as pa
 import pytest
 
 from tests.conformance.engines import Context, memory, refusal
-from umbel.plan.operators import Placeholder, Sample
+from umbel.plan.expressions import AggregateCall, Call, Cast, Column
+from umbel.plan.operators import Aggregate, Operator, Placeholder, Project, Sample, Values
 from umbel.platforms.base import Stage
 from umbel.platforms.duckdb import engine
 from umbel.platforms.duckdb.platform import DuckDBPlatform
@@ -102,3 +104,53 @@ def test_sources_bind_each_leaf_once():
     assert sources.relation(leaf).sql() == '"memory_0"'
     assert sources.relation(memory(b=[1])).sql() == '"memory_1"'
     assert list(sources.bindings) == ["memory_0", "memory_1"]
+
+
+MONEY = pa.decimal128(15, 2)
+
+
+def products(*rows: tuple[str, str, str], summed: bool) -> tuple[Operator, list[list[Decimal]]]:
+    """A plan that multiplies three columns of money, and what Python makes of it."""
+    values = [[Decimal(text) for text in row] for row in rows]
+    columns = dict(zip("abc", map(list, zip(*values, strict=True)), strict=True))
+    table = pa.table({name: pa.array(column, MONEY) for name, column in columns.items()})
+    product = Call("multiply", (Call("multiply", (Column("a"), Column("b"))), Column("c")))
+    with localcontext(prec=76):
+        exact = [a * b * c for a, b, c in values]
+        total = sum(exact, Decimal(0))
+    scan = Values(table=table)
+    if not summed:
+        return Project(input=scan, columns=(("p", product),)), [exact]
+    sums = AggregateCall("sum", (product,))
+    return Aggregate(input=scan, keys=(), aggregates=(("p", sums),)), [[total]]
+
+
+@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("104949.50", "0.94", "1.08"), ("-1.11", "2.22", "3.33")],
+        [("1.00", "1.00", "1.00"), ("9999999999999.99", "-9999999999.99", "3.00")],
+    ],
+    ids=["18 digits", "more digits"],
+)
+def test_products_of_decimals_are_whole_whether_or_not_64_bits_hold_them(rows, streamed, summed):
+    plan, expected = products(*rows, summed=summed)
+    compiled = engine().compile(Stage(plan))
+    if streamed:
+        pieces: list[pa.Table] = []
+        assert compiled.stream({}, Context(), pieces.append) == len(expected[0])
+        found = pa.concat_tables(pieces)
+    else:
+        found = compiled.run({}, Context())
+    assert found.schema == plan.schema
+    assert sorted(found["p"].to_pylist()) == sorted(expected[0])
+    assert "DECIMAL(19" not in compiled.text  # the short form is what is tried
+
+
+def test_where_an_overflow_would_be_hidden_products_are_whole_at_once():
+    plan, _ = products(("1.00", "1.00", "1.00"), summed=False)
+    text = Cast(Cast(Column("p"), pa.string()), pa.binary())
+    again = Project(input=plan, columns=(("p", Cast(text, pa.string(), strict=False)),))
+    assert "DECIMAL(19" in engine().compile(Stage(again)).text

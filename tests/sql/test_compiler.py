@@ -21,11 +21,14 @@ from umbel.plan.operators import (
     Operator,
     Placeholder,
     Project,
+    Scan,
     Sort,
     Union,
 )
+from umbel.plan.sources import ParquetSource
 from umbel.platforms.duckdb.dialect import DIALECT
 from umbel.sql.compiler import compile_plan
+from umbel.sql.writing import PortableDialect
 
 
 class Tables:
@@ -33,6 +36,13 @@ class Tables:
 
     def relation(self, leaf: Any) -> exp.Expr:
         return exp.Table(this=exp.to_identifier(leaf.label, quoted=True))
+
+
+class Files:
+    """Whatever is read is one table."""
+
+    def relation(self, leaf: Any) -> exp.Expr:
+        return exp.Table(this=exp.to_identifier("files", quoted=True))
 
 
 def sql(plan: Operator) -> str:
@@ -130,12 +140,29 @@ def test_joins_of_tables_are_one_from():
     )
 
 
-def test_semi_and_anti_joins_are_exists():
+def test_semi_and_anti_joins_are_exists_unless_an_engine_has_better():
     sides = {"left": relation("l", a=pa.int64()), "right": relation("r", b=pa.int64())}
     exists = 'EXISTS(SELECT 1 FROM "r" AS "t1" WHERE "t0"."a" = "t1"."b")'
-    select = 'SELECT "t0"."a" AS "a" FROM "l" AS "t0" WHERE'
-    assert sql(Join(**sides, how="semi", on=(("a", "b"),))) == f"{select} {exists}"
-    assert sql(Join(**sides, how="anti", on=(("a", "b"),))) == f"{select} NOT {exists}"
+    select = 'SELECT "t0"."a" AS "a" FROM "l" AS "t0"'
+    semi, anti = (Join(**sides, how=how, on=(("a", "b"),)) for how in ("semi", "anti"))
+    portable = [compile_plan(plan, PortableDialect(), Tables()).sql() for plan in (semi, anti)]
+    assert portable == [f"{select} WHERE {exists}", f"{select} WHERE NOT {exists}"]
+    assert sql(semi) == f'{select} SEMI JOIN "r" AS "t1" ON "t0"."a" = "t1"."b"'
+    assert sql(anti) == f'{select} ANTI JOIN "r" AS "t1" ON "t0"."a" = "t1"."b"'
+
+
+def test_a_join_that_drops_rows_of_a_filter_stays_one_select():
+    left = Filter(input=relation("l", a=pa.int64(), c=pa.bool_()), predicate=Column("c"))
+    plan = Join(left=left, right=relation("r", b=pa.int64()), how="semi", on=(("a", "b"),))
+    again = Join(left=plan, right=relation("s", d=pa.int64()), how="left", on=(("a", "d"),))
+    is_sql(
+        again,
+        """
+        SELECT "t0"."a" AS "a", "t0"."c" AS "c", "t2"."d" AS "d" FROM "l" AS "t0"
+        SEMI JOIN "r" AS "t1" ON "t0"."a" = "t1"."b" LEFT JOIN "s" AS "t2" ON "t0"."a" = "t2"."d"
+        WHERE "t0"."c"
+        """,
+    )
 
 
 @pytest.mark.parametrize(("how", "selects"), [("inner", 1), ("left", 1), ("right", 2), ("full", 2)])
@@ -164,6 +191,24 @@ def test_a_shared_operator_is_a_common_table_expression():
         SELECT "t2"."a" AS "a" FROM "shared_0" AS "t2") AS "t3"
         """,
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "compared", "reads"),
+    [
+        ("t.parquet", Call("less", (Column("a"), Literal(3, pa.int64()))), 2),
+        ("s3://bucket/t.parquet", Call("less", (Column("a"), Literal(3, pa.int64()))), 1),
+        ("t.parquet", Call("less", (Call("abs", (Column("a"),)), Literal(3, pa.int64()))), 1),
+    ],
+)
+def test_a_simple_filter_of_files_near_by_is_not_kept_for_its_readers(path, compared, reads):
+    source = ParquetSource(schema=pa.schema([("a", pa.int64())]), paths=(path,))
+    kept = Filter(input=Scan(source=source), predicate=compared)
+    text = compile_plan(
+        Union(members=(kept, Project(input=kept, columns=columns("a")))), DIALECT, Files()
+    ).sql("duckdb")
+    assert text.count('FROM "files"') == reads
+    assert ("WITH" in text) == (reads == 1)
 
 
 def test_a_shared_leaf_is_read_where_it_is_used():

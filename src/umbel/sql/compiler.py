@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
-from umbel.plan.expressions import Column, Expression, columns_of
+from umbel.plan.expressions import Call, Column, Expression, Literal, columns_of, walk
 from umbel.plan.operators import (
     Aggregate,
     Count,
@@ -39,12 +39,14 @@ from umbel.plan.operators import (
     consumers,
     topological,
 )
+from umbel.plan.sources import MemorySource, ParquetFiles, RelationSource
 from umbel.plan.types import common_type, is_float
 from umbel.sql.block import Block, conjunction, named_columns
 from umbel.sql.expressions import (
     Dialect,
     Keying,
     Scope,
+    SemiJoining,
     SortingColumns,
     Unnesting,
     column,
@@ -58,6 +60,13 @@ if TYPE_CHECKING:
     from sqlglot import expressions as exp
 else:
     exp = LazyModule("sqlglot.expressions")
+
+
+#: Functions that take no longer to compute again than their result takes to be kept and read.
+_COMPARING = frozenset(
+    {"and", "or", "not", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+    | {"between", "is_in", "is_null", "is_not_null"}
+)
 
 
 class Sources(Protocol):
@@ -111,9 +120,8 @@ class _Compiler:
         self._aliases = 0
         self._names: dict[int, tuple[str, list[_HiddenKey]]] = {}
         readers = consumers(root)
-        # A leaf is read where it is used, so that each reader's filters reach the source.
         for operator in topological(root):
-            if len(readers[id(operator)]) > 1 and operator.inputs:
+            if len(readers[id(operator)]) > 1 and not _is_read_again(operator):
                 name = f"shared_{len(self.shared)}"
                 block = self._write(operator)
                 hidden = _hide_order(block)
@@ -379,7 +387,11 @@ class _Compiler:
         if join.residual is not None:
             conditions.append(compile_expression(join.residual, scope, self.dialect))
         left.order = []
-        if join.how in ("semi", "anti"):
+        if join.how in ("semi", "anti") and isinstance(self.dialect, SemiJoining):
+            on = conjunction(conditions) if conditions else exp.true()
+            kind = join.how.upper()
+            left.joins.append(exp.Join(this=right.source, kind=kind, on=on))
+        elif join.how in ("semi", "anti"):
             found: exp.Expr = exp.Exists(
                 this=exp.Select(expressions=[exp.Literal.number(1)])
                 .from_(right.source, copy=False)
@@ -387,8 +399,8 @@ class _Compiler:
             )
             left.where.append(found if join.how == "semi" else exp.Not(this=found))
         else:
-            on = conjunction(conditions) if conditions else None
-            left.joins.append(_join_clause(join.how, right.source, on))
+            condition = conjunction(conditions) if conditions else None
+            left.joins.append(_join_clause(join.how, right.source, condition))
             left.columns = {**left.columns, **right.columns}
         left.schema = join.schema
         return left
@@ -432,6 +444,33 @@ class _Compiler:
         }  # fmt: skip
         block.schema, block.order = explode.schema, []
         return self._nest(block)
+
+
+def _is_read_again(operator: Operator) -> bool:
+    """Whether each reader had better read an operator's rows from their source anew.
+
+    Then its own filters and columns reach the source, and nothing is kept. So it is with leaves,
+    and with simple filters and choices of columns of what engines read by columns from near by.
+    """
+    return not operator.inputs or _is_simple(operator)
+
+
+def _is_simple(operator: Operator) -> bool:
+    match operator:
+        case Scan(source=ParquetFiles(paths=paths)):
+            return not any("://" in path for path in paths)
+        case Scan(source=source):
+            return isinstance(source, MemorySource | RelationSource)
+        case Filter(predicate=predicate):
+            return _is_simple(operator.input) and all(
+                isinstance(node, Column | Literal)
+                or (isinstance(node, Call) and node.function in _COMPARING)
+                for node in walk(predicate)
+            )
+        case Project(columns=columns):
+            only = all(isinstance(expression, Column) for _, expression in columns)
+            return only and _is_simple(operator.input)
+    return False
 
 
 def _hide_order(block: Block) -> list[_HiddenKey]:

@@ -86,6 +86,13 @@ class SortingColumns(Protocol):
     sorts_columns: bool
 
 
+@runtime_checkable
+class SemiJoining(Protocol):
+    """A dialect of an engine that plans its own SEMI and ANTI JOIN better than EXISTS."""
+
+    joins_semi: bool
+
+
 def key_of(dialect: Dialect, node: exp.Expr, dtype: pa.DataType) -> exp.Expr:
     """Give a value the form in which the engine compares it as the plan does."""
     return dialect.key(node, dtype) if isinstance(dialect, Keying) else node

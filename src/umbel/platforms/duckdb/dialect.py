@@ -25,6 +25,9 @@ class DuckDBDialect:
     'CAST(1 AS BIGINT)'
     """
 
+    #: Of EXISTS over what two rows differ by, DuckDB 2.0 makes a join for each distinct outer row.
+    joins_semi = True
+
     @property
     def forms(self) -> Forms[exp.Expr]:
         """DuckDB's table of functions."""

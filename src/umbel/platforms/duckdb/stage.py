@@ -26,6 +26,7 @@ from umbel.platforms.duckdb.database import (
 from umbel.platforms.duckdb.dialect import DIALECT
 from umbel.platforms.duckdb.profile import find_targets, measured_rows
 from umbel.platforms.duckdb.scans import DuckDBSources, input_name
+from umbel.platforms.duckdb.short import late, shorten
 from umbel.platforms.duckdb.store import CATALOG, Store
 from umbel.sql.compiler import compile_plan
 from umbel.sql.python_functions import PythonFunction, functions_used
@@ -33,11 +34,16 @@ from umbel.sql.python_functions import PythonFunction, functions_used
 
 @dataclass(frozen=True)
 class _Statement:
-    """A translation: the text, its leaves, and the Python functions that it calls."""
+    """A translation: the text, its leaves, and the Python functions that it calls.
+
+    Attributes:
+        short: whether it fails where a product of decimals has more than 18 digits.
+    """
 
     text: str
     sources: DuckDBSources
     functions: list[PythonFunction]
+    short: bool = False
 
 
 class DuckDBStage:
@@ -53,7 +59,7 @@ class DuckDBStage:
         self._stage = stage
         self._database = database
         self._store = store
-        self._statement = self._translate(streams_only=False)
+        self._statement = self._translate(short=not self.writes)
         self._targets = find_targets(stage.root)
         # Rows that are kept as a table come out as they went in, not by the ORDER BY before.
         sorts = stage.output != ARROW and isinstance(order_of(stage.root), Sort)
@@ -64,12 +70,13 @@ class DuckDBStage:
         """The statement."""
         return self._statement.text
 
-    def _translate(self, *, streams_only: bool) -> _Statement:
+    def _translate(self, *, short: bool, streams_only: bool = False) -> _Statement:
         columns = None if self._store is None else self._store.columns
         sources = DuckDBSources(DIALECT, self._describe, streams_only, columns=columns)
         query = compile_plan(self._stage.root, DIALECT, sources)
         functions = functions_used(query)  # before it is written, which may change the tree
-        return _Statement(query.sql("duckdb", pretty=True, copy=False), sources, functions)
+        short = short and shorten(query)
+        return _Statement(query.sql("duckdb", pretty=True, copy=False), sources, functions, short)
 
     def _describe(self, relation: str) -> dict[str, str]:
         cursor = self._database.cursor()
@@ -99,19 +106,31 @@ class DuckDBStage:
                 cursor.interrupt()
 
         context.on_cancel(interrupt)
-        try:
-            return self._attached_run(self._statement, inputs, context, cursors, rows)
-        except duckdb.InvalidInputException as error:
-            if not (self._statement.sources.read_as_csv and _is_csv_error(error)):
-                raise
-            if rows is not None and rows.num_rows:
-                raise  # what is delivered cannot be taken back
+        statement = self._statement
+        if statement.short and rows is not None and not late(self._stage.root):
+            statement = self._translate(short=False)
+        while True:
+            try:
+                return self._attached_run(statement, inputs, context, cursors, rows)
+            except (duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
+                again = self._written_anew(statement, error)
+                if again is None or (rows is not None and rows.num_rows):
+                    raise  # what is delivered cannot be taken back
+                statement = again
+            finally:
+                for cursor in cursors:
+                    cursor.close()
+                cursors.clear()
+
+    def _written_anew(self, statement: _Statement, error: duckdb.Error) -> _Statement | None:
+        """The statement as it is to be tried after one failed; None if that one is right."""
+        streams_only = statement.sources.streams_only
+        if statement.short and isinstance(error, duckdb.OutOfRangeException):
+            return self._translate(short=False, streams_only=streams_only)
+        if statement.sources.read_as_csv and _is_csv_error(error):
             # A stream takes what is valid, and says which line of which file is not.
-            again = self._translate(streams_only=True)
-            return self._attached_run(again, inputs, context, cursors, rows)
-        finally:
-            for cursor in cursors:
-                cursor.close()
+            return self._translate(short=statement.short, streams_only=True)
+        return None
 
     def _attached_run(
         self,

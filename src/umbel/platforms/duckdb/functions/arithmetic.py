@@ -18,6 +18,7 @@ from umbel.plan.functions.numbers import exact_type, operand_types
 from umbel.plan.types import FLOAT64, MAX_DECIMAL_PRECISION, is_decimal, is_float, is_integer
 from umbel.platforms.duckdb.casts import cast
 from umbel.platforms.duckdb.operators import error
+from umbel.platforms.duckdb.short import product
 from umbel.platforms.duckdb.types import convert, literal, type_text
 from umbel.sql.expressions import function
 from umbel.sql.nodes import binary, number, operand, when
@@ -32,8 +33,6 @@ Call: TypeAlias = "TypedCall[exp.Expr]"
 
 #: The first and last moment that the plan knows, in microseconds: the years 1 to 9999.
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
-#: Digits of the decimals that DuckDB keeps in 64 bits.
-_SHORT = 18
 
 
 def _is_moment(dtype: pa.DataType) -> bool:
@@ -88,13 +87,12 @@ def _combine_decimals(call: Call) -> exp.Expr:
     ]
     if operator is not exp.Mul and call.dtype.precision == MAX_DECIMAL_PRECISION:
         types = [call.dtype, call.dtype]
-    if operator is exp.Mul and max(t.precision for t in types) <= _SHORT < call.dtype.precision:
-        # DuckDB multiplies short decimals in 64 bits, and fails if the product is longer.
-        types[1] = pa.decimal128(_SHORT + 1, types[1].scale)
     left, right = (
         cast(node, source, target)
         for node, source, target in zip(call.arguments, call.types, types, strict=True)
     )
+    if operator is exp.Mul:
+        return product(left, right, types, call.dtype)
     return convert(binary(operator, left, right), type_text(call.dtype))
 
 
