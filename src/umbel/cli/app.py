@@ -11,6 +11,8 @@ import typer.core
 from umbel.cli import (
     audit,
     audit_help,
+    code_app,
+    code_help,
     federation,
     federation_help,
     login,
@@ -151,6 +153,12 @@ def build() -> Any:
         name="policy",
         help=policy_help.POLICY,
         short_help="Write, check and sign a site's policy.",
+    )
+    app.add_typer(
+        code_app.code_commands(),
+        name="code",
+        help=code_help.CODE,
+        short_help="Sign functions that sites run.",
     )
     app.add_typer(
         audit.audit_commands(),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from umbel.federation.manifest import Link
     from umbel.federation.publishing import Mapped, Site
     from umbel.federation.rules import Form, Rule
+    from umbel.federation.sandbox.functions import load_code, sign_code
     from umbel.federation.site_config import read_site
 
 #: Where each name lies; imported when it is first asked for.
@@ -19,8 +20,10 @@ _LAZY = {
     "Mapped": "umbel.federation.publishing",
     "Rule": "umbel.federation.rules",
     "Site": "umbel.federation.publishing",
+    "load_code": "umbel.federation.sandbox.functions",
     "local": "umbel.federation.local",
     "read_site": "umbel.federation.site_config",
+    "sign_code": "umbel.federation.sandbox.functions",
 }
 
 
@@ -36,4 +39,14 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
 
 
-__all__ = ["Form", "Link", "Mapped", "Rule", "Site", "local", "read_site"]
+__all__ = [
+    "Form",
+    "Link",
+    "Mapped",
+    "Rule",
+    "Site",
+    "load_code",
+    "local",
+    "read_site",
+    "sign_code",
+]

@@ -80,6 +80,7 @@ class Manifest:
         engines: its platforms by name, each with its version.
         link: what connects it.
         routes: the sites to which it brings straight what is sealed to them.
+        signers: the keys whose code it runs.
 
     >>> Manifest.from_json(Manifest("north", "1.0").to_json()).site
     'north'
@@ -91,6 +92,7 @@ class Manifest:
     engines: tuple[tuple[str, str], ...] = ()
     link: Link = field(default_factory=Link)
     routes: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Write it."""
@@ -116,6 +118,7 @@ class Manifest:
                     "dollars_per_gb": self.link.dollars_per_gb,
                 },
                 "routes": list(self.routes),
+                "signers": list(self.signers),
             },
             allow_nan=False,
         )
@@ -139,6 +142,7 @@ class Manifest:
             tuple((engine.name, engine.version) for engine in read.engines),
             Link(read.link.bandwidth, read.link.latency, read.link.dollars_per_gb),
             tuple(check_name(name) for name in read.routes),
+            tuple(read.signers),
         )
 
 
@@ -246,6 +250,7 @@ class _ManifestModel(BaseModel):
     engines: list[_EngineModel] = Field(max_length=1000)
     link: _LinkModel
     routes: list[str] = Field(default=[], max_length=1000)
+    signers: list[str] = Field(default=[], max_length=1000)
 
 
 __all__ = ["Link", "Manifest", "TableManifest", "rounded"]

@@ -19,6 +19,7 @@ from umbel.api.values import TypeLike, type_of
 from umbel.federation.identity.names import check_name
 from umbel.federation.manifest import Link, Manifest, TableManifest, rounded
 from umbel.federation.rules import Form, Rule
+from umbel.federation.sandbox.rules import CodeRules
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import Operator
 from umbel.plan.sources import dotted, split_name
@@ -117,6 +118,7 @@ class Site:
         self.routes = tuple(routes)
         self.policy_version = 0
         self.policy_digest = ""
+        self.code = CodeRules()
         self._version = version
 
     def publish(
@@ -169,6 +171,7 @@ class Site:
 
         self.tables = applied(policy, self.name, self.tables)
         self.policy_version, self.policy_digest = policy.version, policy.digest
+        self.code = policy.code
 
     @property
     def rules(self) -> dict[str, tuple[Rule, ...]]:
@@ -182,7 +185,15 @@ class Site:
         engines = tuple((p.name, p.version) for p in self.session.platforms())
         tables = tuple(self._told(table) for _, table in sorted(self.tables.items()))
         version = self._version or __version__
-        return Manifest(self.name, version, tables, engines, self.link, self.routes)
+        return Manifest(
+            self.name,
+            version,
+            tables,
+            engines,
+            self.link,
+            self.routes,
+            tuple(sorted(self.code.keys)),
+        )
 
     def _told(self, table: PublishedTable) -> TableManifest:
         rows = None

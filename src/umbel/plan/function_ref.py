@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from umbel.plan.errors import PlanError
+
+
+@dataclass(frozen=True)
+class SignedCode:
+    """The text of a function, which its author has signed; a site may run it, nothing else does.
+
+    Attributes:
+        text: a Python module.
+        entry: the function in it.
+        constants: a JSON object of names that the module finds set before its first line.
+        key: the author's public key.
+        signature: of all this, by the key.
+    """
+
+    text: str = field(repr=False)
+    entry: str
+    constants: str = field(default="{}", repr=False)
+    key: str = ""
+    signature: str = field(default="", repr=False)
+
+    @property
+    def content(self) -> bytes:
+        """What is signed."""
+        return json.dumps([self.text, self.entry, self.constants]).encode()
+
+    @property
+    def digest(self) -> str:
+        """Identifies what runs, whoever has signed it: 64 hexadecimal digits.
+
+        >>> SignedCode("def f(x): return x", "f").digest[:8]
+        'b0ed8810'
+        """
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -22,6 +56,7 @@ class PythonFunction:
         broadcast: names of keyword arguments that receive broadcast datasets.
         deterministic: it may be run again, or skipped, without changing the result.
         code: the function itself; absent after a plan was read from JSON.
+        signed: its text with a signature, if it has one; then `digest` is that of the text.
     """
 
     name: str
@@ -31,6 +66,11 @@ class PythonFunction:
     broadcast: tuple[str, ...] = ()
     deterministic: bool = True
     code: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    signed: SignedCode | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.signed is not None and self.digest != self.signed.digest:
+            raise PlanError(f"the signed code of {self.name!r} is not that of its digest")
 
     @classmethod
     def of(cls, code: Callable[..., Any], broadcast: tuple[str, ...] = ()) -> PythonFunction:
@@ -41,6 +81,9 @@ class PythonFunction:
         """
         if not callable(code):
             raise PlanError(f"expected a function, not {type(code).__name__} {code!r}")
+        signed = getattr(code, "signed_code", None)
+        if isinstance(signed, SignedCode):
+            return cls(signed.entry, signed.digest, "", 0, broadcast, code=code, signed=signed)
         name = getattr(code, "__qualname__", type(code).__qualname__)
         module = getattr(code, "__module__", None) or getattr(
             getattr(code, "__objclass__", None), "__module__", ""

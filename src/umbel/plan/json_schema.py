@@ -14,7 +14,7 @@ from typing import Any
 
 from umbel.plan.codec import VERSION
 from umbel.plan.expressions import Expression, Frame, SortKey
-from umbel.plan.function_ref import PythonFunction
+from umbel.plan.function_ref import PythonFunction, SignedCode
 from umbel.plan.models import Algorithm, Design, Feature, Training
 from umbel.plan.operators import OPERATORS
 from umbel.plan.origin import Origin
@@ -71,7 +71,7 @@ def plan_json_schema() -> dict[str, Any]:
     for cls in OPERATORS.values():
         definitions[cls.__name__] = _operator(cls)
     for base in (
-        *(Expression, Source, Sink, SortKey, Frame, PythonFunction, Origin),
+        *(Expression, Source, Sink, SortKey, Frame, PythonFunction, SignedCode, Origin),
         *(Algorithm, Feature, Design, Training),
     ):
         definitions.update(_family(shape_of(base)))

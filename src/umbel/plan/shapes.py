@@ -27,7 +27,7 @@ from umbel.plan.expressions import (
     SortKey,
     WindowCall,
 )
-from umbel.plan.function_ref import PythonFunction
+from umbel.plan.function_ref import PythonFunction, SignedCode
 from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Design, Feature, Training
 from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
@@ -167,6 +167,7 @@ _FAMILIES: dict[Any, Family] = {
     SortKey: Family("SortKey", "", (("SortKey", SortKey),)),
     Frame: Family("Frame", "", (("Frame", Frame),)),
     PythonFunction: Family("PythonFunction", "", (("PythonFunction", PythonFunction),)),
+    SignedCode: Family("SignedCode", "", (("SignedCode", SignedCode),)),
     Origin: Family("Origin", "", (("Origin", Origin),)),
     Source: Family("Source", "kind", tuple(SOURCES.items())),
     Sink: Family("Sink", "kind", tuple(SINKS.items())),

@@ -175,9 +175,12 @@ def everywhere(root: Operator) -> Iterable[Operator]:
 
 
 def functions_of(root: Operator) -> list[PythonFunction]:
-    """The Python functions that a plan runs."""
+    """The Python functions that a plan runs in this process.
+
+    Not those that only sites run, of signed text: that travels in the plan.
+    """
     found = (op.functions for op in everywhere(root) if isinstance(op, Functional))
-    return [function for functions in found for function in functions]
+    return [f for functions in found for f in functions if f.code is not None or f.signed is None]
 
 
 def sources_of(root: Operator) -> list[Source]:

@@ -1,7 +1,7 @@
 """Which part of a plan runs at the coordinator, and which part here.
 
-Here runs what reads nothing of the federation, and what must not travel: Python functions, and
-what writes files. So a plan falls into three layers: what is read here and sent, what the
+Here runs what reads nothing of the federation, and what must not travel: Python functions that
+nobody has signed, and what writes files. So a plan falls into three layers: what is read here and sent, what the
 coordinator runs over it, and what is done here with the answer.
 """
 
@@ -25,6 +25,8 @@ from umbel.plan.operators import (
     Scan,
     Values,
     Write,
+    consumers,
+    is_signed,
     topological,
 )
 from umbel.plan.sources import MemorySource, RelationSource
@@ -108,6 +110,7 @@ def cut(plan: Operator, remote: IsRemote, runs: IsRemote) -> Cut:
     for operator in order:
         if isinstance(operator, Broadcast):
             there.discard(id(operator))
+    _keep_objects_together(plan, order, there)
     asked: dict[str, Asked] = {}
     built: dict[int, Operator] = {}
     for operator in order:
@@ -125,6 +128,27 @@ def cut(plan: Operator, remote: IsRemote, runs: IsRemote) -> Cut:
     if id(plan) in there:
         built[id(plan)] = _question(plan, there, asked)
     return Cut(built[id(plan)], asked)
+
+
+def _keep_objects_together(plan: Operator, order: list[Operator], there: set[int]) -> None:
+    """Take back what would have to bring Python objects from there, and all that reads it."""
+    if all(_typed(operator) for operator in order):
+        return
+    readers = consumers(plan)
+    back: set[int] = set()
+    for operator in reversed(order):
+        if id(operator) in there and not _typed(operator):
+            above = readers[id(operator)]
+            if not above or any(id(r) not in there or id(r) in back for r in above):
+                back.add(id(operator))
+    for operator in order:
+        if any(id(child) in back for child in operator.inputs):
+            back.add(id(operator))
+    left = there - back
+    if left == there:
+        return
+    there.intersection_update(left)
+    _keep_objects_together(plan, order, there)
 
 
 def _question(root: Operator, there: set[int], asked: dict[str, Asked]) -> Operator:
@@ -194,6 +218,8 @@ def _typed(operator: Operator) -> bool:
 
 def _sendable(operator: Operator) -> bool:
     """Whether a coordinator takes an operator, as far as the operator itself goes."""
+    if is_signed(operator):
+        return True
     if not _typed(operator) or isinstance(operator, Write):
         return False
     if any(isinstance(value, PythonFunction) for _, value in operator.arguments()):
@@ -205,7 +231,7 @@ def _sendable(operator: Operator) -> bool:
             return False
         case Loop():
             inner = [op for body in _bodies(operator) for op in topological(body)]
-            return all(_sendable(op) for op in inner)
+            return all(_sendable(op) and not is_signed(op) for op in inner)
     return True
 
 

@@ -25,6 +25,7 @@ from umbel.plan.operators import (
     Project,
     Scan,
     Write,
+    is_signed,
     rebuild,
     topological,
 )
@@ -77,10 +78,11 @@ def _check(operator: Operator) -> None:
             hint="collect the rows, and write them where you are",
         )
     for name, value in operator.arguments():
-        if isinstance(value, PythonFunction):
+        if isinstance(value, PythonFunction) and not is_signed(operator):
             raise AccessError(
                 f"{operator.name}: Python code is not run for a client ({name} {value})",
-                hint="use expressions: col(…), or functions that can be replaced by them",
+                hint="use expressions: col(…), functions that can be replaced by them, or signed "
+                "ones where the sites trust who signed them",
             )
     if isinstance(operator, Scan):
         source = operator.source

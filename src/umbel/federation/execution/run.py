@@ -17,6 +17,7 @@ from umbel.federation.audit import Account, AuditLog
 from umbel.federation.disclosure import DisclosureControl
 from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution.clean import cleaned
+from umbel.federation.execution.coded import Coded, codes_of, verify
 from umbel.federation.execution.gate import Gate
 from umbel.federation.policy.applying import filtered
 from umbel.federation.policy.decisions import Decisions, applicable
@@ -107,7 +108,8 @@ class SiteExecution:
         self._disclosure.admit(verdict, task.plan.digest)
         if verdict.form is Form.ROWS:
             self._check_reads(task.plan, analysis)
-        account.allowed(verdict.facts())
+        codes = sorted(codes_of(task.plan))
+        account.allowed({**verdict.facts(), **({"code": codes} if codes else {})})
         outlet = _Outlet(
             task, deliver, account, lambda rows, size: self._disclosure.left(verdict, rows, size)
         )
@@ -116,7 +118,7 @@ class SiteExecution:
 
             def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
                 done = run(
-                    self._bound(plan, inputs, analysis),
+                    self._bound(coded.opened(plan), inputs, analysis),
                     platforms=site.session.platforms(),
                     progress=False,
                     cancellation=part,
@@ -126,6 +128,7 @@ class SiteExecution:
                 texts.append(_text(done.run))
                 return done.data
 
+            coded = Coded(site.code, lambda plan: rows_of(plan, None), part)
             gate = Gate(
                 analysis,
                 lambda plan: rows_of(plan, None),
@@ -144,7 +147,10 @@ class SiteExecution:
     def _check(self, plan: ops.Operator) -> None:
         """Raise unless a plan is made of relational operators over published tables."""
         tables = self._site.tables
+        verify(plan, self._site.code, self._site.name)
         for operator in ops.topological(plan):
+            if ops.is_signed(operator):
+                continue
             if type(operator) not in (*RELATIONAL, *LEARNING):
                 raise PolicyError(
                     f"site {self._site.name!r} does not run {operator.name} of others",

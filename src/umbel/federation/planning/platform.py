@@ -35,7 +35,8 @@ from umbel.federation.tasks import (
 from umbel.optimizer.problem import HERE
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, RunError, UmbelError
-from umbel.plan.operators import Operator
+from umbel.plan.function_ref import PythonFunction
+from umbel.plan.operators import Operator, is_signed
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource, RelationSource, dotted
 from umbel.plan.types import type_width
@@ -145,6 +146,8 @@ class SitePlatform:
         return self._able[operator.digest]
 
     def _refuse(self, operator: Operator) -> str | None:
+        if is_signed(operator):
+            return self._refuse_code(operator.function, operator.input)
         if type(operator) not in (*RELATIONAL, *LEARNING):
             return refuse_class(operator)
         reason = refuse_source(operator, self.name, (RelationSource,))
@@ -152,12 +155,24 @@ class SitePlatform:
             return reason
         if isinstance(operator, ops.Scan):
             return None
-        if isinstance(operator, ops.ToFrame) and (reason := refuse_frame(operator)):
-            return reason
+        if isinstance(operator, ops.ToFrame) and not _of_code(operator):
+            reason = refuse_frame(operator)
+            if reason is not None:
+                return reason
         own = [self._refused(child) is None for child in operator.inputs]
         if isinstance(operator, _OF_ONE_PLACE):
             return None if own and all(own) else f"not all of its inputs lie in {self.name!r}"
         return None if any(own) else "it runs none of its inputs"
+
+    def _refuse_code(self, function: PythonFunction, below: Operator) -> str | None:
+        """Say why the site does not run signed code over an operator's output."""
+        if self._refused(below) is not None:
+            return "it runs none of its inputs"
+        if function.signed is not None and function.signed.key in self.manifest.signers:
+            return None
+        if not self.manifest.signers:
+            return f"the policy of {self.name!r} lets no code run"
+        return f"the policy of {self.name!r} does not trust who has signed {function.name!r}"
 
     @property
     def routes(self) -> Collection[str]:
@@ -240,6 +255,11 @@ class SitePlatform:
 
     def close(self) -> None:
         """Nothing is held between runs."""
+
+
+def _of_code(frame: ops.ToFrame) -> bool:
+    """Whether a relation is made of what signed code gave: then the same process makes it."""
+    return is_signed(frame.input)
 
 
 def source_of(site: str, table: TableManifest) -> RelationSource:

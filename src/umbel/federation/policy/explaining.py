@@ -7,17 +7,29 @@ from collections.abc import Sequence
 from umbel.federation.policy.clauses import Clause, Form, Recipients
 from umbel.federation.policy.reading import Policy, TablePolicy
 from umbel.federation.policy.words import duties_of, listed
+from umbel.federation.sandbox.rules import CodeRules
 
 
 def explained(policy: Policy) -> str:
     """Say what a policy lets out, to whom, and what stays."""
     lines = [
         f"Policy of site {policy.site}, version {policy.version}.",
-        "What is not said here does not leave the site. No code of others runs.",
+        "What is not said here does not leave the site.",
+        _of_code(policy.code),
     ]
     for table in policy.tables.values():
         lines += ["", *_of_table(table)]
     return "\n".join(lines)
+
+
+def _of_code(code: CodeRules) -> str:
+    if not code.signers:
+        return "No code of others runs."
+    more = f", with {listed(code.modules, 'nothing')}" if code.modules else ""
+    return (
+        f"Code runs that is signed by: {listed(list(code.signers), 'nobody')}; in a process of its "
+        f"own, without files and network, for at most {code.seconds:g} s{more}."
+    )
 
 
 def clause_words(clause: Clause, individual: str = "") -> list[str]:

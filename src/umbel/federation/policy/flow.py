@@ -159,6 +159,8 @@ class Flows:
                 return Flow(reads, below[0].plain, below[0].bounds)
             case ops.Rows():
                 return below[0]
+            case ops.Map() | ops.FlatMap() | ops.FilterRows() | ops.MapPartitions():
+                return self._coded(operator, below)
             case ops.Limit():
                 return _part(below[0])
             case ops.Union() | ops.Intersect() | ops.Except():
@@ -319,6 +321,14 @@ class Flows:
         kept = below[0] if len(below) == 1 else Flow()
         reads = {name: kept.reads.get(name, everything) for name in operator.schema.names}
         return Flow(reads, {name: unit for name, unit in kept.plain.items() if name in reads})
+
+    def _coded(self, operator: ops.Operator, below: Sequence[Flow]) -> Flow:
+        """What code makes is made of all that it reads, and it may pick rows by all of that."""
+        everything: Bases = frozenset().union(
+            *(bases for flow in below for bases in flow.reads.values())
+        )
+        self._uses.coded(everything)
+        return Flow(dict.fromkeys(operator.schema.names, everything))
 
 
 def _part(flow: Flow) -> Flow:

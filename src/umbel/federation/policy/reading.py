@@ -36,9 +36,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umbel.api.toml import TomlFile
 from umbel.federation.errors import FederationError
@@ -56,6 +56,8 @@ from umbel.federation.policy.clauses import (
 )
 from umbel.federation.policy.plain import FUNCTIONS
 from umbel.federation.rules import Rule
+from umbel.federation.sandbox.rules import CodeRules
+from umbel.federation.sandbox.signing import check_signer
 from umbel.plan.errors import PlanError, UmbelError
 
 #: Functions that give the value of a single individual; an owner who names one is told so.
@@ -131,6 +133,7 @@ class Policy:
         tables: by name; of others nothing leaves.
         digest: SHA-256 of the file.
         file: as it was read.
+        code: whose code runs, and what it may take.
     """
 
     site: str
@@ -138,6 +141,7 @@ class Policy:
     tables: Mapping[str, TablePolicy]
     digest: str
     file: TomlFile = field(repr=False)
+    code: CodeRules = field(default_factory=CodeRules)
 
     @property
     def rules(self) -> dict[str, tuple[Rule, ...]]:
@@ -229,12 +233,23 @@ class TableSection(_Strict):
     allow: dict[str, ClauseSection] = {}
 
 
+class SandboxSection(_Strict):
+    """What code may take that others have signed."""
+
+    seconds: float | int = Field(default=60.0, gt=0, le=86_400)
+    memory: int = Field(default=2**30, ge=2**24, le=2**45)
+    bytes: int = Field(default=2**30, ge=1, le=2**40)
+    modules: list[str] = Field(default=[], examples=['["numpy"]'])
+
+
 class PolicyFile(_Strict):
     """The whole file."""
 
     version: int = Field(ge=1, lt=2**31, examples=["1"])
     site: str = Field(min_length=1, max_length=63, examples=['"hospital-a"'])
-    code: Literal["none"] = "none"
+    code: Literal["none", "signed"] = "none"
+    signers: dict[str, Annotated[str, AfterValidator(check_signer)]] = {}
+    sandbox: SandboxSection = SandboxSection()
     projects: dict[str, ProjectSection] = {}
     regions: dict[str, list[str]] = {}
     tables: dict[str, TableSection] = {}
@@ -251,7 +266,21 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
     read = file.validated(PolicyFile)
     tables = {name: _table(file, read, name, table) for name, table in read.tables.items()}
     digest = hashlib.sha256(file.text.encode()).hexdigest()
-    return Policy(read.site, read.version, tables, digest, file)
+    return Policy(read.site, read.version, tables, digest, file, _code(file, read))
+
+
+def _code(file: TomlFile, read: PolicyFile) -> CodeRules:
+    if read.code == "none":
+        for key in ("signers", "sandbox"):
+            if key in read.model_fields_set:
+                raise _wrong(file, (key,), f"{key} means nothing while no code runs",
+                             'write code = "signed" above the first section, or take it out')  # fmt: skip
+        return CodeRules()
+    if not read.signers:
+        raise _wrong(file, ("code",), "signed code runs, and nobody is trusted to sign it",
+                     '[signers] names them: ann = "ed25519:…", as umbel code keys shows it')  # fmt: skip
+    box = read.sandbox
+    return CodeRules(read.signers, float(box.seconds), box.memory, box.bytes, tuple(box.modules))
 
 
 def _table(file: TomlFile, read: PolicyFile, name: str, table: TableSection) -> TablePolicy:

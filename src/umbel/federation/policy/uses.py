@@ -288,6 +288,13 @@ class Uses:
                         table, f"learns from {name!r}, which may pick rows by {column!r}"
                     )
 
+    def coded(self, bases: Bases) -> None:
+        """Run code over columns: it may give them, pick rows by them, and fail because of them."""
+        for table, column in self._guarded(bases):
+            raise NotAllowedError(
+                table, f"runs code over {column!r}; select the columns that it may read before"
+            )
+
     def _guarded(self, bases: Bases) -> Iterable[Base]:
         """Columns that may not leave as they are."""
         for table, column in sorted(bases):

@@ -155,26 +155,46 @@ def unseal(content: Buffer, entry: SegmentEntry, schema: pa.Schema, *, known: bo
     view = memoryview(content)
     if len(view) != entry.bytes or (not known and digest(content) != entry.digest):
         raise FederationError("a segment is not the one that its digest names")
+    table = read_foreign(view, schema, LARGEST_DECODED, "a segment", rows=entry.rows)
+    return table.cast(schema) if table.schema != schema else table
+
+
+def read_foreign(
+    content: Buffer, schema: pa.Schema, most: int, what: str, *, rows: int | None = None
+) -> pa.Table:
+    """Read an Arrow file that somebody made of whom nothing is believed.
+
+    Args:
+        content: the file.
+        schema: the columns that must be in it.
+        most: bytes that it may decode to.
+        what: it is, for people.
+        rows: how many must be in it; None for as many as it says.
+
+    Raises:
+        FederationError: it is corrupt, too large, or has other columns or rows.
+    """
+    view = memoryview(content)
     said = declared_size(view)
-    if said.rows != entry.rows:
-        raise FederationError("a segment says another number of rows than its manifest")
-    if said.bytes > LARGEST_DECODED:
+    if rows is not None and said.rows != rows:
+        raise FederationError(f"{what} says another number of rows than its manifest")
+    if said.bytes > most:
         raise FederationError(
-            f"a segment of {len(view):,} bytes would decode to {said.bytes:,}",
-            hint=f"at most {LARGEST_DECODED:,} are taken",
+            f"{what} of {len(view):,} bytes would decode to {said.bytes:,}",
+            hint=f"at most {most:,} are taken",
         )
     try:
         with pa.ipc.open_file(pa.py_buffer(content)) as reader:
             check_schema(reader.schema, schema)
-            table: Any = reader.read_all()
+            table: pa.Table = reader.read_all()
         # Not `validate()`: that lets offsets pass that point outside their buffer.
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        # Arrow's text may quote what is in the segment.
-        raise FederationError(f"a segment is corrupt ({type(error).__name__})") from None
-    if table.num_rows != entry.rows:
-        raise FederationError("a segment holds another number of rows than its manifest says")
-    return table.cast(schema) if table.schema != schema else table
+        # Arrow's text may quote what is in it.
+        raise FederationError(f"{what} is corrupt ({type(error).__name__})") from None
+    if table.num_rows != said.rows:
+        raise FederationError(f"{what} holds another number of rows than it says")
+    return table
 
 
 def check_schema(given: pa.Schema, wanted: pa.Schema) -> None:
@@ -200,6 +220,7 @@ __all__ = [
     "Segment",
     "check_schema",
     "digest",
+    "read_foreign",
     "seal",
     "unseal",
 ]

@@ -20,6 +20,7 @@ from umbel.optimizer.rewrite.push_filters import push_filters
 from umbel.optimizer.rewrite.restrict_groups import restrict_groups
 from umbel.optimizer.rewrite.share import share
 from umbel.optimizer.rewrite.simplify import simplify
+from umbel.optimizer.rewrite.spread_code import spread_code
 from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild
 
 #: Gives an equal plan; what it needs to know of sources it asks the facts.
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     simplify,  # filters that met in one place become one
     aggregate_early,  # after simplifying: keys and what they are computed from have met
     prune_columns,
+    spread_code,  # after pruning: what is left between code and a union is few operators
     restrict_groups,  # after pushing filters: they say how few keys are asked for
     order_joins,  # after pruning: what is not carried along costs nothing
     order_evaluation,  # after all that moves expressions: it fixes where they are evaluated

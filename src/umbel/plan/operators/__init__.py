@@ -12,6 +12,7 @@ from umbel.plan.operators.base import (
 )
 from umbel.plan.operators.control import DoWhile, Loop, Placeholder, Repeat, Write
 from umbel.plan.operators.functional import (
+    PIECEWISE,
     Broadcast,
     Cartesian,
     CoGroup,
@@ -33,6 +34,7 @@ from umbel.plan.operators.functional import (
     ToFrame,
     ZipWithId,
     broadcast_keywords,
+    is_signed,
 )
 from umbel.plan.operators.learning import (
     Contribute,
@@ -75,6 +77,7 @@ OPERATORS: dict[str, type[Operator]] = {
 __all__ = [
     "OBJECT_SCHEMA",
     "OPERATORS",
+    "PIECEWISE",
     "Aggregate",
     "Binary",
     "Broadcast",
@@ -129,6 +132,7 @@ __all__ = [
     "ZipWithId",
     "broadcast_keywords",
     "consumers",
+    "is_signed",
     "rebuild",
     "topological",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import pyarrow as pa
 
@@ -109,6 +109,19 @@ class MapPartitions(Functional):
     """
 
     function: PythonFunction
+
+
+#: Operators whose result over several parts is that over the whole, part by part.
+PIECEWISE = (Map, FlatMap, FilterRows, MapPartitions)
+
+
+def is_signed(operator: Operator) -> TypeGuard[Map | FlatMap | FilterRows | MapPartitions]:
+    """Whether an operator is made of code that its author has signed, so that sites may run it."""
+    return (
+        isinstance(operator, PIECEWISE)
+        and operator.function.signed is not None
+        and not operator.broadcasts
+    )
 
 
 class ReduceByKey(Functional):

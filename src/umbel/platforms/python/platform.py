@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from umbel.plan.operators import DoWhile, Operator, Repeat, Write
+from umbel.plan.operators import DoWhile, Operator, Repeat, Write, is_signed
 from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
@@ -75,6 +75,8 @@ class PythonPlatform:
         reason = refuse_source(operator, self.name, (FileSource, MemorySource))
         if reason is not None:
             return reason
+        if is_signed(operator) and operator.function.code is None:
+            return "signed code runs at sites, in processes of its own"
         from umbel.platforms.python.compile import BUILDERS
 
         if type(operator) not in BUILDERS:
