@@ -7,6 +7,7 @@ is replaced.
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,11 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def a_site(name: str, start: int, key: str, folder: Path) -> Site:
     site = Site(name, ub.connect())
     numbers = [start, start + 1, start + 2]
-    rows = {"id": numbers, "ward": ["a", "b", "a"], "cost": [10 * n for n in numbers]}
+    rows: dict[str, list[Any]] = {
+        "id": numbers,
+        "ward": ["a", "b", "a"],
+        "cost": [10 * n for n in numbers],
+    }
     site.publish("visits", site.session.from_dict(rows))
     site.publish("people", site.session.from_dict(rows))
     file = folder / f"{name}.toml"
@@ -260,9 +265,9 @@ def test_code_sees_only_columns_that_leave_as_rows(
     """What code makes of a column is as good as the column: lineage ends in it."""
     function = from_text("def f(row): return (row.id,)", keys, tmp_path)
     for select in (["id"], ["id", "cost"]):
-        frame = session.table("visits").select(*select).rows().map(function)
+        made = session.table("visits").select(*select).rows().map(function)
         with pytest.raises(PolicyError, match="runs code over 'id'"):
-            frame.to_frame({"a": "int64"}).collect()
+            made.to_frame({"a": "int64"}).collect()
     # Of people only aggregates leave: no code sees their rows, whatever stands above it.
     people = session.table("people").select("cost").rows().map(function).to_frame({"a": "int64"})
     for frame in (people, people.select(col("a").sum())):
@@ -414,7 +419,7 @@ def test_nothing_runs_where_code_cannot_be_shut_off(
     keys: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine without these system calls: said by what the machine calls itself."""
-    monkeypatch.setattr(isolation.platform, "machine", lambda: "sparc")
+    monkeypatch.setattr(platform, "machine", lambda: "sparc")
     plan = alone(from_text("def f(row): return (1,)", keys, tmp_path))
     with pytest.raises(PolicyError, match="no code is run: code is run on x86_64 and aarch64 only"):
         run_code(plan, pa.table({"a": [1]}), CodeRules(), Cancellation())

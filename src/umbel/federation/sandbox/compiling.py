@@ -29,7 +29,7 @@ def compiled(code: SignedCode) -> Callable[..., Any]:
         raise PlanError(
             f"the signed code has no function {code.entry!r}", hint="name one: --entry NAME"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 __all__ = ["compiled"]
