@@ -337,7 +337,7 @@ def test_pipe_calls_a_function_on_the_frame(orders):
         (lambda df: df.limit(-1), "cannot be negative"),
         (lambda df: df.union(df.select("id")), "different columns"),
         (lambda df: df.union(df.with_columns(id=ub.lit("x"))), "no common type"),
-        (lambda df: df.join([1], on="id"), "join takes another DataFrame"),
+        (lambda df: df.join([1], on="id"), "join\\(\\) takes DataFrame as other"),
         (lambda df: df.unique("customer", keep="first"), "needs an order"),
         (lambda df: df.unique("customer", keep="best"), "keep is"),
         (lambda df: df.with_row_index(), "needs an order"),

@@ -226,7 +226,7 @@ def test_a_body_that_ignores_its_input_gives_the_other_dataset(session):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda d: d.map(5), "expected a function"),
+        (lambda d: d.map(5), "takes a function as function, not 5"),
         (lambda d: d.union([1]), "union takes another Dataset"),
         (lambda d: d.map(len, broadcast={"x y": d}), "named by a keyword"),
         (lambda d: d.map(len, broadcast={"x": [1]}), "broadcast 'x' takes another Dataset"),

@@ -311,6 +311,8 @@ class Dataset(DatasetDisplay, Handle):
 
     def _frame_schema(self, schema: Any) -> pa.Schema:
         known = self.plan.schema
+        if schema is not None and not isinstance(schema, pa.Schema | Iterable):
+            raise PlanError(f"to_frame takes names, or names and types, not {schema!r}")
         names = None if isinstance(schema, pa.Schema | Mapping) or schema is None else list(schema)
         if schema is None:
             names = list(known.names)

@@ -221,6 +221,8 @@ def nodes_of(values: Any, *, what: str) -> tuple[Expression, ...]:
         return ()
     if isinstance(values, str | ExprBase):
         values = [values]
+    elif not isinstance(values, Iterable):
+        raise PlanError(f"{what} takes columns or expressions, not {values!r}")
     nodes: list[Expression] = []
     for value in values:
         if isinstance(value, str):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from umbel.api.located import here
-from umbel.plan.errors import PlanError
+from umbel.plan.errors import PlanError, TypeClashError
 from umbel.plan.operators import Operator, Placeholder, Write, topological
 from umbel.plan.sinks import Sink
 
@@ -70,6 +70,7 @@ class Handle:
             budget: bounds on the estimates; None for those of the session.
         """
         self._check_bound()
+        check_budget(budget)
         return self.session.explain(self.plan, budget)
 
     def execute(self, *, budget: Budget | None = None) -> Result:
@@ -85,6 +86,7 @@ class Handle:
 
     def _run(self, plan: Operator, budget: Budget | None = None) -> Result:
         self._check_bound()
+        check_budget(budget)
         return self.session.run(plan, budget)
 
     def _write(self, sink: Sink) -> Result:
@@ -115,3 +117,15 @@ def check_handle(value: Any, kind: type[Handle], *, what: str) -> None:
     """Raise `PlanError` unless a method was given a handle of the right kind."""
     if not isinstance(value, kind):
         raise PlanError(f"{what} takes another {kind.__name__}, not {type(value).__name__}")
+
+
+def check_budget(value: Any) -> None:
+    """Raise `TypeClashError` unless a method was given a budget or None."""
+    if value is None:
+        return
+    from umbel.optimizer import Budget
+
+    if not isinstance(value, Budget):
+        raise TypeClashError(
+            f"a budget is not {value!r}", hint="write ub.Budget(seconds=10) or (dollars=1)"
+        )

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from umbel.api.arguments import Parameters
 from umbel.plan.errors import PlacementError, PlanError, SourceError, UmbelError
 from umbel.plan.origin import Origin
 
@@ -63,11 +64,16 @@ def here() -> Origin | None:
 
 def located(function: Callable[P, R]) -> Callable[P, R]:
     """Make a public function whose errors of planning name the line that called it, once."""
+    parameters: Parameters | None = None
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        nonlocal parameters
+        if parameters is None:  # most functions are never called
+            parameters = Parameters(function)
         try:
-            return function(*args, **kwargs)
+            conformed, named = parameters.conform(args, kwargs)
+            return function(*conformed, **named)
         except (PlanError, PlacementError, SourceError) as error:
             point(error, here())
             raise

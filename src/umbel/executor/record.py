@@ -16,6 +16,8 @@ from umbel.optimizer.execution_plan import COLLECTED, PlannedStage
 from umbel.plan.operators import Broadcast, Operator, Placeholder, Scan, topological
 from umbel.plan.rows import infer_rows, may_stop_early
 
+#: Columns of a single row that is shown as a whole.
+_SHORT = 4
 #: Handing over in less than so many seconds is not shown.
 _SHOWN = 0.001
 
@@ -155,7 +157,7 @@ class StageRecord:
             record.rows = sure.get(id(operator), counted.get(id(operator)))
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One execution of an execution plan.
 
@@ -202,6 +204,10 @@ class Run:
             for record in stage.operators
             if record.rows is not None and not record.partial
         }
+
+    def __repr__(self) -> str:
+        names = list(dict.fromkeys(stage.platform for stage in self.stages))
+        return f"Run on {', '.join(names)} in {self.seconds:.3f} s"
 
     def __str__(self) -> str:
         head = f"{'stage':<8}{'platform':<10}{'operator':<16}"
@@ -264,7 +270,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a run gave.
 
@@ -275,6 +281,16 @@ class Result:
 
     data: Any
     run: Run
+
+    def __repr__(self) -> str:
+        data = self.data
+        if not isinstance(data, pa.Table):
+            what = f"{len(data):,} elements"
+        elif data.num_rows == 1 and data.num_columns <= _SHORT:
+            what = ", ".join(f"{name} = {value!r}" for name, value in data.to_pylist()[0].items())
+        else:
+            what = f"{data.num_rows:,} rows of {', '.join(data.column_names)}"
+        return f"Result: {what} ({self.run!r})"
 
     @property
     def table(self) -> pa.Table:
