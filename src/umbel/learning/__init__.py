@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from umbel.learning.compression.quantized import Quantized as Quantized
     from umbel.learning.compression.sparse import RandomK as RandomK
     from umbel.learning.compression.sparse import TopK as TopK
+    from umbel.learning.gathering import Patience as Patience
     from umbel.learning.model import Evaluation as Evaluation
     from umbel.learning.model import Model as Model
     from umbel.learning.preparation import binned as binned
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from umbel.learning.privacy.clipping import AdaptiveClip as AdaptiveClip
     from umbel.learning.privacy.clipping import FixedClip as FixedClip
     from umbel.learning.privacy.private import Private as Private
+    from umbel.learning.secure.options import Secure as Secure
     from umbel.learning.simulation.partition import dirichlet as dirichlet
     from umbel.learning.simulation.partition import iid as iid
     from umbel.learning.simulation.partition import quantity_skew as quantity_skew
@@ -52,6 +54,8 @@ _HOMES = {
     "umbel.learning.privacy.accounting": ["Budget"],
     "umbel.learning.privacy.clipping": ["AdaptiveClip", "FixedClip"],
     "umbel.learning.privacy.private": ["Private"],
+    "umbel.learning.gathering": ["Patience"],
+    "umbel.learning.secure.options": ["Secure"],
     "umbel.learning.simulation.partition": ["dirichlet", "iid", "quantity_skew"],
     "umbel.learning.simulation.simulate": ["simulate"],
     "umbel.learning.strategies.base": ["Settings"],
@@ -80,10 +84,12 @@ __all__ = [
     "MultinomialRegression",
     "NaiveBayes",
     "Network",
+    "Patience",
     "PoissonRegression",
     "Private",
     "Quantized",
     "RandomK",
+    "Secure",
     "Settings",
     "TopK",
     "binned",

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from umbel.api.located import here
+from umbel.learning.masked import check_parts
 from umbel.learning.parts import over_parts, parts_of
-from umbel.learning.rounds import sums_of
+from umbel.learning.rounds import check_all, masked_sums, sums_of
+from umbel.learning.secure.options import Secure
 from umbel.models import measures
 from umbel.models.layout import Array, state_table
 from umbel.models.solvers import mathematics_of
@@ -126,16 +128,27 @@ class Model:
             )
         )
 
-    def evaluate(self, df: DataFrame, *, without: Iterable[str] = ()) -> Evaluation:
+    def evaluate(
+        self, df: DataFrame, *, without: Iterable[str] = (), privacy: Secure | None = None
+    ) -> Evaluation:
         """Measure the model on rows with a label, where these lie; only sums come here.
 
         Args:
             df: the rows.
             without: parts of the data to leave out, by the names of their sites.
+            privacy: have sites mask their sums, so that only those of all together are seen.
         """
         layout = measures.layout(self.design)
         parts = parts_of(df.plan, df.session, without=without)
-        shares = sums_of(df.session, self.design, self.state, parts, layout, Evaluate)
+        if privacy is None:
+            shares = sums_of(df.session, self.design, self.state, parts, layout, Evaluate)
+        else:
+            check_parts(parts)
+            masked = masked_sums(
+                df.session, self.design, self.state, parts, layout, privacy, 0, Evaluate
+            )
+            check_all(masked)
+            shares = masked
         rows = sum(share.rows for share in shares)
         together = np.sum([share.sums for share in shares], axis=0)
         table = pa.Table.from_pylist(

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from umbel.learning.gathering import check_quorum, gather
+from umbel.learning.masked import TOGETHER, masked_sum
 from umbel.learning.parts import Part
+from umbel.learning.secure.options import Secure
 from umbel.models.applying import not_converged
 from umbel.models.base import DivergedError, Memory
-from umbel.models.layout import Array, Layout, UpdateError, from_bytes, state_table
+from umbel.models.layout import Array, Layout, from_bytes, state_table
 from umbel.models.solvers import solver_of
-from umbel.plan.errors import PlanError
+from umbel.plan.errors import PlanError, RunError
 from umbel.plan.models import Design
-from umbel.plan.operators import Contribute, Evaluate, Operator, Union
+from umbel.plan.operators import Contribute, Evaluate, Operator, Summing
 
 if TYPE_CHECKING:
     from umbel.api.session import Session
@@ -95,6 +98,7 @@ def train_exactly(
     rounds: int,
     seed: int,
     watch: Watcher | None = None,
+    secure: Secure | None = None,
 ) -> Trained:
     """Train by sums over all rows, until the state does not change any more.
 
@@ -105,10 +109,12 @@ def train_exactly(
         rounds: at most so many.
         seed: of what the first state is drawn with.
         watch: told of every round.
+        secure: have sites mask their sums, so that only their sum is seen.
 
     Raises:
         DivergedError: the model does not converge.
         UpdateError: a part gave something that is no update.
+        SecureAggregationError: there is no sum of enough sites.
     """
     solver = solver_of(design)
     state = solver.initial(design, seed)
@@ -116,16 +122,22 @@ def train_exactly(
     done: list[Round] = []
     for number in range(1, rounds + 1):
         start = time.perf_counter()
-        shares = sums_of(session, design, state, parts, solver.sums(design))
+        layout = solver.sums(design)
+        if secure is None:
+            shares = sums_of(session, design, state, parts, layout)
+        else:
+            shares = masked_sums(session, design, state, parts, layout, secure, number)
+            gone = {share.part for share in shares if share.excluded}
+            if gone:
+                # Those who are left have another best state: what was known of the last is void.
+                parts, memory = [part for part in parts if part.name not in gone], None
         rows = sum(share.rows for share in shares)
         if not rows:
             raise no_rows(shares)
         together = np.sum([share.sums for share in shares], axis=0)
         step = solver.solve(design, state, together, rows, memory)
         seconds = time.perf_counter() - start
-        done.append(
-            Round(number, step.loss / rows, _with_losses(shares, solver.sums(design)), seconds)
-        )
+        done.append(Round(number, step.loss / rows, _with_losses(shares, layout), seconds))
         if watch is not None:
             watch(done[-1])
         state, memory = step.state, step.memory
@@ -167,6 +179,44 @@ def sums_of(
     )
 
 
+def masked_sums(
+    session: Session,
+    design: Design,
+    state: Array,
+    parts: Sequence[Part],
+    layout: Layout,
+    secure: Secure,
+    number: int,
+    kind: type[Contribute] | type[Evaluate] = Contribute,
+) -> tuple[Share, ...]:
+    """Have sites sum up where rows lie, and give the sum of all, and those that are not in it.
+
+    Raises:
+        SecureAggregationError: there is no sum of enough sites.
+    """
+    table = state_table(state)
+
+    def ask(part: Part) -> Summing:
+        return kind(input=part.plan, design=design, state=table, part=part.name)
+
+    found = masked_sum(session, parts, ask, replace(secure, bound=None), number)
+    summed = found.summed
+    whole = Share(TOGETHER, round(summed.rows), round(summed.left_out), summed.total)
+    nothing = np.zeros(layout.size)
+    away = [Share(name, 0, 0, nothing, excluded=why) for name, why in sorted(found.silent.items())]
+    return (whole, *away)
+
+
+def check_all(shares: Sequence[Share]) -> None:
+    """Raise `RunError` if a part is not in a masked sum that has to be of all."""
+    for share in shares:
+        if share.excluded:
+            raise RunError(
+                f"{share.part!r} is not in the sum: {share.excluded}",
+                hint="see to that site, or leave it out (without=[…])",
+            )
+
+
 def asked_of(
     session: Session, parts: Sequence[Part], ask: Callable[[Part], Operator]
 ) -> list[tuple[Part, dict[str, Any]]]:
@@ -179,21 +229,11 @@ def asked_of(
 
     Raises:
         UpdateError: a part gave nothing, or something else than was asked for.
+        RunError: a part is away.
     """
-    asked = [ask(part) for part in parts]
-    whole = asked[0] if len(asked) == 1 else Union(members=tuple(asked))
-    given = {row["part"]: row for row in session.run(whole).data.to_pylist()}
-    found = []
-    for part in parts:
-        row = given.pop(part.name, None)
-        if row is None:
-            raise UpdateError(f"part {part.name!r} gave nothing")
-        if row["rows"] < 0 or row["left_out"] < 0:
-            raise UpdateError(f"part {part.name!r} gave a negative number of rows")
-        found.append((part, row))
-    if given:
-        raise UpdateError(f"there is no part {next(iter(given))!r}, but it gave something")
-    return found
+    found = gather(session, {part.name: ask(part) for part in parts})
+    check_quorum(found, len(parts), None)
+    return [(part, found.rows[part.name]) for part in parts]
 
 
 def history_of(rounds: Sequence[Round]) -> pa.Table:
@@ -260,8 +300,10 @@ __all__ = [
     "Trained",
     "Watcher",
     "asked_of",
+    "check_all",
     "check_rounds",
     "history_of",
+    "masked_sums",
     "no_rows",
     "sums_of",
     "train_exactly",

@@ -6,17 +6,22 @@ far from where the round began. Whatever is left out is written down with the re
 
 from __future__ import annotations
 
-import hashlib
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from umbel.learning.asking import Asking, away_shares, diverged
 from umbel.learning.checkpoints import Checkpoint, CheckpointFile
+from umbel.learning.gathering import Patience, check_quorum, gather
+from umbel.learning.masked_steps import masked_round
 from umbel.learning.parts import Part
 from umbel.learning.privacy.private import Private
-from umbel.learning.rounds import Round, Share, Trained, Watcher, asked_of, no_rows
+from umbel.learning.rounds import Round, Share, Trained, Watcher, no_rows
+from umbel.learning.secure.means import check_maskable
+from umbel.learning.secure.options import Secure
 from umbel.learning.state import Layout as Tensors
 from umbel.learning.state import State, TensorSpec
 from umbel.learning.strategies.base import (
@@ -29,11 +34,10 @@ from umbel.learning.strategies.base import (
 )
 from umbel.models.base import DivergedError
 from umbel.models.descent import update_layout
-from umbel.models.layout import Array, state_table
+from umbel.models.layout import Array
 from umbel.models.solvers import mathematics_of
 from umbel.plan.errors import PlanError
-from umbel.plan.models import Design, Training
-from umbel.plan.operators import Contribute, Operator
+from umbel.plan.models import Design
 
 if TYPE_CHECKING:
     from umbel.api.session import Session
@@ -53,6 +57,8 @@ def train_by_steps(
     seed: int,
     watch: Watcher | None = None,
     checkpoint: CheckpointFile | None = None,
+    secure: Secure | None = None,
+    patience: Patience | None = None,
 ) -> Trained:
     """Train for some rounds.
 
@@ -68,8 +74,12 @@ def train_by_steps(
         seed: of whatever is drawn.
         watch: told of every round.
         checkpoint: where the training goes on from, and is kept after each round.
+        secure: have sites mask their updates, so that only the sum is seen.
+        patience: how long a round waits, and for how many; None for all parts, as long as it takes.
 
     Raises:
+        RunError: too few parts have answered.
+        SecureAggregationError: there is no sum of enough sites.
         CheckpointError: the checkpoint is broken, or of another training.
         PlanError: the strategy's privacy does not hold for these rounds.
         DivergedError: no part gave an update that can be used, or the state is no number any more.
@@ -85,54 +95,62 @@ def train_by_steps(
         state, memory, done = kept.state, kept.memory, list(kept.rounds)
     if isinstance(strategy, Private):
         _check_privacy(strategy, memory, rounds)
+    if secure is not None and not isinstance(strategy, Private):
+        check_maskable(strategy)
+    asking = Asking(session, design, parts, seed, settings, patience)
     for number in range(len(done) + 1, rounds + 1):
         start = time.perf_counter()
-        given = {p.name: strategy.configure(memory, state, settings, p.name) for p in parts}
-
-        def ask(part: Part, given: Any = given, number: int = number) -> Operator:
-            begin, own = given[part.name]
-            correction = own.correction
-            return Contribute(
-                input=part.plan,
-                design=design,
-                state=state_table(begin.vector),
-                part=part.name,
-                training=_training(own, seed, number, part.name),
-                correction=None if correction is None else state_table(correction),
-            )
-
-        received = [_received(design, part, row) for part, row in asked_of(session, parts, ask)]
-        shares = [share for share, _ in received]
-        if not sum(share.rows for share in shares):
-            raise no_rows(shares)
-        faults = {share.part: _fault(share, update, state) for share, update in received}
-        usable = [u for s, u in received if u is not None and not faults[s.part]]
-        if not usable:
-            why = "; ".join(f"{part}: {fault}" for part, fault in faults.items())
-            raise DivergedError(
-                f"in round {number} no part gave an update that can be used: {why}",
-                hint=f"take smaller steps than {settings.learning_rate:g}, or scale the features",
-            )
-        try:
-            updates, excluded = Updates.gather(usable, state.layout)
-            state, memory = strategy.aggregate(memory, state, updates, settings)
-        except AggregationError as error:
-            raise DivergedError(f"round {number}: {error}") from error
-        faults.update(excluded)
+        if secure is None:
+            state, memory, shares = _plain_round(asking, strategy, state, memory, number)
+        else:
+            state, memory, shares = masked_round(asking, strategy, state, memory, number, secure)
         if not np.isfinite(state.vector).all():
-            raise DivergedError(
-                f"in round {number} the state is no number any more",
-                hint=f"take smaller steps than {settings.learning_rate:g}",
-            )
-        shares = [_noted(share, faults[share.part]) for share in shares]
+            raise diverged(number, "the state is no number any more", settings)
         used = [share for share in shares if not share.excluded and share.loss is not None]
-        loss = sum(share.loss or 0.0 for share in used) / max(1, sum(s.rows for s in used))
+        # Under differential privacy with masks nobody knows the loss.
+        loss = math.nan
+        if used:
+            loss = sum(share.loss or 0.0 for share in used) / max(1, sum(s.rows for s in used))
         done.append(Round(number, loss, tuple(shares), time.perf_counter() - start))
         if checkpoint is not None:
             checkpoint.save(Checkpoint(state, memory, tuple(done)))
         if watch is not None:
             watch(done[-1])
     return Trained(np.array(state.vector, dtype=np.float64), tuple(done))
+
+
+def _plain_round(
+    asking: Asking, strategy: Strategy, state: State, memory: Memory, number: int
+) -> tuple[State, Memory, list[Share]]:
+    """One round in which each part's update is seen."""
+    settings, parts = asking.settings, asking.parts
+    asks = {
+        part.name: asking.of(part, number, *strategy.configure(memory, state, settings, part.name))
+        for part in parts
+    }
+    found = gather(asking.session, asks, asking.patience)
+    check_quorum(found, len(parts), asking.patience)
+    received = [
+        _received(asking.design, part, found.rows[part.name])
+        for part in parts
+        if part.name in found.rows
+    ]
+    shares = [share for share, _ in received]
+    if not sum(share.rows for share in shares):
+        raise no_rows(shares)
+    faults = {share.part: _fault(share, update, state) for share, update in received}
+    usable = [u for s, u in received if u is not None and not faults[s.part]]
+    if not usable:
+        why = "; ".join(f"{part}: {fault}" for part, fault in faults.items())
+        raise diverged(number, f"no part gave an update that can be used: {why}", settings)
+    try:
+        updates, excluded = Updates.gather(usable, state.layout)
+        state, memory = strategy.aggregate(memory, state, updates, settings)
+    except AggregationError as error:
+        raise DivergedError(f"round {number}: {error}") from error
+    faults.update(excluded)
+    noted = [_noted(share, faults[share.part]) for share in shares]
+    return state, memory, [*noted, *away_shares(found.away)]
 
 
 def _check_privacy(strategy: Private, memory: Memory, rounds: int) -> None:
@@ -150,19 +168,6 @@ def _check_privacy(strategy: Private, memory: Memory, rounds: int) -> None:
             f"{strategy.budget.delta:g}; the budget holds for {allowed}",
             hint="take fewer rounds, more noise or a larger budget",
         )
-
-
-def _training(settings: Settings, seed: int, number: int, part: str) -> Training:
-    text = f"{seed}\0{number}\0{part}".encode()
-    drawn = hashlib.blake2b(text, digest_size=7, person=b"umbel.training").digest()
-    return Training(
-        settings.learning_rate,
-        settings.epochs,
-        settings.batch_size or 0,
-        settings.momentum,
-        settings.proximal,
-        int.from_bytes(drawn, "little"),
-    )
 
 
 def _received(design: Design, part: Part, row: dict[str, Any]) -> tuple[Share, Update | None]:

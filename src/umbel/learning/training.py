@@ -11,10 +11,13 @@ from umbel.api.handle import check_handle
 from umbel.api.memory import memory_source
 from umbel.learning.checkpoints import CheckpointFile
 from umbel.learning.durations import timed
+from umbel.learning.gathering import Patience
+from umbel.learning.masked import check_parts
 from umbel.learning.model import Model
 from umbel.learning.parts import Part, parts_of
 from umbel.learning.preparation import Wanted, literals, prepared, values_of
 from umbel.learning.rounds import Watcher, check_rounds, history_of, train_exactly, watcher_of
+from umbel.learning.secure.options import Secure
 from umbel.learning.steps import train_by_steps
 from umbel.learning.strategies.base import Settings, Strategy
 from umbel.learning.strategies.catalogue import strategy as named_strategy
@@ -37,6 +40,8 @@ def fit(
     classes: Iterable[Any] | None = None,
     strategy: str | Strategy | None = None,
     settings: Settings | None = None,
+    privacy: Secure | None = None,
+    patience: Patience | None = None,
     rounds: int | None = None,
     without: Iterable[str] = (),
     seed: int = 0,
@@ -58,6 +63,11 @@ def fit(
         strategy: train by steps, and put the parts' updates together so: "fedavg", "fedprox", …, or
             a strategy. None finds a regression exactly, and trains a network by "fedavg".
         settings: how parts train by steps: `Settings(learning_rate=0.1, epochs=1, batch_size=32)`.
+        privacy: `Secure()` has sites mask what they give, so that only the sum of all is seen, by
+            the coordinator too. With a `Private` strategy each site adds its share of the noise
+            before it masks.
+        patience: of training by steps, how long a round waits for the parts, and how many of them
+            it takes; None for all, as long as it takes.
         rounds: of steps so many, 20 if it is not said. Exact training stops when the model does not
             change any more; that it has not after so many rounds, 100, is an error.
         without: parts of the data to leave out, by the names of their sites.
@@ -72,6 +82,9 @@ def fit(
         PolicyError: a site lets out nothing that this needs.
         DivergedError: the model does not converge; says why.
         CheckpointError: the checkpoint is broken, or of another training.
+        SecureAggregationError: too few sites are left for a sum, or one does not follow the
+            protocol.
+        RunError: too few parts have answered for a round.
 
     >>> import umbel as ub
     >>> df = ub.connect().from_dict({"x": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 3.0, 5.0, 7.0]})
@@ -95,6 +108,8 @@ def fit(
         raise PlanError("settings are for training by steps", hint='strategy="fedavg"')
     if checkpoint is not None and exact:
         raise PlanError("a checkpoint is for training by steps", hint='strategy="fedavg"')
+    if patience is not None and exact:
+        raise PlanError("patience is for training by steps", hint='strategy="fedavg"')
     rounds = (100 if exact else 20) if rounds is None else rounds
     check_rounds(rounds)
     if isinstance(features, str):
@@ -120,13 +135,20 @@ def fit(
     parts = [_kept(session, part, design) for part in parts_of(df.plan, session, without=without)]
     if not parts:
         raise PlanError("all parts of the data are left out")
+    if privacy is not None:
+        check_parts(parts)
+        privacy.least(len(parts))
     watch = watcher_of(progress)
     if exact:
-        done = train_exactly(session, design, parts, rounds=rounds, seed=seed, watch=watch)
+        done = train_exactly(
+            session, design, parts, rounds=rounds, seed=seed, watch=watch, secure=privacy
+        )
     else:
         chosen, how = _strategy(strategy), settings or Settings()
         names = tuple(part.name for part in parts)
-        file = checkpoint and CheckpointFile.of(checkpoint, design, chosen, how, seed, names)
+        file = checkpoint and CheckpointFile.of(
+            checkpoint, design, chosen, how, seed, names, privacy
+        )
         done = train_by_steps(
             session,
             design,
@@ -137,6 +159,8 @@ def fit(
             seed=seed,
             watch=watch,
             checkpoint=file or None,
+            secure=privacy,
+            patience=patience,
         )
     return Model(design, done.state, session, history_of(done.rounds), done.details)
 

@@ -154,6 +154,66 @@ class Training(Record):
             raise PlanError("training takes an epoch or more, and rows and seeds from 0 on")
 
 
+#: The steps of a round of secure aggregation, in their order.
+MASKING_STEPS = ("keys", "share", "mask", "confirm", "open")
+
+
+class Masking(Record):
+    """One step of a round of secure aggregation; see `umbel.learning.secure`.
+
+    Attributes:
+        run: of which training; never the same twice.
+        round: its number.
+        step: one of `MASKING_STEPS`.
+        fewest: of how many sites a sum may be, at least.
+        sites: how many are asked, at most.
+        degree: with how many others each site masks.
+        question: identifies what all sites are asked for: none masks the answer to another.
+        share: which part of a site's neighbours it takes to unmask it.
+        bound: no number of an update is larger, and each takes 32 bits; 0 takes 128 bits for each,
+            in which every sum has a place.
+        rows: with a bound, no site's update counts for more rows than these.
+        clip: updates are made no longer than this, and all count the same; 0 leaves them as they
+            are.
+        noise: with a clip, the standard deviation of the noise that each site adds, over the clip.
+        within: with a clip, that of the noise on whether an update was no longer than the clip; 0
+            does not tell.
+    """
+
+    run: str
+    round: int
+    step: str
+    fewest: int
+    sites: int
+    degree: int
+    question: str
+    share: float = 2 / 3
+    bound: float = 0.0
+    rows: float = 1e6
+    clip: float = 0.0
+    noise: float = 0.0
+    within: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.step not in MASKING_STEPS:
+            steps = ", ".join(MASKING_STEPS)
+            raise PlanError(f"secure aggregation has no step {self.step!r}", hint=f"it has {steps}")
+        if (
+            not (0 < len(self.run) <= 200 and len(self.question) <= 200)
+            or not 0 <= self.round < 1 << 40
+        ):
+            raise PlanError("a round of secure aggregation has a name of a run and a number")
+        if not 2 <= self.fewest <= self.sites <= 10_000 or self.degree < 1:
+            raise PlanError("a sum is of two sites or more, and of no more than there are")
+        if not 0.5 < self.share <= 1:
+            raise PlanError(f"it takes more than half of the neighbours, not {self.share:g}")
+        numbers = (self.bound, self.clip, self.noise, self.within)
+        if not all(0 <= number < math.inf for number in numbers) or not 0 < self.rows < math.inf:
+            raise PlanError("bounds, clips, noise and rows are numbers from 0 on")
+        if (self.noise or self.within) and not self.clip:
+            raise PlanError("noise is measured in units of the clip, and there is none")
+
+
 class Design(Record):
     """A model without its numbers: the algorithm, the features in order, and the label.
 
@@ -293,6 +353,7 @@ __all__ = [
     "ALGORITHMS",
     "FEATURES",
     "INTERCEPT",
+    "MASKING_STEPS",
     "PCA",
     "Algorithm",
     "Bins",
@@ -303,6 +364,7 @@ __all__ = [
     "KMeans",
     "LinearRegression",
     "LogisticRegression",
+    "Masking",
     "MultinomialRegression",
     "NaiveBayes",
     "Network",

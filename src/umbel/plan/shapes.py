@@ -28,7 +28,7 @@ from umbel.plan.expressions import (
     WindowCall,
 )
 from umbel.plan.function_ref import PythonFunction, SignedCode
-from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Design, Feature, Training
+from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Design, Feature, Masking, Training
 from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
 from umbel.plan.sinks import (
@@ -175,6 +175,7 @@ _FAMILIES: dict[Any, Family] = {
     Feature: Family("Feature", "kind", tuple(FEATURES.items())),
     Design: Family("Design", "", (("Design", Design),)),
     Training: Family("Training", "", (("Training", Training),)),
+    Masking: Family("Masking", "", (("Masking", Masking),)),
 }
 
 

@@ -278,7 +278,6 @@ def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table
         ("clip = 1.0", "asks for clipping of updates, which site 'north' does not do yet"),
         ("noise = 1.5", "asks for noise on updates"),
         ("rounds = 10", "asks for counting of rounds"),
-        ("secure = true", "asks for secure aggregation of updates"),
         ('algorithms = ["LinearRegression"]', ""),
     ],
 )

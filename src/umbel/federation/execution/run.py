@@ -19,12 +19,15 @@ from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.coded import Coded, codes_of, verify
 from umbel.federation.execution.gate import Gate
+from umbel.federation.execution.masked import Masked
 from umbel.federation.policy.applying import filtered
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.disclosing import Disclosure
 from umbel.federation.publishing import Site
 from umbel.federation.rules import Analysis, Form, Refusal
 from umbel.federation.tasks import Limits, Outcome, Task
+from umbel.learning.secure.identities import identity_here
+from umbel.learning.secure.messages import Identity
 from umbel.plan import operators as ops
 from umbel.plan.errors import CancelledError, UnknownNameError
 from umbel.plan.expressions import Column
@@ -44,6 +47,7 @@ class SiteExecution:
         audit: AuditLog | None = None,
         *,
         disclosure: Disclosure | None = None,
+        identity: Callable[[], Identity] | None = None,
     ) -> None:
         """Prepare.
 
@@ -52,8 +56,11 @@ class SiteExecution:
             audit: takes what is asked, decided and let out; None writes nothing.
             disclosure: decides on releases beyond their form; None remembers answers as long as
                 this object lives.
+            identity: gives the key by which the site signs in secure aggregation; None for one
+                that the other sites of this process know.
         """
         self._site = site
+        self._masked = Masked(identity or (lambda: identity_here(site.name)))
         self._audit = audit
         self._disclosure = disclosure or DisclosureControl()
 
@@ -105,7 +112,9 @@ class SiteExecution:
             policy_digest=site.policy_digest,
             task=task.id,
         )
-        self._disclosure.admit(verdict, task.plan.digest)
+        step = _step_of(task.plan)
+        if step in ("", "mask"):  # in the other steps nothing leaves
+            self._disclosure.admit(verdict, task.plan.digest)
         if verdict.form is Form.ROWS:
             self._check_reads(task.plan, analysis)
         codes = sorted(codes_of(task.plan))
@@ -134,12 +143,20 @@ class SiteExecution:
                 lambda plan: rows_of(plan, None),
                 lambda cells: self._disclosure.disclose(cells, verdict),
             )
-            rest = gate.opened(task.plan)
-            known = _table_of(rest)
-            if known is not None:
-                outlet(known)
+
+            def plain(out: Callable[[pa.Table], None] | None = None) -> pa.Table:
+                rest = gate.opened(task.plan)
+                known = _table_of(rest)
+                if known is None:
+                    return rows_of(rest, out)
+                if out is not None:
+                    out(known)
+                return known
+
+            if step and isinstance(task.plan, ops.Summing):
+                outlet(self._masked.answer(task, task.plan, plain))
             else:
-                rows_of(rest, outlet)
+                plain(outlet)
             outlet.close(withheld=gate.withheld)
         seconds = time.perf_counter() - start
         return Outcome(outlet.rows, outlet.bytes, seconds, "\n".join(texts), gate.withheld)
@@ -156,6 +173,8 @@ class SiteExecution:
                     f"site {self._site.name!r} does not run {operator.name} of others",
                     hint="it runs operators of relations; apply functions to what it gives",
                 )
+            if isinstance(operator, ops.Summing) and operator.masking and operator is not plan:
+                raise PolicyError("what is masked is masked last, and not a part of anything else")
             if not isinstance(operator, ops.Scan):
                 continue
             source = operator.source
@@ -277,6 +296,13 @@ def _within(cancellation: Cancellation, limits: Limits) -> Iterator[Cancellation
         finally:
             if timer is not None:
                 timer.cancel()
+
+
+def _step_of(plan: ops.Operator) -> str:
+    """The step of secure aggregation that a plan asks for; empty if it asks for none."""
+    if isinstance(plan, ops.Summing) and plan.masking is not None:
+        return plan.masking.step
+    return ""
 
 
 def _table_of(plan: ops.Operator) -> pa.Table | None:

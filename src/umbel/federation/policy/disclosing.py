@@ -70,8 +70,10 @@ def undone(clause: Clause) -> str:
 
     >>> undone(Clause("all", Form.AGGREGATES, 3))
     ''
+    >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(rounds=10)))
+    'counting of rounds'
     >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(secure=True)))
-    'secure aggregation of updates'
+    ''
     >>> undone(Clause("models", Form.UPDATES, 20, duties=Duties(overlap=5)))
     'duties on groups, which updates have not'
     """
@@ -87,7 +89,6 @@ def undone(clause: Clause) -> str:
         (updates.clip is not None, "clipping of updates"),
         (updates.noise > 0, "noise on updates"),
         (updates.rounds is not None, "counting of rounds"),
-        (updates.secure, "secure aggregation of updates"),
     ):
         if asked:
             return what

@@ -149,6 +149,13 @@ def summed(operator: ops.Summing, below: State) -> State:
             return refused(
                 operator, (who,), f"trains a {kind}", f"models of the kind: {', '.join(allowed)}"
             )
+        if who.rule.masked and operator.masking is None:
+            return refused(
+                operator,
+                (who,),
+                "gives what one site has learned, and not only the sum of several",
+                "updates under secure aggregation: fit(..., privacy=umbel.learn.Secure())",
+            )
     read = {*operator.design.columns, *operator.design.targets}
     if read & below.marked:
         name = min(read & below.marked)

@@ -81,6 +81,12 @@ class Rule:
         return ("*",) if conditions is None else conditions.algorithms
 
     @property
+    def masked(self) -> bool:
+        """Whether only sums over several sites may be seen of updates."""
+        conditions = None if self.clause is None else self.clause.updates
+        return conditions is not None and conditions.secure
+
+    @property
     def coordinator(self) -> bool:
         """Whether the coordinator may read what leaves."""
         return self.clause is None or self.clause.recipients.coordinator

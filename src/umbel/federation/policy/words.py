@@ -77,6 +77,10 @@ def duties_of(clause: Clause) -> list[str]:
     if clause.updates is not None and "*" not in clause.updates.algorithms:
         kinds = listed(clause.updates.algorithms, "none", "any")
         found.append(f"Only models of these kinds are trained: {kinds}.")
+    if clause.updates is not None and clause.updates.secure:
+        found.append(
+            "Nobody sees the site's own updates, only their sum with those of other sites."
+        )
     missing = undone(clause)
     if missing:
         found.append(f"Nothing leaves under this clause yet: it asks for {missing}.")

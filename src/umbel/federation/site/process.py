@@ -55,7 +55,12 @@ class SiteProcess:
         self._ledger = Ledger(settings.folder / LEDGER)
         self._agent = Agent(
             config,
-            SiteExecution(self.site, self._audit, disclosure=DisclosureControl(self._ledger)),
+            SiteExecution(
+                self.site,
+                self._audit,
+                disclosure=DisclosureControl(self._ledger),
+                identity=lambda: self._agent.signer,
+            ),
             lambda: self.site.manifest().to_json(),
             self._audit,
         )

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from umbel.federation.audit import AuditLog
 from umbel.federation.errors import FederationError, IdentityError
-from umbel.federation.identity.cards import sealing_key
+from umbel.federation.identity.cards import Peers, sealing_key
+from umbel.federation.identity.signing import CertifiedIdentity
 from umbel.federation.tasks import Execute, Failure, Task
 from umbel.federation.wire import messages
 from umbel.federation.wire.connection import Connection, SiteIdentity, UnreachableError, within
@@ -116,6 +117,13 @@ class Agent:
     def site(self) -> str:
         """The site's name."""
         return self._identity.site
+
+    @property
+    def signer(self) -> CertifiedIdentity:
+        """Signs what goes to other sites, with the certificate as it is now."""
+        own = self._connection.identity
+        peers = Peers(own.certificate.party.federation, own.root, self._config.peers)
+        return CertifiedIdentity(own.certificate, peers, own.key)
 
     def run(self) -> None:
         """Work until `stop`.

@@ -9,6 +9,7 @@ algorithm 1 with a fixed denominator.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from umbel.learning.privacy.accounting import (
 )
 from umbel.learning.privacy.clipping import AdaptiveClip, FixedClip, noise_of_updates
 from umbel.learning.privacy.noise import noisy
-from umbel.learning.state import State
+from umbel.learning.state import State, Vector
 from umbel.learning.strategies.base import (
     AggregationError,
     Memory,
@@ -138,18 +139,57 @@ class Private:
                 f"{len(updates)} sites gave updates; privacy was set up for {self.population}."
             )
         bound = float(memory["privacy/bound"])
-        following, noise = bound, self.noise
+        noise, within = self._noise, 0.0
         if isinstance(self.clip, AdaptiveClip):
-            noise = noise_of_updates(self.noise, self.count_noise)
             # Counted from the middle: a site moves the sum by one half at most.
-            within = np.where(norms(updates.deltas) <= bound, 0.5, -0.5).sum(keepdims=True)
-            share = 0.5 + float(noisy(within, self.count_noise)[0]) / self.expected
-            following = self.clip.moved(bound, share)
+            fits = np.where(norms(updates.deltas) <= bound, 0.5, -0.5).sum(keepdims=True)
+            within = float(noisy(fits, self.count_noise)[0])
         total = shorten(updates.deltas.astype(np.float64), bound).sum(axis=0)
-        mean = noisy(total, noise * bound) / self.expected
+        return self.aggregate_noisy(memory, state, noisy(total, noise * bound), within, settings)
+
+    def under_masks(self, memory: Memory, fewest: int) -> dict[str, float]:
+        """How each site clips, and what noise it adds: together it is enough if so many are left.
+
+        Args:
+            memory: what was remembered after the last round.
+            fewest: of how many sites a sum is, at least. What those of them know who are in league
+                with the server, is no noise to it.
+
+        Raises:
+            BudgetSpentError: the budget does not hold for one more round.
+        """
+        self._check_budget(memory)
+        adaptive = isinstance(self.clip, AdaptiveClip)
+        return {
+            "clip": float(memory["privacy/bound"]),
+            "noise": self._noise / math.sqrt(fewest),
+            "within": self.count_noise / math.sqrt(fewest) if adaptive else 0.0,
+        }
+
+    def aggregate_noisy(
+        self, memory: Memory, state: State, total: Vector, within: float, settings: Settings
+    ) -> tuple[State, Memory]:
+        """Make the next state of a sum that has its noise already.
+
+        Args:
+            memory: what was remembered after the last round.
+            state: where the round began.
+            total: the sum of the clipped updates.
+            within: with adaptive clipping, by how many more updates were within the bound than were
+                not, halved.
+            settings: those of the round.
+
+        Raises:
+            BudgetSpentError: the budget does not hold for one more round.
+        """
+        self._check_budget(memory)
+        bound = float(memory["privacy/bound"])
+        following = bound
+        if isinstance(self.clip, AdaptiveClip):
+            following = self.clip.moved(bound, 0.5 + within / self.expected)
         one = Updates(
             ("all sites",),
-            mean.astype(state.vector.dtype)[None],
+            (total / self.expected).astype(state.vector.dtype)[None],
             np.ones(1),
             np.ones(1, np.int64),
         )
@@ -160,6 +200,13 @@ class Private:
             "privacy/bound": np.array(following),
         }
         return state, {**remembered, **own}
+
+    @property
+    def _noise(self) -> float:
+        """The noise of the updates' sum alone, over the clipping bound."""
+        if isinstance(self.clip, AdaptiveClip):
+            return noise_of_updates(self.noise, self.count_noise)
+        return self.noise
 
     def _check_budget(self, memory: Memory) -> None:
         done, allowed = int(memory["privacy/rounds"]), int(memory["privacy/allowed"])

@@ -64,6 +64,7 @@ class SecureClient:
             self._channel.public_key().public_bytes_raw(),
             self._mask.public_key().public_bytes_raw(),
             promise_of(self._seed),
+            credential=self.identity.credential,
         )
         return replace(own, signature=self.identity.sign(own.signed(self.agreement)))
 
@@ -173,7 +174,8 @@ class SecureClient:
         signed = {
             site
             for site, signature in confirmations.items()
-            if site in self._survivors and self.identity.verify(site, digest, signature)
+            if site in self._survivors
+            and self.identity.verify(site, digest, signature, self._roster[site].credential)
         }
         for site in sorted(self._held):
             around = self._graph[site]
@@ -210,7 +212,7 @@ class SecureClient:
             raise SecureAggregationError("The roster does not hold the keys that we gave.")
         for site, keys in roster.items():
             good = keys.site == site and self.identity.verify(
-                site, keys.signed(self.agreement), keys.signature
+                site, keys.signed(self.agreement), keys.signature, keys.credential
             )
             if not good:
                 raise SecureAggregationError(f"The keys of {site!r} are not signed by it.")

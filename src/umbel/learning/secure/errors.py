@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from umbel.plan.errors import RunError
 
-class SecureAggregationError(Exception):
+
+class SecureAggregationError(RunError):
     """The sum can't be had, or somebody does not follow the protocol. Nothing is revealed."""

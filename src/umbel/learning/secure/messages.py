@@ -57,6 +57,7 @@ class Keys:
         mask: masks with others come from it.
         promise: a hash of the seed of its own mask, which later shares are held against.
         signature: of the site's own, lasting key.
+        credential: what proves that the lasting key is the site's, such as a certificate.
     """
 
     site: str
@@ -64,6 +65,7 @@ class Keys:
     mask: bytes
     promise: bytes
     signature: bytes = b""
+    credential: bytes = b""
 
     def signed(self, agreement: Agreement) -> bytes:
         """What the signature is of."""
@@ -153,10 +155,15 @@ class Identity(Protocol):
         """Its name."""
         ...
 
+    @property
+    def credential(self) -> bytes:
+        """What proves to others that the key is the site's; empty if they know it already."""
+        ...
+
     def sign(self, message: bytes) -> bytes:
         """Sign with the own key."""
         ...
 
-    def verify(self, site: str, message: bytes, signature: bytes) -> bool:
+    def verify(self, site: str, message: bytes, signature: bytes, credential: bytes) -> bool:
         """Whether a signature is of that site; also False if nothing is known of it."""
         ...

@@ -94,8 +94,22 @@ class SecureServer:
         return self._masked
 
     def confirmations(self, confirmed: Iterable[Confirmed]) -> dict[str, bytes]:
-        """Collect the signatures of the list of survivors; each site gets all."""
-        return {own.site: own.signature for own in confirmed if own.site in self._masked}
+        """Collect the signatures of the list of survivors; each site gets all.
+
+        Raises:
+            SecureAggregationError: around some site too few have signed, so that no site will open
+                anything.
+        """
+        signed = {own.site: own.signature for own in confirmed if own.site in self._masked}
+        for site in sorted(self._shared):
+            threshold = needed(self.agreement, len(self._graph[site]))
+            around = len(self._graph[site] & set(signed))
+            if around < threshold:
+                raise SecureAggregationError(
+                    f"Of {site!r}'s {len(self._graph[site])} neighbours {around} are left; it takes "
+                    f"{threshold}."
+                )
+        return signed
 
     def total(self, opened: Iterable[Opened]) -> Numbers:
         """Take the masks off the sum.

@@ -12,13 +12,16 @@ import pyarrow as pa
 
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
-from umbel.plan.models import Design, Training, value_text
+from umbel.plan.models import Design, Masking, Training, value_text
 from umbel.plan.operators.base import Unary
 from umbel.plan.operators.relational import check_names
 from umbel.plan.types import FLOAT64, INT64
 
 #: The only column of a model's state.
 STATE = pa.schema([pa.field("values", FLOAT64, nullable=False)])
+
+#: The only column of a message of secure aggregation.
+MESSAGE = pa.schema([pa.field("message", pa.binary(), nullable=False)])
 
 #: Counts that a contribution gives where it is asked to guard individuals; see `Summing`.
 GUARDS = ("umbel rows", "umbel smallest", "umbel effective", "umbel cell")
@@ -105,18 +108,27 @@ class Summing(Learned):
             the fewest that share a value of a feature of two values, or a class; the rows that
             the weights in the sums amount to; and the fewest that the sums tell of apart.
         least: what is counted of rows in the sums is counted of so many together at least.
+        masking: give the sums masked, as this step of secure aggregation says; None gives them as
+            they are. Sites do that, of what their rules let out.
+        message: what the step goes by, in one cell; None if by nothing.
     """
 
     part: str = ""
     individuals: tuple[str, ...] = ()
     guarded: bool = False
     least: int = 0
+    masking: Masking | None = None
+    message: pa.Table | None = None
 
     def __post_init__(self) -> None:
         check_state(self.state)
         self.design.check(self.input.schema, label=True)
         for name in self.individuals:
             self.input.schema.field(name)
+        if self.message is not None:
+            check_message(self.message)
+            if self.masking is None:
+                raise PlanError("a message belongs to a step of secure aggregation")
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -193,8 +205,15 @@ def check_state(table: pa.Table) -> None:
         raise PlanError("the state of a model holds nulls")
 
 
+def check_message(table: pa.Table) -> None:
+    """Raise `PlanError` unless a table is a message of secure aggregation."""
+    if not table.schema.equals(MESSAGE) or table.num_rows != 1 or table.column(0).null_count:
+        raise PlanError("a message of secure aggregation is one column 'message' with one cell")
+
+
 __all__ = [
     "GUARDS",
+    "MESSAGE",
     "STATE",
     "Contribute",
     "Evaluate",

@@ -1,0 +1,168 @@
+"""Asking many parts at once: some may be away, or slow, and the round goes on without them.
+
+While all answer it is one run. Only when that fails, or a deadline bounds it, is each part asked by
+itself: then one that is away is known by its name, and the others' answers are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from umbel.executor import Cancellation
+from umbel.models.layout import UpdateError
+from umbel.plan.errors import (
+    CancelledError,
+    PlacementError,
+    PlanError,
+    RunError,
+    UmbelError,
+)
+from umbel.plan.operators import Operator, Union
+
+if TYPE_CHECKING:
+    from umbel.api.session import Session
+
+#: Errors of whoever asks: they are no reason to go on without a part.
+_OWN = (PlanError, PlacementError, CancelledError)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a round waits, and for how many.
+
+    Attributes:
+        quorum: parts whose answers make a round; None for all.
+        deadline: seconds after which a round goes on with those that have answered, as soon as
+            these are enough; None waits for all that are not away.
+    """
+
+    quorum: int | None = None
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.quorum is not None and self.quorum < 1:
+            raise PlanError(f"a round of {self.quorum} parts is none", hint="quorum is 1 or more")
+        if self.deadline is not None and not self.deadline > 0:
+            raise PlanError(f"a deadline is so many seconds, not {self.deadline:g}")
+        if self.deadline is not None and self.quorum is None:
+            raise PlanError("a round for which all are needed waits for all", hint="quorum=…")
+
+    def needed(self, asked: int) -> int:
+        """How many of those who are asked make a round.
+
+        >>> Patience().needed(3), Patience(quorum=2).needed(3), Patience(quorum=4).needed(3)
+        (3, 2, 3)
+        """
+        return asked if self.quorum is None else min(self.quorum, asked)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What came.
+
+    Attributes:
+        rows: the row that each part gave, by name.
+        away: why the others gave none.
+    """
+
+    rows: Mapping[str, dict[str, Any]]
+    away: Mapping[str, str] = field(default_factory=dict)
+
+
+def gather(
+    session: Session, asks: Mapping[str, Operator], patience: Patience | None = None
+) -> Gathered:
+    """Have every part answered where it lies, all at the same time; one row each.
+
+    Args:
+        session: runs it.
+        asks: what to run, by the name of the part.
+        patience: how long to wait; None for as long as it takes, and for all that are not away.
+
+    Raises:
+        UpdateError: a part gave something else than was asked for.
+        PlanError: the question itself is wrong, or a site's rules do not allow it.
+    """
+    if patience is None or patience.deadline is None:
+        members = tuple(asks.values())
+        whole = members[0] if len(members) == 1 else Union(members=members)
+        try:
+            return Gathered(_rows_of(session.run(whole).data.to_pylist(), asks))
+        except (*_OWN, UpdateError):
+            raise
+        except UmbelError as error:
+            if len(members) == 1:
+                return Gathered({}, {next(iter(asks)): error.message})
+    return _one_by_one(session, asks, patience or Patience())
+
+
+def _one_by_one(session: Session, asks: Mapping[str, Operator], patience: Patience) -> Gathered:
+    rows: dict[str, dict[str, Any]] = {}
+    away: dict[str, str] = {}
+    end = None if patience.deadline is None else monotonic() + patience.deadline
+    stops = {name: Cancellation() for name in asks}
+    with ThreadPoolExecutor(len(asks), thread_name_prefix="umbel-part") as pool:
+        waiting: dict[Future[Any], str] = {
+            pool.submit(session.run, plan, cancellation=stops[name]): name
+            for name, plan in asks.items()
+        }
+        try:
+            while waiting:
+                left = None
+                if end is not None and len(rows) >= patience.needed(len(asks)):
+                    left = max(0.0, end - monotonic())
+                done, _ = wait(waiting, left, FIRST_COMPLETED)
+                if not done:
+                    break
+                for future in done:
+                    name = waiting.pop(future)
+                    try:
+                        found = future.result().data.to_pylist()
+                    except _OWN:
+                        raise
+                    except UmbelError as error:
+                        away[name] = error.message
+                    else:
+                        rows |= _rows_of(found, {name: asks[name]})
+        finally:
+            for name in waiting.values():
+                stops[name].cancel()
+    for future, name in waiting.items():
+        # Whoever was stopped at the deadline may have been done just then: that is too late.
+        future.exception()
+        away[name] = f"it has not answered within {patience.deadline:g} s"
+    return Gathered(rows, away)
+
+
+def _rows_of(found: list[dict[str, Any]], asks: Mapping[str, Operator]) -> dict[str, Any]:
+    given = {row["part"]: row for row in found}
+    rows = {}
+    for name in asks:
+        row = given.pop(name, None)
+        if row is None:
+            raise UpdateError(f"part {name!r} gave nothing")
+        if row["rows"] < 0 or row["left_out"] < 0:
+            raise UpdateError(f"part {name!r} gave a negative number of rows")
+        rows[name] = row
+    if given:
+        raise UpdateError(f"there is no part {next(iter(given))!r}, but it gave something")
+    return rows
+
+
+def check_quorum(gathered: Gathered, asked: int, patience: Patience | None) -> None:
+    """Raise `RunError` if too few have answered for a round."""
+    needed = (patience or Patience()).needed(asked)
+    if len(gathered.rows) < needed:
+        why = "; ".join(f"{name}: {reason}" for name, reason in sorted(gathered.away.items()))
+        raise RunError(
+            f"{len(gathered.rows)} of {asked} parts have answered, and a round takes {needed}. "
+            f"{why}",
+            hint="see to those that are away, leave them out (without=[…]), or take a quorum",
+        )
+
+
+__all__ = ["Gathered", "Patience", "check_quorum", "gather"]
