@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from umbel.learning.trainers.linear import LinearTrainer as LinearTrainer
     from umbel.learning.training import fit as fit
     from umbel.plan.models import PCA as PCA
+    from umbel.plan.models import BoostedTrees as BoostedTrees
     from umbel.plan.models import CoxRegression as CoxRegression
     from umbel.plan.models import KMeans as KMeans
     from umbel.plan.models import LinearRegression as LinearRegression
@@ -63,7 +64,7 @@ _HOMES = {
     "umbel.learning.trainers.linear": ["LinearTrainer"],
     "umbel.learning.training": ["fit"],
     "umbel.plan.models": [
-        "CoxRegression", "KMeans", "LinearRegression", "LogisticRegression",
+        "BoostedTrees", "CoxRegression", "KMeans", "LinearRegression", "LogisticRegression",
         "MultinomialRegression", "NaiveBayes", "Network", "PCA", "PoissonRegression",
     ],
 }  # fmt: skip
@@ -72,6 +73,7 @@ _PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "PCA",
     "AdaptiveClip",
+    "BoostedTrees",
     "Budget",
     "CoxRegression",
     "Evaluation",

@@ -69,7 +69,7 @@ def fit(
         patience: of training by steps, how long a round waits for the parts, and how many of them
             it takes; None for all, as long as it takes.
         rounds: of steps so many, 20 if it is not said. Exact training stops when the model does not
-            change any more; that it has not after so many rounds, 100, is an error.
+            change any more; that it has not after so many rounds is an error.
         without: parts of the data to leave out, by the names of their sites.
         seed: of whatever is drawn.
         checkpoint: a file that training by steps is kept in after each round. Where it is there,
@@ -110,7 +110,7 @@ def fit(
         raise PlanError("a checkpoint is for training by steps", hint='strategy="fedavg"')
     if patience is not None and exact:
         raise PlanError("patience is for training by steps", hint='strategy="fedavg"')
-    rounds = (100 if exact else 20) if rounds is None else rounds
+    rounds = (model.rounds if exact else 20) if rounds is None else rounds
     check_rounds(rounds)
     if isinstance(features, str):
         raise PlanError("features is a list of columns", hint=f"features=[{features!r}]")

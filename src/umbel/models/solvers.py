@@ -10,10 +10,12 @@ from umbel.models.network import NetworkMathematics
 from umbel.models.pca import PCASolver
 from umbel.models.regression import RegressionSolver
 from umbel.models.softmax import SoftmaxSolver
+from umbel.models.trees import BoostedTreesSolver
 from umbel.plan.errors import PlanError
 from umbel.plan.models import (
     PCA,
     Algorithm,
+    BoostedTrees,
     CoxRegression,
     Design,
     KMeans,
@@ -31,6 +33,7 @@ MATHEMATICS: dict[type[Algorithm], Mathematics] = {
     LogisticRegression: SoftmaxSolver(),
     MultinomialRegression: SoftmaxSolver(),
     NaiveBayes: NaiveBayesSolver(),
+    BoostedTrees: BoostedTreesSolver(),
     CoxRegression: CoxSolver(),
     KMeans: KMeansSolver(),
     PCA: PCASolver(),

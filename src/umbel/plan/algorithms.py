@@ -17,6 +17,8 @@ MAX_WIDTH = 4096
 MAX_LAYERS = 32
 #: Points in time that a model of durations tells apart.
 MAX_TIMES = 10_000
+#: Trees of a model, levels of a tree, and bins of a feature.
+MAX_TREES, MAX_DEPTH, MAX_BINS = 10_000, 10, 256
 #: Clusters of a model.
 MAX_CLUSTERS = 1000
 
@@ -48,6 +50,11 @@ class Algorithm(Record):
     def by_steps(self) -> bool:
         """Whether it can be trained by steps against the slope of its loss."""
         return True
+
+    @property
+    def rounds(self) -> int:
+        """In how many rounds an exact solver finds it, if it can be found."""
+        return 100
 
     def fields(self, name: str) -> list[pa.Field]:
         """The columns of what it predicts, where that is no class.
@@ -151,6 +158,56 @@ class Network(Algorithm):
         return self.task == "classes"
 
 
+class BoostedTrees(Algorithm):
+    """Trees, each of which mends what those before it leave; they split features at bins' edges.
+
+    Attributes:
+        trees: how many; with more than two classes as many for each.
+        depth: of every tree.
+        rate: how much of what a tree would mend it does.
+        bins: that the numbers of each feature are cut into, of about as many rows.
+        task: what is predicted: one of some classes, or a number.
+        l2: weight of the penalty on the squares of leaves.
+        least: curvature that each side of a split needs; of numbers it is the rows.
+        gain: what a split has to gain.
+    """
+
+    trees: int = 100
+    depth: int = 4
+    rate: float = 0.3
+    bins: int = 64
+    task: OneOf["classes", "number"] = "classes"
+    l2: float = 1.0
+    least: float = 1.0
+    gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.trees <= MAX_TREES or not 1 <= self.depth <= MAX_DEPTH:
+            raise PlanError(
+                f"BoostedTrees takes 1 to {MAX_TREES:,} trees of a depth of 1 to {MAX_DEPTH}, not "
+                f"{self.trees} of {self.depth}"
+            )
+        if not 2 <= self.bins <= MAX_BINS:
+            raise PlanError(f"features are cut into 2 to {MAX_BINS} bins, not {self.bins}")
+        if not 0 < self.rate <= 1:
+            raise PlanError(f"the rate lies from 0 to 1, and is not {self.rate:g}")
+        for name, value in (("l2", self.l2), ("least", self.least), ("gain", self.gain)):
+            if not 0 <= value < math.inf:
+                raise PlanError(f"{name} is 0 or more, not {value:g}")
+
+    @property
+    def classifies(self) -> bool:
+        return self.task == "classes"
+
+    @property
+    def by_steps(self) -> bool:
+        return False
+
+    @property
+    def rounds(self) -> int:
+        return self.trees * self.depth + 10
+
+
 class CoxRegression(Algorithm):
     """How long it takes until something happens; the logarithm of its hazard is linear.
 
@@ -252,6 +309,7 @@ class PCA(Algorithm):
 ALGORITHMS: dict[str, type[Algorithm]] = {
     cls.__name__: cls
     for cls in (
+        BoostedTrees,
         CoxRegression,
         KMeans,
         LinearRegression,
@@ -270,6 +328,7 @@ __all__ = [
     "MAX_WIDTH",
     "PCA",
     "Algorithm",
+    "BoostedTrees",
     "CoxRegression",
     "KMeans",
     "LinearRegression",
