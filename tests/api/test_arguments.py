@@ -11,7 +11,7 @@ import pytest
 
 import umbel as ub
 from umbel.api import functions
-from umbel.plan.errors import PlanError, TypeClashError, UmbelError
+from umbel.plan.errors import PlanError, TypeClashError, UmbelError, UnknownNameError
 
 JUNK: tuple[Any, ...] = (
     3.5,
@@ -103,7 +103,7 @@ def test_the_argument_is_named() -> None:
         FRAME.sample(0.1)  # type: ignore[arg-type]
     assert "sample() takes int or None as n, not 0.1 (float)" in str(caught.value)
     assert __file__ in str(caught.value)
-    with pytest.raises(TypeClashError, match=r"sort\(\) takes bool or Sequence\[bool\] as desc"):
+    with pytest.raises(TypeClashError, match=r"sort\(\) takes bool or a sequence of bool as desc"):
         FRAME.sort("a", descending=[1])  # type: ignore[list-item]
 
 
@@ -117,5 +117,27 @@ def test_scalars_of_numpy_are_taken_for_what_they_are() -> None:
 def test_a_budget_is_a_budget() -> None:
     with pytest.raises(TypeClashError, match="a budget is not 10"):
         FRAME.execute(budget=10)  # type: ignore[arg-type]
+    with pytest.raises(TypeClashError, match="a budget is not 10"):
+        ub.connect(budget=10)  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="takes columns or expressions, not 3"):
         FRAME.with_row_index(order_by=3)
+
+
+def test_columns_are_not_items_or_attributes() -> None:
+    with pytest.raises(PlanError, match=r"umbel.col\('b'\) is the column") as caught:
+        FRAME["b"]  # type: ignore[index]
+    assert "select('b')" in str(caught.value)
+    with pytest.raises(AttributeError, match=r"no attribute 'b': umbel.col\('b'\) is the column"):
+        _ = FRAME.b  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'heads'"):
+        _ = FRAME.heads  # type: ignore[attr-defined]
+    with pytest.raises(PlanError, match=r"\.to_dicts\(\)"):
+        FRAME[0]  # type: ignore[index]
+
+
+def test_how_to_write_is_one_of_some_words() -> None:
+    with pytest.raises(UnknownNameError, match="unknown exists 'maybe' in csv"):
+        FRAME.write_csv("never.csv", exists="maybe")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown compression 'zst' in parquet") as caught:
+        FRAME.write_parquet("never.parquet", compression="zst")  # type: ignore[arg-type]
+    assert "did you mean 'zstd'" in str(caught.value)

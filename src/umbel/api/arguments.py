@@ -44,10 +44,10 @@ class Parameters:
                 continue
             if parameter.kind is not parameter.KEYWORD_ONLY:
                 self._positions.append(name)
-            check = _check(_evaluated(parameter.annotation, function))
+            annotation = _evaluated(parameter.annotation, function)
+            check = _check(annotation)
             if check is not None:
-                wanted = "a function" if check is callable else _written(parameter.annotation)
-                self._checks[name] = (check, wanted)
+                self._checks[name] = (check, _in_words(annotation))
 
     def conform(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -91,9 +91,24 @@ def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
         return Any
 
 
-def _written(annotation: Any) -> str:
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return text.replace(" | None", " or None").replace(" | ", " or ")
+def _in_words(annotation: Any) -> str:
+    """What an annotation takes, for people: without the aliases of the source."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in (None, type(None)):
+        return "None"
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_in_words, arguments))
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is Callable or annotation is Callable:
+        return "a function"
+    if origin is os.PathLike:
+        return "a path"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"a sequence of {_in_words(arguments[0])}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"a mapping of {_in_words(arguments[0])} to {_in_words(arguments[1])}"
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _check(annotation: Any) -> Check | None:

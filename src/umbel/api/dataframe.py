@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from typing import Literal as OneOf
 
 import pyarrow as pa
@@ -104,6 +104,23 @@ class DataFrame(FrameDisplay, Handle):
     def width(self) -> int:
         """The number of columns."""
         return len(self.plan.schema)
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            plan = vars(self).get("plan")
+            column = plan is not None and name in plan.schema.names
+            what = f": umbel.col({name!r}) is the column" if column else ""
+            raise AttributeError(
+                f"a DataFrame has no attribute {name!r}{what}", name=name, obj=self
+            )
+
+        def __getitem__(self, key: Any) -> NoReturn:
+            if isinstance(key, str):
+                hint = f"umbel.col({key!r}) is the column, and .select({key!r}) keeps it"
+            else:
+                hint = "rows are asked for by .filter(...), .slice(...) or .to_dicts()"
+            raise PlanError(f"a DataFrame has no item {key!r}", hint=hint)
 
     # --- columns ------------------------------------------------------------------------------
 

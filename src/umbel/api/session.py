@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from umbel.api.dataframe import DataFrame
 from umbel.api.dataset import Dataset
+from umbel.api.handle import check_budget
 from umbel.api.located import here, located, located_methods
 from umbel.api.reading import Reading
 from umbel.plan.errors import PlanError
@@ -69,6 +70,7 @@ class Session(Reading):
         prices: Mapping[str, Price] | None = None,
         durable: Durable = None,
     ) -> None:
+        check_budget(budget)
         self.budget = budget
         self._prices = dict(prices or {})
         self.progress = progress

@@ -6,7 +6,7 @@ Files are written by the executor, tables by the platform that holds them.
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 from typing import Literal as OneOf
 
 import pyarrow as pa
@@ -17,10 +17,21 @@ from umbel.plan.sources import dotted
 from umbel.plan.types import is_object, type_name
 
 
+def _choices(kind: type[Record]) -> dict[str, tuple[str, ...]]:
+    """The fields of a kind of sinks that take one of some words, with the words."""
+    hints = get_type_hints(kind)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is OneOf}
+
+
 class Sink(Record):
     """A place that takes rows, and then holds them all or none."""
 
     kind: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, known in _choices(type(self)).items():
+            if getattr(self, name) not in known:
+                raise UnknownNameError(name, str(getattr(self, name)), known, where=self.kind)
 
     def check(self, schema: pa.Schema, element: str) -> None:
         """Raise `TypeClashError` if the place cannot hold the rows."""
