@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from umbel.plan.errors import CancelledError as CancelledError
     from umbel.plan.errors import EvaluationError as EvaluationError
     from umbel.plan.errors import FunctionError as FunctionError
+    from umbel.plan.errors import MemoryLimitError as MemoryLimitError
     from umbel.plan.errors import PlacementError as PlacementError
     from umbel.plan.errors import PlanError as PlanError
     from umbel.plan.errors import PlanFormatError as PlanFormatError
@@ -108,9 +109,9 @@ _HOMES = {
     "umbel.optimizer": ["Budget"],
     "umbel.plan.codec": ["plan_from_json", "plan_to_json"],
     "umbel.plan.errors": [
-        "CancelledError", "EvaluationError", "FunctionError", "PlacementError", "PlanError",
-        "PlanFormatError", "RunError", "SourceError", "TypeClashError", "UmbelError",
-        "UnknownNameError",
+        "CancelledError", "EvaluationError", "FunctionError", "MemoryLimitError",
+        "PlacementError", "PlanError", "PlanFormatError", "RunError", "SourceError",
+        "TypeClashError", "UmbelError", "UnknownNameError",
     ],
     "umbel.platforms.costs": ["Price"],
 }  # fmt: skip
@@ -141,6 +142,7 @@ __all__ = [
     "EvaluationError",
     "Expr",
     "FunctionError",
+    "MemoryLimitError",
     "PlacementError",
     "PlanError",
     "PlanFormatError",

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 
 import umbel as ub
 from umbel import col
 from umbel.executor.events import Event, RunFinished
+from umbel.executor.memory import machine_memory, memory_in_use
 
 
 def test_a_limit_makes_python_spill_and_the_result_is_whole(
@@ -115,3 +117,70 @@ def test_tables_kept_in_duckdb_are_dropped():
     database = session.platforms()["duckdb"].database()
     tables = database.cursor().execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert tables == []
+
+
+@pytest.mark.parametrize("platform", ["polars", "datafusion"])
+def test_a_run_that_takes_more_than_the_budget_is_stopped(platform: str):
+    """400 MB of pairs, on engines that give them as a whole."""
+    pytest.importorskip(platform)
+    ub.connect(progress=False).from_dict({"a": [1]}).on(platform).collect()
+    session = ub.connect(progress=False, memory_budget=memory_in_use() + (100 << 20))
+    left = session.from_arrow(pa.table({"a": pa.array(range(5_000))}))
+    right = session.from_arrow(pa.table({"b": pa.array(range(5_000))}))
+    with pytest.raises(ub.MemoryLimitError, match=rf"for want of memory.*{platform}.*Join"):
+        left.join(right, how="cross").on(platform).collect()
+    # The session goes on.
+    few = session.from_dict({"b": [1, 2]})
+    assert left.join(few, how="cross").on(platform).count() == 10_000
+
+
+def test_rows_that_come_in_pieces_are_spilled_and_stay_when_the_run_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    ub.connect(progress=False).from_dict({"a": [1]}).on("duckdb").collect()
+    before = memory_in_use()
+    session = ub.connect(progress=False, memory_limit=64 << 20, memory_budget=before + (300 << 20))
+    left = session.from_arrow(pa.table({"a": pa.array(range(5_000))}))
+    right = session.from_arrow(pa.table({"b": pa.array(range(5_000))}))
+    pairs = left.join(right, how="cross").on("duckdb").collect()
+    assert (pairs.num_rows, pairs.nbytes) == (25_000_000, 400_000_000)
+    assert pa.compute.sum(pairs["b"]).as_py() == 5_000 * sum(range(5_000))
+    assert not list(tmp_path.glob("umbel-*/*.arrow"))  # the file's name is gone
+    del pairs
+
+
+@pytest.mark.parametrize(
+    ("groups", "own", "expected"),
+    [
+        ({"memory.max": "max"}, "0::/", None),
+        ({"memory.max": "max", "a/memory.max": "3000", "a/b/memory.max": "max"}, "0::/a/b", 3000),
+        ({"memory.max": "2000"}, "0::/of/the/host", 2000),
+        ({"memory/memory.limit_in_bytes": "1000"}, "3:cpu:/x\n2:memory:/x", 1000),
+    ],
+    ids=["none", "of a parent", "of a container", "version 1"],
+)
+def test_memory_is_that_of_the_control_group(
+    tmp_path: Path, groups: dict[str, str], own: str, expected: int | None
+):
+    for name, text in groups.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    (tmp_path / "own").write_text(own + "\n")
+    found = machine_memory(tmp_path / "groups", tmp_path / "own")
+    whole = machine_memory(tmp_path / "groups", tmp_path / "none")
+    assert found == (whole if expected is None else expected)
+
+
+def test_the_limits_of_a_configuration_are_for_sessions_without(tmp_path: Path):
+    file = tmp_path / "umbel.toml"
+    file.write_text("[limits]\nmemory_limit = 1_000_000\nmemory_budget = 2_000_000_000\n")
+    session = ub.connect(config=file, memory_limit=5_000_000)
+    assert (session.memory_limit, session.memory_budget) == (5_000_000, 2_000_000_000)
+    file.write_text("[limits]\nmemory_budget = -1\n")
+    with pytest.raises(ub.PlanError, match=r"umbel\.toml.*memory_budget"):
+        ub.connect(config=file)
+    with pytest.raises(ub.PlanError, match="memory budget cannot be -5 bytes"):
+        ub.connect(memory_budget=-5, progress=False).from_dict({"a": [1]}).collect()

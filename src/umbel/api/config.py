@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from umbel.api.session import CONFIG, CONFIG_FILE, Session
@@ -53,11 +53,13 @@ class Config:
     Attributes:
         path: the file.
         entries: what it names, in its order.
+        limits: bounds on the memory of runs, for sessions that were given none.
     """
 
     path: Path
     entries: tuple[Entry, ...]
     file: TomlFile | None = field(default=None, repr=False, compare=False)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     def attach_to(self, session: Session) -> None:
         """Attach everything that the file names; nothing is connected before it is needed.
@@ -65,6 +67,8 @@ class Config:
         Raises:
             PlanError: an entry that cannot be attached; names the file, the line and the entry.
         """
+        session.memory_limit = session.memory_limit or self.limits.get("memory_limit")
+        session.memory_budget = session.memory_budget or self.limits.get("memory_budget")
         for entry in self.entries:
             try:
                 if entry.section == "catalog":
@@ -100,11 +104,12 @@ def read_config(path: str | os.PathLike[str]) -> Config:
             stands in the file; names the file, the line and the key, and what exists.
     """
     file = TomlFile.read(path, hint=f"name a file that is there, or unset {CONFIG}")
-    return Config(file.path, tuple(_entries(file)), file)
-
-
-def _entries(file: TomlFile) -> Iterator[Entry]:
     checked = _validated(file)
+    limits = {name: size for name, size in checked["limits"].items() if size is not None}
+    return Config(file.path, tuple(_entries(file, checked)), file, limits)
+
+
+def _entries(file: TomlFile, checked: Mapping[str, Any]) -> Iterator[Entry]:
     for section in ("catalog", "platforms"):
         for name, entry in checked[section].items():
             refuse_secrets(file.place((section, name, "url")), entry["url"])
@@ -121,8 +126,14 @@ def _validated(file: TomlFile) -> dict[str, Any]:
         url: StrictStr = Field(min_length=1, examples=['"scheme://…"'])
         options: dict[str, str | bool | int | float] = {}
 
+    class LimitsModel(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)
+        memory_limit: Annotated[int | None, Field(gt=0)] = None
+        memory_budget: Annotated[int | None, Field(gt=0)] = None
+
     class FileModel(BaseModel):
         model_config = ConfigDict(extra="forbid", strict=True)
+        limits: LimitsModel = LimitsModel()
         catalog: dict[str, EntryModel] = {}
         platforms: dict[str, EntryModel] = {}
 

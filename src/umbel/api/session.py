@@ -48,6 +48,8 @@ class Session(Reading):
         progress: show a line for each stage of a run; None does so in a terminal only.
         memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
             a part of the machine's memory.
+        memory_budget: bytes that this process may hold while a run is under way; beyond them the
+            run is stopped. None takes four fifths of the machine's memory.
         listener: told of every event of a run (`umbel.executor.events`); None for nobody.
         profile: have engines measure also what costs a few percent of the time, such as the rows
             inside of an SQL statement.
@@ -64,6 +66,7 @@ class Session(Reading):
         budget: Budget | None = None,
         progress: bool | None = None,
         memory_limit: int | None = None,
+        memory_budget: int | None = None,
         listener: Listener | None = None,
         profile: bool = False,
         platforms: Registry | None = None,
@@ -75,6 +78,7 @@ class Session(Reading):
         self._prices = dict(prices or {})
         self.progress = progress
         self.memory_limit = memory_limit
+        self.memory_budget = memory_budget
         self.listener = listener
         self.profile = profile
         self.durable = durable
@@ -224,6 +228,7 @@ class Session(Reading):
         return {
             "progress": self.progress,
             "memory_limit": self.memory_limit,
+            "memory_budget": self.memory_budget,
             "listener": self.listener,
             "profile": self.profile,
         }
@@ -456,6 +461,7 @@ def connect(
     budget: Budget | None = None,
     progress: bool | None = None,
     memory_limit: int | None = None,
+    memory_budget: int | None = None,
     listener: Listener | None = None,
     profile: bool = False,
     prices: Mapping[str, Price] | None = None,
@@ -480,6 +486,8 @@ def connect(
         progress: show a line for each stage of a run; None does so in a terminal only.
         memory_limit: bytes that a stage of a run may use before it spills to the disk; None takes
             a part of the machine's memory.
+        memory_budget: bytes that this process may hold while a run is under way; beyond them the
+            run is stopped. None takes four fifths of the machine's memory.
         listener: told of every event of a run.
         profile: have engines measure also what costs a few percent of the time, such as the rows
             inside of an SQL statement.
@@ -491,6 +499,7 @@ def connect(
         "budget": budget,
         "progress": progress,
         "memory_limit": memory_limit,
+        "memory_budget": memory_budget,
         "listener": listener,
         "profile": profile,
         "prices": prices,

@@ -19,8 +19,9 @@ from umbel.api.session import Session
 from umbel.calibration.data import Data
 from umbel.calibration.fit import Observation
 from umbel.calibration.plans import Micro, micro_plans
-from umbel.executor.context import Cancellation, Scratch, StageContext, default_memory_limit
+from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.handover import convert
+from umbel.executor.memory import default_memory_limit
 from umbel.optimizer import optimize
 from umbel.optimizer.cardinality import Estimator
 from umbel.optimizer.estimates import Estimate, exactly

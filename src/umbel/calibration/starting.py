@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from umbel.api.expressions import col
 from umbel.api.session import Session
-from umbel.executor.context import Cancellation, Scratch, StageContext, default_memory_limit
+from umbel.executor.context import Cancellation, Scratch, StageContext
+from umbel.executor.memory import default_memory_limit
 from umbel.platforms.base import Stage
 from umbel.platforms.registry import Registry
 

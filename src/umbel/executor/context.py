@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import threading
@@ -16,10 +15,6 @@ from pathlib import Path
 from umbel.catalog.commits import Commit
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Operator
-
-#: A stage may use this part of the machine's memory before it spills, and at least so many bytes.
-_MEMORY_PART, _LEAST_MEMORY = 4, 256 << 20
-
 
 #: Seconds between two events of progress.
 _PROGRESS = 0.2
@@ -121,15 +116,6 @@ class Scratch:
             if self._path is not None:
                 shutil.rmtree(self._path, ignore_errors=True)
                 self._path = None
-
-
-def default_memory_limit() -> int:
-    """Bytes a stage may use before it spills: a quarter of the machine's memory."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):  # not a POSIX system
-        total = 4 << 30
-    return max(_LEAST_MEMORY, total // _MEMORY_PART)
 
 
 @dataclass

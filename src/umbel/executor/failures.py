@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from umbel.catalog.diagnose import diagnose
 from umbel.optimizer import PlannedStage
-from umbel.plan.errors import EvaluationError, RunError, UmbelError
+from umbel.plan.errors import EvaluationError, MemoryLimitError, RunError, UmbelError
 from umbel.plan.operators import Operator, Scan
 from umbel.plan.sources import CsvSource
 from umbel.platforms.streams import scanned_columns
@@ -97,4 +98,18 @@ def _advice(what: str) -> str:
     return ""
 
 
-__all__ = ["explain_failure", "first_lines"]
+def explain_memory(running: Sequence[PlannedStage], used: int, budget: int) -> MemoryLimitError:
+    """Give the error of a run that was stopped for the memory that the process holds."""
+    where = ", and ".join(
+        f"stage {planned.index} on platform {planned.platform.name!r} at {_chain(planned)}"
+        for planned in running
+    )
+    return MemoryLimitError(
+        f"the run was stopped for want of memory: this process holds {used / 1e9:.2f} GB, and "
+        f"{budget / 1e9:.2f} GB is what it may while it runs {where}",
+        hint="filter or aggregate earlier, run it on an engine that spills, or write the rows to "
+        "files; umbel.connect(memory_budget=…) gives more",
+    )
+
+
+__all__ = ["explain_failure", "explain_memory", "first_lines"]

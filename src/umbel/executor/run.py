@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from umbel.catalog.lakes import check_lake_sink
 from umbel.catalog.writers import check_sink
-from umbel.executor.context import Cancellation, Scratch, default_memory_limit
+from umbel.executor.context import Cancellation, Scratch
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal, JournalError
+from umbel.executor.memory import WATCH, default_memory_budget, default_memory_limit
 from umbel.executor.progress import ProgressDisplay
 from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
@@ -25,7 +26,14 @@ from umbel.garbage import fewer_collections
 from umbel.optimizer import Budget, ExecutionPlan, optimize
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.movement import ChannelGraph
-from umbel.plan.errors import CancelledError, FunctionError, PlacementError, PlanError, RunError
+from umbel.plan.errors import (
+    CancelledError,
+    FunctionError,
+    MemoryLimitError,
+    PlacementError,
+    PlanError,
+    RunError,
+)
 from umbel.plan.operators import Operator, Write, topological
 from umbel.plan.sinks import FileSink, LakeSink, RelationSink
 from umbel.platforms.registry import Registry
@@ -44,6 +52,7 @@ def run(
     listener: Listener | None = None,
     measured: Mapping[str, float] | None = None,
     memory_limit: int | None = None,
+    memory_budget: int | None = None,
     lifting: bool | None = None,
     profile: bool = False,
     deliver: Callable[[pa.Table], None] | None = None,
@@ -61,6 +70,8 @@ def run(
         listener: told of every event.
         measured: rows that earlier runs counted, by operator digest.
         memory_limit: bytes a stage may use before it spills; None takes a part of the machine's.
+        memory_budget: bytes that this process may hold while the run is under way; beyond them the
+            run is stopped. None takes four fifths of the machine's.
         lifting: run Python functions as equal expressions, or as written; None for the faster.
         profile: measure also what costs a few percent of the time to measure.
         deliver: takes the rows of a relational plan in pieces, in the order of the plan, while it
@@ -76,10 +87,13 @@ def run(
     Raises:
         PlacementError: no platform can run some operator, or no plan fits the budget.
         RunError: a stage failed; says which, where it was written, and what the engine said.
+        MemoryLimitError: the run took too much memory, and was stopped.
         CancelledError: the run was cancelled; nothing is left behind.
     """
     if memory_limit is not None and memory_limit <= 0:
         raise PlanError(f"a memory limit cannot be {memory_limit:,} bytes")
+    if memory_budget is not None and memory_budget <= 0:
+        raise PlanError(f"a memory budget cannot be {memory_budget:,} bytes")
     with ProgressDisplay(progress) as display:
 
         def tell(event: Any) -> None:
@@ -94,6 +108,7 @@ def run(
             measured=measured,
             cancellation=cancellation or Cancellation(),
             memory_limit=memory_limit or default_memory_limit(),
+            memory_budget=memory_budget or default_memory_budget(),
             listener=tell,
             profile=profile,
             delivery=None if deliver is None else _Delivery(deliver),
@@ -145,6 +160,7 @@ class _Attempts:
     measured: Mapping[str, float] | None
     cancellation: Cancellation
     memory_limit: int
+    memory_budget: int
     listener: Listener
     profile: bool = False
     delivery: _Delivery | None = None
@@ -224,6 +240,7 @@ class _Attempts:
                     cancellation=part,
                     scratch=scratch,
                     memory_limit=self.memory_limit,
+                    memory_budget=self.memory_budget,
                     graph=graph,
                     listener=self.listener,
                     interrupts=interrupts,
@@ -234,7 +251,8 @@ class _Attempts:
                     run_id=secrets.token_hex(8) if journal is None else journal.run_id,
                 )
                 try:
-                    data = Scheduler(plan, records, services).run()
+                    with WATCH.over(self.memory_budget, services.exceeded):
+                        data = Scheduler(plan, records, services).run()
                     if self.delivery is not None and isinstance(data, pa.Table):
                         data = self.delivery.rest(data)
                 except RunError as error:
@@ -270,7 +288,7 @@ def _may_be_unequal(failure: Failure | None, error: RunError) -> bool:
         failure is not None
         and any(failure.error is cause for cause in causes)
         and failure.stage.platform.name != DRIVER
-        and not isinstance(error, FunctionError | JournalError)
+        and not isinstance(error, FunctionError | JournalError | MemoryLimitError)
     )
 
 

@@ -26,6 +26,7 @@ from umbel.executor.events import (
 )
 from umbel.executor.failures import explain_failure
 from umbel.executor.handover import Bound, Handover, unread
+from umbel.executor.memory import Gathered
 from umbel.executor.record import StageRecord
 from umbel.executor.services import Services
 from umbel.executor.tracing import traced_stage
@@ -159,6 +160,7 @@ class Scheduler:
             return self._take_over(planned, record)
         context = services.context(planned, self._depth)
         start = time.perf_counter()
+        services.running.append(planned)
         try:
             if self._journal is not None:
                 self._journal.started(planned)
@@ -186,6 +188,7 @@ class Scheduler:
                 raise
             raise failure from (None if cancelled else error)
         finally:
+            services.running.remove(planned)
             context.close()
         record.note(planned, context, rows, seconds, given)
         record.handover_seconds += time.perf_counter() - start - seconds
@@ -255,7 +258,12 @@ class Scheduler:
         if planned.platform.name != DRIVER:
             compiled = services.compiled(planned)
             record.text = record.text or compiled.text
-            output = compiled.run(inputs, context)
+            if self._may_be_large(planned) and isinstance(compiled, Streams):
+                rows = Gathered(root.schema, context.memory_limit, lambda: context.scratch)
+                compiled.stream(inputs, context, rows)
+                output = rows.table()
+            else:
+                output = compiled.run(inputs, context)
             _note(record, compiled)
             return output
         match root:
@@ -272,6 +280,14 @@ class Scheduler:
                     root, planned, inputs, record, services, self._depth, run_body
                 )
         raise UmbelError(f"umbel itself cannot run {root.name}")
+
+    def _may_be_large(self, planned: PlannedStage) -> bool:
+        """Whether a stage's output, as Arrow, may be more than a stage may keep in memory."""
+        estimate = planned.root.estimate
+        most = estimate.rows.high * estimate.width
+        if planned.stage.output != ARROW or isinstance(planned.stage.root, Write):
+            return False
+        return most > self._services.memory_limit
 
     def _hand_on(self, planned: PlannedStage, output: Any) -> None:
         """Convert the output as planned, and keep the forms that somebody reads."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.events import Listener, StageProgress
+from umbel.executor.failures import explain_memory
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal
 from umbel.executor.record import compiled_operators
@@ -37,6 +38,7 @@ class Services:
         cancellation: stops this try of the run.
         scratch: a folder for temporary files.
         memory_limit: bytes that each stage may use before it spills.
+        memory_budget: bytes that this process may hold while the run is under way.
         graph: the conversions between channels.
         listener: told of events.
         interrupts: who hears of Ctrl-C.
@@ -47,11 +49,13 @@ class Services:
         journal: keeps what is finished; None unless the run is durable.
         run_id: names the run.
         failure: the first stage that failed by itself, not because it was stopped.
+        running: the stages that are running.
     """
 
     cancellation: Cancellation
     scratch: Scratch
     memory_limit: int
+    memory_budget: int
     graph: ChannelGraph
     listener: Listener
     interrupts: Interrupts
@@ -62,6 +66,7 @@ class Services:
     journal: Journal | None = None
     run_id: str = ""
     failure: Failure | None = None
+    running: list[PlannedStage] = field(default_factory=list)
     _closed: bool = False
     _compiled: dict[int, CompiledStage] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -112,6 +117,15 @@ class Services:
                 self._compiled[id(planned)] = known
             self.wake()  # the engine may have been imported just now, see `Interrupts`
         return known
+
+    def exceeded(self, used: int) -> bool:
+        """Stop this try of the run, as the process holds too many bytes; whether it was running."""
+        running = list(self.running)
+        if not running:
+            return False
+        self.fail(running[-1], explain_memory(running, used, self.memory_budget))
+        self.cancellation.cancel()
+        return True
 
     def fail(self, stage: PlannedStage, error: BaseException) -> None:
         """Remember a failure if it is the first."""

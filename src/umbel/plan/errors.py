@@ -81,6 +81,10 @@ class RunError(UmbelError):
     exit_code = 6
 
 
+class MemoryLimitError(RunError):
+    """A run that was stopped because it took more memory than it may; names what was running."""
+
+
 class FunctionError(RunError):
     """A Python function that raised; names the function, its line and the value that broke it."""
 
