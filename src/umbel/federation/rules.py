@@ -38,6 +38,7 @@ from umbel.federation.policy.individuals import (
     summed,
     united,
 )
+from umbel.federation.policy.private import asked_of
 from umbel.federation.policy.rule import Rule
 from umbel.federation.policy.verdict import Release
 from umbel.plan import operators as ops
@@ -209,6 +210,11 @@ class Analysis:
         closed = next((who for who in below.raw if who.rule.form is Form.UPDATES), None)
         if closed is not None:
             return refused(operator, (closed,), "gives aggregates of it")
+        private = next((who for who in below.raw if who.rule.form is Form.PRIVATE), None)
+        if private is not None:
+            asked = asked_of(operator, self.site, self.rules)
+            if isinstance(asked, str):
+                return refused(operator, (private,), asked)
         for name, expression in operator.keys:
             if columns_of(expression) & below.marked:
                 why = f"groups by {name!r}, which tells who a row is about"

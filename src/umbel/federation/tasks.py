@@ -23,6 +23,7 @@ from umbel.federation.errors import FederationError
 from umbel.federation.failures import Failure, FailureCode
 from umbel.federation.identity.names import check_name
 from umbel.federation.messages import read_message
+from umbel.federation.noise import LONGEST
 from umbel.plan.codec import plan_from_json, plan_to_json
 from umbel.plan.errors import PlanError, PlanFormatError
 from umbel.plan.limits import Limits as PlanLimits
@@ -298,6 +299,7 @@ class Outcome:
         envelope: what goes with the rows if they are sealed to other sites.
         direct: the site has brought them straight to those sites.
         note: what else there is to say of how it went, for people.
+        noise: what noise the rows have, and what they cost; see `umbel.federation.noise`.
     """
 
     rows: int
@@ -308,6 +310,7 @@ class Outcome:
     envelope: str = ""
     direct: bool = False
     note: str = ""
+    noise: str = ""
 
     def to_json(self) -> str:
         """Write it."""
@@ -322,6 +325,8 @@ class Outcome:
                 "envelope": self.envelope,
                 "direct": self.direct,
                 "note": self.note[:_LONGEST_NOTE],
+                # Coordinators of before know nothing of noise.
+                **({"noise": self.noise} if self.noise else {}),
             },
             allow_nan=False,
         )
@@ -334,7 +339,7 @@ class Outcome:
             FederationError: it is none.
         """
         # A character may take six when it is written: \\u0000.
-        most = 6 * _LONGEST_TEXT + 2 * LARGEST_ENVELOPE + 1_000
+        most = 6 * (_LONGEST_TEXT + LONGEST) + 2 * LARGEST_ENVELOPE + 1_000
         read = read_message(_OutcomeModel, "outcome", text, most)
         return cls(
             read.rows,
@@ -345,6 +350,7 @@ class Outcome:
             read.envelope,
             read.direct,
             read.note,
+            read.noise,
         )
 
 
@@ -446,6 +452,7 @@ class _OutcomeModel(BaseModel):
     envelope: str = Field(default="", max_length=LARGEST_ENVELOPE)
     direct: bool = False
     note: str = Field(default="", max_length=_LONGEST_NOTE)
+    noise: str = Field(default="", max_length=LONGEST)
 
 
 def _check(holds: object, what: str, value: str) -> None:

@@ -233,7 +233,17 @@ def _result(data: Any, told: list[Told], began: float, here: Run | None = None) 
         tuple(one.run_id for one in told),
     )
     _warn(run)
-    return Result(data, run)
+    return Result(_with_noise(data, run), run)
+
+
+def _with_noise(data: Any, run: RemoteRun) -> Any:
+    """An answer with what sites said of their noise."""
+    notes = [note for stage in run.stages for note in stage.notes]
+    if not notes:
+        return data
+    from umbel.federation.noise import with_noise
+
+    return with_noise(data, notes)
 
 
 def _warn(run: RemoteRun) -> None:

@@ -16,8 +16,9 @@ from umbel.federation.disclosure.cells import complement, keys_of, undominated
 from umbel.federation.disclosure.individuals import Population, populations, united
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.disclosure.noise import cell_key, noise_of, rounded
+from umbel.federation.disclosure.private_control import PrivateAnswers
 from umbel.federation.errors import PolicyError
-from umbel.federation.policy.clauses import Duties
+from umbel.federation.policy.clauses import Duties, Form
 from umbel.federation.policy.disclosing import enough, undone
 from umbel.federation.policy.verdict import Cells, Grant, Release
 
@@ -31,6 +32,7 @@ class DisclosureControl:
     def __init__(self, ledger: Ledger | None = None) -> None:
         """Prepare; without a ledger one is kept in memory, as long as this process lives."""
         self.ledger = ledger or Ledger(None)
+        self._private = PrivateAnswers(self.ledger)
 
     def admit(self, release: Release, question: str) -> None:
         """Count the question, and refuse one too many; see `Disclosure`."""
@@ -41,6 +43,8 @@ class DisclosureControl:
                     f"clause {grant.clause.name!r} of table {grant.table!r} asks for {missing}, "
                     f"which site {release.site!r} does not do yet: nothing leaves under it"
                 )
+            if grant.clause.form is Form.PRIVATE:
+                self._private.admit(release, grant, release.user)
             if _counted(grant.clause.duties):
                 self._within(release, grant, 0, 0)
                 self.ledger.answered(release.user, grant.table, release.task, 0, 0)
@@ -69,6 +73,8 @@ class DisclosureControl:
 
     def disclose(self, cells: Cells, release: Release) -> pa.Table:
         """Give the cells that may leave, changed as duties say; see `Disclosure`."""
+        if cells.private is not None:
+            return self._private.answer(cells, release, release.user)
         shown: list[bool] = enough(cells).to_pylist()
         if not any(_needs_parts(grant.clause.duties) for grant in cells.individuals):
             return self._finished(cells, shown, [])

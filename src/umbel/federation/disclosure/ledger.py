@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from umbel.federation.disclosure.budget import Cost
 from umbel.federation.disclosure.individuals import Population, blob_of, members_of
 from umbel.federation.errors import FederationError
 
@@ -41,6 +42,7 @@ create table if not exists spent (
     owner text not null, of_table text not null, task text not null, at real not null,
     epsilon real not null, delta real not null, primary key (owner, of_table, task)
 );
+create table if not exists noisy (part text primary key, at real not null, answer blob not null);
 """
 
 
@@ -163,6 +165,59 @@ class Ledger:
         )
         with self.transaction() as database:
             database.execute(insert, (owner, table, task, time.time(), rows, nbytes))
+
+    # --- What it has cost.
+
+    def costs(self, owner: str | None, table: str, part: str, days: int = 0) -> list[Cost]:
+        """What private answers have cost, other parts than the one at hand.
+
+        Args:
+            owner: to whom; None for everybody.
+            table: of which.
+            part: of a task: counts once however often it is tried.
+            days: those of so many days; 0 for all.
+        """
+        query = "select epsilon, delta from spent where of_table = ? and task <> ? and at > ?"
+        since = time.time() - days * DAY if days else 0.0
+        given: list[object] = [table, part, since]
+        if owner is not None:
+            query += " and owner = ?"
+            given.append(owner)
+        with self._lock:
+            return list(self._database.execute(query, given))
+
+    def is_spent(self, part: str) -> bool:
+        """Whether a part of a task has been charged."""
+        query = "select 1 from spent where task = ? limit 1"
+        with self._lock:
+            return self._database.execute(query, (part,)).fetchone() is not None
+
+    def is_spent_by(self, task: str) -> bool:
+        """Whether some part of a task has been charged."""
+        query = "select 1 from spent where task >= ? and task < ? limit 1"
+        with self._lock:
+            row = self._database.execute(query, (f"{task}/", f"{task}0")).fetchone()
+        return row is not None
+
+    def charge(self, owner: str, table: str, part: str, cost: Cost) -> None:
+        """Charge a part of a task; within `transaction`, after a look at `costs`."""
+        insert = "insert or ignore into spent values (?, ?, ?, ?, ?, ?)"
+        self._database.execute(insert, (owner, table, part, time.time(), *cost))
+
+    def answer(self, part: str) -> bytes | None:
+        """The answer that a part of a task had; the only one that it ever has."""
+        query = "select answer from noisy where part = ?"
+        with self._lock:
+            row = self._database.execute(query, (part,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep(self, part: str, answer: bytes) -> bytes:
+        """Keep an answer before it leaves; gives the one that was first."""
+        with self.transaction() as database:
+            insert = "insert or ignore into noisy values (?, ?, ?)"
+            database.execute(insert, (part, time.time(), answer))
+        found = self.answer(part)
+        return answer if found is None else found
 
 
 __all__ = ["LEDGER", "Ledger", "Usage"]

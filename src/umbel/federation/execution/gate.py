@@ -16,9 +16,12 @@ import pyarrow as pa
 from umbel.api.memory import memory_source
 from umbel.federation.errors import FederationError
 from umbel.federation.execution.populations import arguments_of, population_of
+from umbel.federation.execution.private import clipped_parts
 from umbel.federation.execution.updates import check_update
+from umbel.federation.noise import METADATA, Noise, read
+from umbel.federation.policy.private import Asked, asked_of
 from umbel.federation.policy.verdict import INDIVIDUAL, ROWS, VALUE, Cells
-from umbel.federation.rules import Analysis, Who
+from umbel.federation.rules import Analysis, Form, Who
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal
 from umbel.plan.sources import RelationSource
@@ -55,13 +58,22 @@ class Gate:
         self._run = run
         self._disclose = disclose
         self._open: dict[int, ops.Operator] = {}
+        self._private = 0
         self.withheld = False
+        self.noise: list[Noise] = []
+
+    def run(self, plan: ops.Operator) -> ops.Operator:
+        """The plan of a task over what was let through; see `opened`."""
+        self._private = sum(map(self._is_private, ops.topological(plan)))
+        return self.opened(plan)
 
     def opened(self, operator: ops.Operator) -> ops.Operator:
         """The operator over what was let through, if its output may leave; see `Analysis`."""
         if id(operator) not in self._open:
             made: ops.Operator
-            if isinstance(operator, ops.Aggregate) and self._analysis.is_gate(operator):
+            if isinstance(operator, ops.Aggregate) and self._is_private(operator):
+                made = self._noisy(operator)
+            elif isinstance(operator, ops.Aggregate) and self._analysis.is_gate(operator):
                 made = self._counted(operator)
             elif isinstance(operator, ops.Summing) and self._analysis.is_gate(operator):
                 made = self._summed(operator)
@@ -71,6 +83,35 @@ class Gate:
                 made = operator.with_inputs(tuple(map(self.opened, operator.inputs)))
             self._open[id(operator)] = made
         return self._open[id(operator)]
+
+    def _is_private(self, operator: ops.Operator) -> bool:
+        if not (isinstance(operator, ops.Aggregate) and self._analysis.is_gate(operator)):
+            return False
+        raw = self._analysis.state(operator.input).raw
+        return any(who.rule.form is Form.PRIVATE for who in raw)
+
+    def _noisy(self, aggregate: ops.Aggregate) -> ops.Operator:
+        """An aggregate with noise: of it nothing is counted, and nothing left out."""
+        asked = asked_of(aggregate, self._analysis.site, self._analysis.rules)
+        (who,) = self._analysis.state(aggregate.input).raw
+        if not isinstance(asked, Asked):
+            raise FederationError(asked)  # the rules have refused it before
+        parts = clipped_parts(aggregate, self._carried(aggregate.input), _hidden(0), asked)
+        cells = Cells(
+            aggregate.schema.empty_table(),
+            tuple(name for name, _ in aggregate.keys),
+            {},
+            (who.rule.grant(who.table),),
+            {name: call.function for name, call in aggregate.aggregates},
+            lambda: self._run(parts),
+            private=asked,
+            part=aggregate.digest,
+            of=self._private,
+        )
+        kept = self._disclose(cells)
+        self.noise += read((kept.schema.metadata or {}).get(METADATA, b"").decode())
+        source = memory_source(kept.replace_schema_metadata(None).cast(aggregate.schema))
+        return ops.Scan(source=replace(source, schema=aggregate.schema))
 
     def _counted(self, aggregate: ops.Aggregate) -> ops.Operator:
         raw = self._analysis.state(aggregate.input).raw

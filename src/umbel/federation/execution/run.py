@@ -20,6 +20,7 @@ from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.coded import Coded, codes_of, verify
 from umbel.federation.execution.gate import Gate
 from umbel.federation.execution.masked import Masked
+from umbel.federation.noise import written
 from umbel.federation.policy.applying import filtered
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.disclosing import Disclosure
@@ -145,7 +146,7 @@ class SiteExecution:
             )
 
             def plain(out: Callable[[pa.Table], None] | None = None) -> pa.Table:
-                rest = gate.opened(task.plan)
+                rest = gate.run(task.plan)
                 known = _table_of(rest)
                 if known is None:
                     return rows_of(rest, out)
@@ -159,7 +160,8 @@ class SiteExecution:
                 plain(outlet)
             outlet.close(withheld=gate.withheld)
         seconds = time.perf_counter() - start
-        return Outcome(outlet.rows, outlet.bytes, seconds, "\n".join(texts), gate.withheld)
+        text, noise = "\n".join(texts), written(gate.noise) if gate.noise else ""
+        return Outcome(outlet.rows, outlet.bytes, seconds, text, gate.withheld, noise=noise)
 
     def _check(self, plan: ops.Operator) -> None:
         """Raise unless a plan is made of relational operators over published tables."""

@@ -18,6 +18,7 @@ from umbel.catalog.namespace import TableEntry, unknown_table
 from umbel.catalog.statistics import Interval, TableStatistics
 from umbel.federation.errors import SiteError
 from umbel.federation.manifest import Manifest, TableManifest
+from umbel.federation.noise import NOISY
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.rights import rights
 from umbel.federation.policy.verdict import Release
@@ -350,6 +351,8 @@ class SiteStage:
         notes = [f"{self._site} {LEFT_OUT}"] if outcome.withheld else []
         if outcome.note:
             notes.append(f"{self._site} gave it {outcome.note}")
+        if outcome.noise:
+            notes.append(f"{self._site} {NOISY} {outcome.noise}")
         self.notes += [note for note in notes if note not in self.notes]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow as pa
 from umbel.api.dataframe import DataFrame
 from umbel.api.located import here
 from umbel.federation.manifest import Manifest
+from umbel.federation.noise import with_noise
 from umbel.federation.planning.catalogue import FederatedCatalogue
 from umbel.federation.planning.platform import LEFT_OUT, SitePlatform
 from umbel.federation.policy.rights import shown, tables_at
@@ -33,6 +35,11 @@ class WithheldWarning(UserWarning):
 def left_out(stages: Iterable[StageRecord]) -> list[str]:
     """What stages say of groups that sites left out of an answer."""
     return [note for stage in stages for note in stage.notes if note.endswith(LEFT_OUT)]
+
+
+def said(stages: Iterable[StageRecord]) -> list[str]:
+    """All that stages say."""
+    return [note for stage in stages for note in stage.notes]
 
 
 class FederatedSession(SessionOverSites):
@@ -112,7 +119,7 @@ class FederatedSession(SessionOverSites):
         notes = left_out(result.run.stages)
         if notes:
             warnings.warn("; ".join(dict.fromkeys(notes)), WithheldWarning, stacklevel=3)
-        return result
+        return replace(result, data=with_noise(result.data, said(result.run.stages)))
 
     def __repr__(self) -> str:
         return f"Session of a federation of {', '.join(self.catalog)}"

@@ -11,11 +11,14 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from umbel.federation.policy.clauses import Clause
+import pyarrow as pa
+
+from umbel.federation.policy.clauses import Clause, Privacy
 from umbel.federation.policy.reading import Policy, TablePolicy
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, UmbelError, UnknownNameError
 from umbel.plan.expressions import Column, Expression
+from umbel.plan.types import is_numeric
 from umbel.sql.reading.alone import read_expression
 
 if TYPE_CHECKING:
@@ -84,11 +87,28 @@ def _checked(policy: Policy, rules: TablePolicy, plan: ops.Operator) -> ops.Oper
                 if name != "*" and name not in names:
                     _unknown(policy, (*here, key), name, names)
         _at(policy, (*here, "where"), partial(filtered, plan, clause.where))
+        if clause.privacy is not None:
+            _at(policy, (*here, "privacy"), partial(_fits, clause.privacy, plan.schema))
     return plan
 
 
+def _fits(privacy: Privacy, schema: pa.Schema) -> None:
+    """Raise unless bounds are of columns of numbers, and domains of values of their columns."""
+    for name in privacy.bounds:
+        if not is_numeric(schema.field(name).type):
+            raise PlanError(f"column {name!r} is no number and has no bounds")
+    for name, values in privacy.domains.items():
+        dtype = schema.field(name).type
+        try:
+            fits = pa.array(values, dtype).to_pylist() == list(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            fits = False
+        if not fits:
+            raise PlanError(f"the domain of column {name!r} has other values than its {dtype}")
+
+
 def _columns_of(clause: Clause) -> dict[str, tuple[str, ...]]:
-    bounds = () if clause.privacy is None else tuple(clause.privacy.bounds)
+    bounds = () if clause.privacy is None else (*clause.privacy.bounds, *clause.privacy.domains)
     return {
         "columns": clause.columns,
         "dimensions": clause.dimensions,

@@ -8,8 +8,9 @@ with duties. What no clause lets out stays. `umbel.federation.policy.reading` ma
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from umbel.federation.errors import FederationError
@@ -64,12 +65,15 @@ class Privacy:
 
     Attributes:
         epsilon: of one answer.
-        delta: of one answer.
+        delta: of all answers within a budget together; half of it is for finding groups by.
         per_user: the epsilon that one user may spend in `days`.
         per_table: the epsilon that all users may spend on the table in `days`.
         days: after which what was spent is forgotten; 0 for never.
-        rows: of one individual that count in an answer at most.
+        rows: of one individual that count in one group at most.
         bounds: for each column of numbers the least and the greatest value that counts.
+        groups: of one answer in which one individual counts at most.
+        domains: for columns that groups are made by the values that there may be: public, and so
+            not looked up in the table.
     """
 
     epsilon: float
@@ -79,6 +83,8 @@ class Privacy:
     days: int = 0
     rows: int = 1
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    groups: int = 1
+    domains: Mapping[str, tuple[str | int | bool, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon <= min(self.per_user, self.per_table):
@@ -86,11 +92,19 @@ class Privacy:
                 f"an answer of epsilon {self.epsilon} is not within its budgets",
                 hint="0 < epsilon <= per_user, and <= per_table",
             )
-        if not 0 <= self.delta < 1 or self.days < 0 or self.rows < 1:
-            raise FederationError("delta is from 0 to below 1, days 0 or more, rows 1 or more")
+        if not 0 <= self.delta < 1 or self.days < 0 or min(self.rows, self.groups) < 1:
+            raise FederationError(
+                "delta is from 0 to below 1, days 0 or more, rows and groups 1 or more"
+            )
+        for name, values in self.domains.items():
+            if not values or len(set(values)) != len(values):
+                raise FederationError(f"the domain of column {name!r} is empty, or repeats a value")
         for name, (low, high) in self.bounds.items():
-            if not low < high:
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise FederationError(f"the bounds of column {name!r} are not in order")
+
+    def __hash__(self) -> int:
+        return hash((self.epsilon, self.delta, *sorted(self.bounds), *sorted(self.domains)))
 
 
 @dataclass(frozen=True)
@@ -263,6 +277,12 @@ class Clause:
             )
         if (self.form is Form.PRIVATE) is (self.privacy is None):
             raise FederationError("only the form 'private' has a privacy budget, and it needs one")
+        left = replace(self.duties, answers_per_day=None, rows_per_day=None, bytes_per_day=None)
+        if self.form is Form.PRIVATE and replace(left, approval=Approval.NONE) != Duties():
+            raise FederationError(
+                "the form 'private' has no duties on groups: noise covers all of them",
+                hint="take out dominance, p_percent, complementary, noise, rounding and overlap",
+            )
 
 
 __all__ = [

@@ -50,7 +50,8 @@ class Thresholds:
         """Refuse what asks for more than thresholds."""
         for grant in release.grants:
             duties = grant.clause.duties
-            if duties != Duties() or undone(grant.clause):
+            private = grant.clause.form is Form.PRIVATE
+            if private or duties != Duties() or undone(grant.clause):
                 raise PolicyError(
                     f"clause {grant.clause.name!r} of table {grant.table!r} asks for duties that "
                     f"site {release.site!r} has nothing to do with",
@@ -77,8 +78,6 @@ def undone(clause: Clause) -> str:
     >>> undone(Clause("models", Form.UPDATES, 20, duties=Duties(overlap=5)))
     'duties on groups, which updates have not'
     """
-    if clause.form is Form.PRIVATE:
-        return "private answers"
     if clause.duties.approval is not Approval.NONE:
         return "approvals"
     of_groups = replace(clause.duties, answers_per_day=None, rows_per_day=None, bytes_per_day=None)

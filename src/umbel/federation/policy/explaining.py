@@ -71,7 +71,7 @@ def _what(clause: Clause, individual: str) -> str:
         case Form.AGGREGATES:
             return f"{functions} of {columns}, each over at least {clause.min_individuals} {who}"
         case Form.PRIVATE:
-            return f"differentially private {functions} of {columns}"
+            return f"differentially private answers: {functions} of {columns}"
         case Form.UPDATES:
             return (
                 f"updates of models trained on {columns}, each over at least "

@@ -178,7 +178,9 @@ class PrivacySection(_Strict):
     per_table: float | int = Field(gt=0, examples=["10.0"])
     days: int = Field(default=0, ge=0, le=36_500)
     rows: int = Field(default=1, ge=1, le=10**6)
+    groups: int = Field(default=1, ge=1, le=10**6)
     bounds: dict[str, list[float | int]] = {}
+    domains: dict[str, list[str | int | bool]] = {}
 
 
 class UpdatesSection(_Strict):
@@ -331,6 +333,11 @@ def _clause(
     for key, form in (("privacy", "private"), ("updates", "updates")):
         if (key in given) and one.form != form:
             raise _wrong(file, (*at, key), f"{key} means nothing for the form {one.form!r}")
+    if one.form == "private" and not table.individual:
+        raise _wrong(
+            file, at, "private answers protect individuals, and the table names no column of them",
+            f'write individual = "…" in [tables.{at[1]}]',
+        )  # fmt: skip
     for key in ("dimensions", "conditions", "columns"):
         if aggregates and table.individual and table.individual in getattr(one, key):
             raise _wrong(
@@ -421,6 +428,8 @@ def _privacy(file: TomlFile, at: tuple[str, ...], one: PrivacySection) -> Privac
         one.days,
         one.rows,
         bounds,
+        one.groups,
+        {column: tuple(values) for column, values in one.domains.items()},
     )
 
 

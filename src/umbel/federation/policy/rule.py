@@ -63,9 +63,11 @@ class Rule:
     @property
     def words(self) -> str:
         """What may leave, for people."""
-        if self.form in (Form.AGGREGATES, Form.PRIVATE):
+        if self.form is Form.AGGREGATES:
             who = f"different {self.individual}" if self.individual else "rows"
-            return f"{_FORMS[self.form]} over at least {self.min_individuals} {who}"
+            return f"aggregates over at least {self.min_individuals} {who}"
+        if self.form is Form.PRIVATE:
+            return "differentially private answers"
         return str(self.form.value)
 
     @property
@@ -114,7 +116,5 @@ class Rule:
         """Whether what leaves may go on to another site."""
         return "*" in self.sites or site in self.sites
 
-
-_FORMS = {Form.AGGREGATES: "aggregates", Form.PRIVATE: "differentially private answers"}
 
 __all__ = ["Rule"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from umbel.federation.policy.clauses import Approval, Clause, Form
+
+if TYPE_CHECKING:
+    from umbel.federation.policy.private import Asked
 
 #: Columns of `Cells.contributions`; before a number, alone or before a name, before a name.
 INDIVIDUAL, ROWS, VALUE = "umbel individual ", "umbel rows", "umbel value "
@@ -69,7 +73,8 @@ class Release:
     @property
     def gated(self) -> tuple[Grant, ...]:
         """The grants of which something has to be counted."""
-        return tuple(g for g in self.grants if g.clause.form is not Form.ROWS)
+        uncounted = (Form.ROWS, Form.PRIVATE)
+        return tuple(g for g in self.grants if g.clause.form not in uncounted)
 
     @property
     def least(self) -> int:
@@ -88,6 +93,9 @@ class Release:
         """In which form it leaves, for people."""
         if self.form is Form.ROWS:
             return "rows"
+        costs = [g.clause.privacy.epsilon for g in self.grants if g.clause.privacy is not None]
+        if self.form is Form.PRIVATE and costs:
+            return f"differentially private answers of epsilon {max(costs):g}"
         what = "updates of a model" if self.form is Form.UPDATES else self.form.value
         return f"{what} over at least {self.least} individuals"
 
@@ -123,6 +131,10 @@ class Cells:
         population: identifies the rows that the aggregate is over, whatever their columns.
         arguments: by the name of an aggregate's column what identifies its argument: "=" and the
             column, if it is one as it is, of all rows; else a digest.
+        private: what is measured, if the cells are to be private; then `table` has none yet, and
+            contributions are clipped to its bounds.
+        part: tells the aggregate from others of its plan.
+        of: how many private aggregates the plan has.
     """
 
     table: pa.Table
@@ -133,6 +145,9 @@ class Cells:
     contributions: Callable[[], pa.Table] | None = field(default=None, repr=False, compare=False)
     population: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
+    private: Asked | None = None
+    part: str = ""
+    of: int = 1
 
 
 __all__ = ["INDIVIDUAL", "ROWS", "VALUE", "Cells", "Grant", "Release"]

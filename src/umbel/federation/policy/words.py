@@ -33,6 +33,12 @@ def allowed_by(clause: Clause) -> str:
         return f"updates of models trained on {listed(clause.columns, 'no column')}"
     if clause.form is Form.NOTHING:
         return "nothing"
+    if clause.privacy is not None:
+        sums = listed(tuple(clause.privacy.bounds), "no column")
+        groups = listed(tuple(clause.privacy.domains), "nothing")
+        if clause.privacy.delta:
+            groups = listed(clause.dimensions, "nothing", "any column")
+        return f"with noise, counts, and sums and means of {sums}, in groups by {groups}, {picked}"
     functions = listed(clause.functions, "nothing", "count, sum, mean, var, std and n_unique")
     joins = f", joining by {listed(clause.joins, 'nothing', 'any column')}" if clause.joins else ""
     return (
@@ -92,8 +98,23 @@ def duties_of(clause: Clause) -> list[str]:
         privacy = clause.privacy
         days = f"in {privacy.days} days" if privacy.days else "ever"
         found.append(
-            f"Every answer is made private with epsilon {privacy.epsilon:g}; a user may spend "
+            f"Every answer of a site gets noise of epsilon {privacy.epsilon:g}; a user may spend "
             f"{privacy.per_user:g}, all users together {privacy.per_table:g}, {days}."
+        )
+        rows = "1 row" if privacy.rows == 1 else f"{privacy.rows:,} rows"
+        groups = "1 group" if privacy.groups == 1 else f"{privacy.groups:,} groups"
+        found.append(f"An individual counts in {groups} of an answer, with {rows} in each.")
+        if privacy.bounds:
+            bounds = ", ".join(f"{n} {a:g} to {b:g}" for n, (a, b) in privacy.bounds.items())
+            found.append(f"Values count as if they lay within: {bounds}.")
+        known = ", ".join(privacy.domains) or "no column"
+        found.append(
+            f"All groups by {known} are shown, also those of nobody"
+            + (
+                f"; of others those with enough individuals, with delta {privacy.delta:g} in all."
+                if privacy.delta
+                else ", and no others."
+            )
         )
     return found
 
