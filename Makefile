@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Modules are compiled when they are first imported: most never are.
 PIP_INSTALL := -m pip install -qq --no-compile
 
-.PHONY: help demo test lint docs unit bench chaos constraints clean
+.PHONY: help demo test lint docs unit bench chaos canaries constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
 
 chaos: $(READY) ## Every failure of a federation, for every statement, at every stage (half an hour)
 	UMBEL_CHAOS_ALL=1 $(BIN)/python -m pytest -q -s tests/federation/chaos
+
+CANARIES ?= 2000
+canaries: $(READY) ## Random questions to sites, and all bytes that leave searched (root; half an hour)
+	UMBEL_CANARIES=$(CANARIES) $(BIN)/python -m pytest -q -s tests/federation/oracle
 
 # With the oldest Python that is supported, where it is here: Debian 12's is 3.11.2, and some
 # packages ask for 3.11.5.
