@@ -111,7 +111,8 @@ def messages(said: bytes) -> Iterator[bytes]:
     """The content of each stream of an HTTP/2 connection, whose frames cut it anywhere (RFC 9113)."""
     if not said.startswith(_PREFACE):
         raise AssertionError("a site says something that is no HTTP/2")
-    position, streams = len(_PREFACE), {}
+    position = len(_PREFACE)
+    streams: dict[int, bytearray] = {}
     while position + 9 <= len(said):
         length = int.from_bytes(said[position : position + 3], "big")
         kind, flags = said[position + 3], said[position + 4]

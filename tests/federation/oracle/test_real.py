@@ -85,7 +85,8 @@ def asked(dispatcher: WireDispatcher, number: int, plan: ops.Operator) -> Left:
         f"run-{number}", 0, SITE, plan, tuple(Input.of(n, t) for n, t in inputs.items()),
         Requester("ann"),
     )  # fmt: skip
-    left, parts = Left(), []
+    left = Left()
+    parts: list[Any] = []
     try:
         dispatcher.run(task, inputs, Context(), parts.append)
     except UmbelError as error:
