@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
 
-from tests.conformance.functions import on_spark, recorded
+from tests.conformance.functions import embedded, on_spark, recorded
 from umbel.plan.errors import RunError
 from umbel.plan.expressions import Call, Case, Cast, Column, Expression, Literal
 from umbel.plan.functions.forms import refuse_function
 from umbel.plan.typing import infer, infer_type
 from umbel.platforms.python.expressions import compile_expression as evaluator
-
-ENGINES = ("polars", "duckdb")
 
 #: Rows on which the reference fails are given to an engine one by one; so many at most.
 _FAILING_ROWS = 4
@@ -99,79 +98,17 @@ def refusal(engine: str, expression: Expression, schema: pa.Schema) -> str | Non
     return reason
 
 
-def run(engine: str, expression: Expression, table: pa.Table) -> pa.ChunkedArray:
-    """Evaluate an expression over a table on one engine; rows stay in order."""
-    wanted = pa.schema([("position", pa.int64()), ("value", infer_type(expression, table.schema))])
-    numbered = table.append_column("position", pa.array(range(table.num_rows), pa.int64()))
-    answer = {"polars": _run_polars, "duckdb": _run_duckdb}[engine](expression, numbered, wanted)
-    return answer.sort_by("position").column("value").combine_chunks()
-
-
-def _run_polars(expression: Expression, table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    import polars as pl
-
-    from umbel.platforms.polars.expressions import compile_expression
-    from umbel.platforms.polars.stage import to_arrow
-    from umbel.platforms.polars.types import polars_type
-
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    frame = frame.cast({field.name: polars_type(field.type) for field in table.schema})
-    built = compile_expression(expression, table.schema).alias("value")
-    result = frame.lazy().select(pl.col("position"), built).collect()
-    dtype = wanted.field("value").type
-    assert result.schema["value"] == polars_type(dtype), (
-        f"{expression}: Polars gives {result.schema['value']}, not {dtype}"
-    )
-    return to_arrow(result, wanted)
-
-
-@cache
-def _database() -> Any:
-    from umbel.platforms.duckdb.database import Database
-
-    return Database()
-
-
-@cache
-def _typeof(text: str) -> str:
-    """DuckDB's own name of a type."""
-    [[name]] = _database().cursor().execute(f"SELECT typeof(CAST(NULL AS {text}))").fetchall()
-    return str(name)
-
-
-def _run_duckdb(expression: Expression, table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    from sqlglot import exp
-
-    from umbel.platforms.duckdb.database import fetch, select_for_arrow
-    from umbel.platforms.duckdb.dialect import DIALECT
-    from umbel.platforms.duckdb.types import type_text
-    from umbel.sql.expressions import Scope, compile_expression
-    from umbel.sql.python_functions import functions_used
-
-    cursor = _database().cursor()
-    built = compile_expression(expression, Scope(table.schema), DIALECT)
-    query = exp.select(exp.column("position"), exp.alias_(built, "value")).from_("given")
-    # On the root connection: the functions of a cursor end with it, and DuckDB would still call them.
-    _database().define(functions_used(query))
-    cursor.register("given", table)
-    text = query.sql(dialect="duckdb")
-    dtype = wanted.field("value").type
-    types = dict(cursor.execute(f"DESCRIBE {text}").fetchall()[1][:2] for _ in range(1))
-    if not pa.types.is_null(dtype):
-        expected = _typeof(type_text(dtype))
-        assert types["value"] == expected, f"{expression}: {types['value']}, not {dtype}"
-    return fetch(cursor, select_for_arrow(text, wanted), wanted)
-
-
 def check(
     expression: Expression,
     columns: Mapping[str, pa.Array],
-    engines: Iterable[str] = ENGINES,
+    engines: Iterable[str] = embedded.ENGINES,
     *,
     tolerance: float = 0.0,
 ) -> list[Any]:
     """Assert that all engines agree with the reference on an expression over a table.
+
+    They are asked for the values at the end of the module, with other expressions; that they fail
+    where the reference does is asked now.
 
     Args:
         expression: what to evaluate.
@@ -188,11 +125,11 @@ def check(
     values = reference_values(expression, table)
     field = infer(expression, table.schema)
     _check_reference(expression, values, field)
-    _record(expression, table, values, field, tolerance)
     for engine in engines:
         reason = refusal(engine, expression, table.schema)
         assert reason is None, f"{engine} refuses {expression}: {reason}"
-        _check_engine(engine, expression, table, values, field, tolerance)
+        _must_fail(engine, expression, table, values)
+    _record(expression, table, values, field, tolerance, engines)
     return values
 
 
@@ -202,29 +139,38 @@ def _record(
     values: Sequence[Any],
     field: pa.Field,
     tolerance: float,
+    engines: Iterable[str],
 ) -> None:
-    """Keep a case for the engines that are asked later, unless they refuse the expression."""
+    """Keep a case for engines, and for those others that do not refuse the expression."""
+    test = recorded.current_test()
 
-    def case(engine: str) -> recorded.Case:
-        rows = recorded.storable(engine, table, values)
-        good = [i for i in rows if not isinstance(values[i], Raises)]
-        bad = [i for i in rows if isinstance(values[i], Raises)]
+    @cache
+    def case(positions: tuple[int, ...]) -> recorded.Case:
+        good = [i for i in positions if not isinstance(values[i], Raises)]
+        bad = [i for i in positions if isinstance(values[i], Raises)]
         return recorded.Case(
-            engine,
-            recorded.current_test(),
+            "",
+            test,
             expression,
             table.take(pa.array(good, pa.int64())),
             pa.array([values[i] for i in good], type=field.type).to_pylist(),
             table.take(pa.array(bad, pa.int64())),
             field.type,
-            lambda got, want: same(got, want, tolerance),
+            partial(same, tolerance=tolerance),
         )
 
+    def record(engine: str) -> recorded.Case:
+        rows = recorded.storable(engine, table, values)
+        return replace(case(tuple(rows)), engine=engine)
+
+    for engine in engines:
+        # On the rows on which the reference fails they were asked already.
+        recorded.record(replace(record(engine), failing=table.slice(0, 0)))
     for engine in recorded.ENGINES:
         if recorded.refusal(engine, expression, table.schema) is None:
-            recorded.record(case(engine))
+            recorded.record(record(engine))
     if on_spark.wanted(expression, table.schema):
-        on_spark.record(case("spark"))
+        on_spark.record(record("spark"))
 
 
 def check_if_claimed(
@@ -235,7 +181,7 @@ def check_if_claimed(
 ) -> list[str]:
     """Do as `check` on the engines that do not refuse the expression, and name them."""
     schema = pa.table(dict(columns)).schema
-    engines = [engine for engine in ENGINES if refusal(engine, expression, schema) is None]
+    engines = [engine for engine in embedded.ENGINES if refusal(engine, expression, schema) is None]
     check(expression, columns, engines, tolerance=tolerance)
     return engines
 
@@ -247,35 +193,23 @@ def _check_reference(expression: Expression, values: Sequence[Any], field: pa.Fi
     assert field.nullable or None not in good, f"{expression} is never null, but the reference is"
 
 
-def _check_engine(
-    engine: str,
-    expression: Expression,
-    table: pa.Table,
-    values: Sequence[Any],
-    field: pa.Field,
-    tolerance: float,
-) -> None:
-    good = [i for i, value in enumerate(values) if not isinstance(value, Raises)]
-    expected = pa.array([values[i] for i in good], type=field.type).to_pylist()
-    answer = run(engine, expression, table.take(pa.array(good, pa.int64())))
-    assert answer.type == field.type, f"{engine}: {expression} is {answer.type}, not {field.type}"
-    for index, got, want in zip(good, answer.to_pylist(), expected, strict=True):
-        assert same(got, want, tolerance), (
-            f"{engine}: {expression} is {got!r} instead of {want!r} "
-            f"for {table.slice(index, 1).to_pylist()[0]}"
-        )
+def _must_fail(engine: str, expression: Expression, table: pa.Table, values: Sequence[Any]) -> None:
+    """An engine must fail on rows on which the reference does."""
     bad = [i for i, value in enumerate(values) if isinstance(value, Raises)]
-    for index in bad[:: math.ceil(len(bad) / _FAILING_ROWS) or 1]:
-        row = table.slice(index, 1)
+    if not bad:
+        return
+    rows = recorded.numbered(table)
+    for index in bad[:: math.ceil(len(bad) / _FAILING_ROWS)]:
+        row = rows.slice(index, 1)
         try:
-            got = run(engine, expression, row).to_pylist()
+            answer = embedded.evaluate(engine, [expression], row)
         except AssertionError:
             raise
         except Exception:  # noqa: BLE001 (each engine fails in its own way)
             continue
         raise AssertionError(
-            f"{engine}: {expression} is {got[0]!r} instead of {values[index]!r} "
-            f"for {row.to_pylist()[0]}"
+            f"{engine}: {expression} is {answer.column('c0').to_pylist()[0]!r} instead of "
+            f"{values[index]!r} for {row.to_pylist()[0]}"
         )
 
 
@@ -300,8 +234,6 @@ def same(left: Any, right: Any, tolerance: float = 0.0) -> bool:
 
 def check_examples(function: str, tolerance: float = 0.0) -> None:
     """Assert that the reference gives what a catalogue row's examples say."""
-    from functools import partial
-
     from umbel.plan.functions import CATALOGUE, Nulls
 
     row = CATALOGUE[function]

@@ -11,12 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
-from sqlglot import expressions as exp
 
-from tests.conformance.compare import assert_same_rows, rows_of
-from tests.conformance.functions import recorded
+from tests.conformance.functions import embedded, recorded
 from umbel.plan.casting import cast_value
 from umbel.plan.expressions import (
     AggregateCall,
@@ -30,18 +27,8 @@ from umbel.plan.expressions import (
 )
 from umbel.plan.functions import CATALOGUE, Function, Kind
 from umbel.plan.functions.accumulators import distinct_key
-from umbel.plan.functions.forms import refuse_function
 from umbel.plan.typing import infer, infer_type
-from umbel.platforms.conform import conform
-from umbel.platforms.duckdb.database import Database, select_for_arrow
-from umbel.platforms.duckdb.dialect import DuckDBDialect
-from umbel.platforms.duckdb.functions import forms as duckdb_forms
-from umbel.platforms.polars.expressions import compile_expression as to_polars
-from umbel.platforms.polars.functions import forms as polars_forms
-from umbel.platforms.polars.types import polars_type
-from umbel.platforms.polars.windows import compile_window, effective_frame, refuse_window
-from umbel.sql.expressions import Scope
-from umbel.sql.expressions import compile_expression as to_sql
+from umbel.platforms.polars.windows import effective_frame
 
 Row = dict[str, Any]
 #: A result as rows, or the word "refused".
@@ -159,91 +146,18 @@ def frame_rows(
 # --- the engines ------------------------------------------------------------------------------
 
 
-def polars_frame(table: pa.Table) -> pl.DataFrame:
-    schema = {field.name: polars_type(field.type) for field in table.schema}
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame.cast(schema)
-
-
-def polars_refuses(call: AggregateCall, schema: pa.Schema) -> str | None:
-    types = [infer_type(argument, schema) for argument in call.arguments]
-    return refuse_function(polars_forms(), call.function, call.arguments, types)
-
-
-def polars_groups(
-    call: AggregateCall, table: pa.Table, keys: Sequence[str], *, streaming: bool
+def _run(
+    way: str, call: AggregateCall | WindowCall, table: pa.Table, keys: Sequence[str] = ("id",)
 ) -> Result:
-    if polars_refuses(call, table.schema):
+    if embedded.refuse_call(way, call, table.schema):
         return "refused"
-    built = to_polars(call, table.schema).alias("result")
-    lazy = polars_frame(table).lazy()
-    lazy = lazy.group_by(*keys).agg(built) if keys else lazy.select(built)
-    result = lazy.collect(engine="streaming" if streaming else "in-memory")
-    assert result.schema["result"] == polars_type(infer_type(call, table.schema)), call
-    return result.rows()
+    [rows] = embedded.call_all(way, [call], table, keys)
+    return rows
 
 
-def polars_window(call: WindowCall, table: pa.Table, *, streaming: bool) -> Result:
-    if refuse_window(call, table.schema):
-        return "refused"
-    lazy = polars_frame(table).lazy()
-    lazy = lazy.with_columns(compile_window(call, table.schema).alias("result"))
-    result = lazy.select("id", "result").collect(engine="streaming" if streaming else "in-memory")
-    assert result.schema["result"] == polars_type(infer_type(call, table.schema)), call
-    return result.sort("id").rows()
-
-
-def duckdb_rows(
-    call: AggregateCall | WindowCall, table: pa.Table, names: Sequence[str], *, grouped: bool
-) -> Result:
-    schema = table.schema
-    types = [infer_type(argument, schema) for argument in call.arguments]
-    if refuse_function(duckdb_forms(), call.function, call.arguments, types):
-        return "refused"
-    columns = [exp.column(name, quoted=True) for name in names]
-    select = exp.select(*columns, to_sql(call, Scope(schema), DuckDBDialect()).as_("result"))
-    select = select.from_("input")
-    if grouped and names:
-        select = select.group_by(*(exp.column(name, quoted=True) for name in names))
-    expected = infer(call, schema).type
-    output = pa.schema([*(schema.field(name) for name in names), ("result", expected)])
-    query = select_for_arrow(select.sql("duckdb"), output)
-    cursor = _database().cursor()
-    cursor.register("input", table)
-    raw = cursor.sql(query).to_arrow_table()
-    # Intervals become numbers of microseconds on their way.
-    actual = raw.schema.field("result").type
-    assert actual == expected or pa.types.is_duration(expected), f"{call}: {actual}"
-    return rows_of(conform(raw, output))
-
-
-def duckdb_window(call: WindowCall, table: pa.Table) -> Result:
-    rows = duckdb_rows(call, table, ["id"], grouped=False)
-    return rows if isinstance(rows, str) else sorted(rows, key=lambda row: row[0])
-
-
-@functools.cache
-def _database() -> Database:
-    return Database()
-
-
-def aggregate_runners() -> dict[str, Callable[..., Result]]:
-    """The engines' ways to run an aggregate of (call, table, keys)."""
-    return {
-        "polars": functools.partial(polars_groups, streaming=False),
-        "polars streaming": functools.partial(polars_groups, streaming=True),
-        "duckdb": functools.partial(duckdb_rows, grouped=True),
-    }
-
-
-def window_runners() -> dict[str, Callable[..., Result]]:
-    """The engines' ways to run a window call of (call, table)."""
-    return {
-        "polars": functools.partial(polars_window, streaming=False),
-        "polars streaming": functools.partial(polars_window, streaming=True),
-        "duckdb": duckdb_window,
-    }
+def runners() -> dict[str, Callable[..., Result]]:
+    """The engines' ways to run an aggregate, or a window call, of (call, table, keys)."""
+    return {way: functools.partial(_run, way) for way in embedded.WAYS}
 
 
 def label(part: Any) -> str:
@@ -254,36 +168,21 @@ def label(part: Any) -> str:
 def check_aggregate(
     call: AggregateCall, table: pa.Table, keys: Sequence[str] = ()
 ) -> dict[str, bool]:
-    """Hold every engine against the reference; tell which of them ran the call."""
+    """Have every engine held against the reference; tell which of them run the call."""
     infer(call, table.schema)
     rows = table.to_pylist()
     groups = groups_of(rows, [Column(key) for key in keys]) if keys else [rows]
     expected = [
         (*(group[0][key] for key in keys), fold(call, group, table.schema)) for group in groups
     ]
-    ran = {}
-    for engine, run in aggregate_runners().items():
-        actual = run(call, table, keys)
-        ran[engine] = actual != "refused"
-        if not isinstance(actual, str):
-            assert_same_rows(actual, expected, context=f"{engine}: {call}")
-    # What these refuse is listed in their own tests. Equal order keys, which the rows have across
-    # groups, leave it free which row comes first.
-    if not (CATALOGUE[call.function].ordered and not keys):
-        recorded.record_call(call, table, keys, expected)
-    return ran
+    # Equal order keys, which the rows have across groups, leave it free which row comes first.
+    free = CATALOGUE[call.function].ordered and not keys
+    return recorded.record_call(call, table, keys, expected, servers=not free)
 
 
 def check_window(call: WindowCall, table: pa.Table) -> dict[str, bool]:
-    """Hold every engine against the reference; tell which of them ran the call."""
+    """Have every engine held against the reference; tell which of them run the call."""
     infer(call, table.schema)
     assert "id" not in columns_of(*call.arguments)
     expected = reference_window(call, table.to_pylist(), table.schema)
-    ran = {}
-    for engine, run in window_runners().items():
-        actual = run(call, table)
-        ran[engine] = actual != "refused"
-        if not isinstance(actual, str):
-            assert_same_rows(actual, expected, ordered=True, context=f"{engine}: {call}")
-    recorded.record_call(call, table, ["id"], expected)
-    return ran
+    return recorded.record_call(call, table, ["id"], expected)

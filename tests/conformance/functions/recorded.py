@@ -1,9 +1,9 @@
-"""What a module's tests ask of engines whose statements cost much, asked at its end in a few.
+"""What a module's tests ask of engines, asked at its end in a few statements.
 
 A statement of PostgreSQL, with the copying of its rows, costs as much as a thousand small
-expressions, and one of DataFusion, with its session, as much as a hundred. So many cases go into one
-statement, with their tables side by side, and rows on which the reference fails are asked one by
-one, some of each test.
+expressions, one of DataFusion, with its session, as much as a hundred, and one of DuckDB or Polars
+as much as ten. So many cases go into one statement, with their tables side by side, and rows on
+which the reference fails are asked one by one, some of each test.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.conformance.compare import assert_same_rows, rows_of
+from tests.conformance.compare import assert_same_rows
 from tests.conformance.engines import Context, platform
+from tests.conformance.functions import embedded
 from tests.postgres_server import available
 from umbel.plan.expressions import AggregateCall, Column, Expression, WindowCall, substitute
 from umbel.plan.operators import (
@@ -133,26 +134,51 @@ def record_call(
     table: pa.Table,
     keys: Sequence[str],
     expected: list[tuple[Any, ...]],
-) -> None:
-    """Keep a call for the engines that do not refuse it."""
-    for engine in ENGINES:
-        if engine == "postgres" and "\\x00" in str(table.to_pylist()):
-            continue
-        case = GroupCase(engine, current_test(), call, table, tuple(keys), expected)
-        plan = _grouping([case])
-        if all(platform(engine).refuse(op) is None for op in topological(plan)):
-            GROUP_CASES.append(case)
+    *,
+    servers: bool = True,
+) -> dict[str, bool]:
+    """Keep a call for the engines that do not refuse it.
+
+    Args:
+        call: what is evaluated.
+        table: over which rows.
+        keys: see `GroupCase`.
+        expected: see `GroupCase`.
+        servers: whether those are asked too whose own tests list what they refuse.
+
+    Returns:
+        Which of the others run it.
+    """
+
+    def keep(engine: str) -> None:
+        GROUP_CASES.append(GroupCase(engine, test, call, table, tuple(keys), expected))
+
+    test, ran = current_test(), {}
+    for way in embedded.WAYS:
+        ran[way] = embedded.refuse_call(way, call, table.schema) is None
+        if ran[way]:
+            keep(way)
+    if servers:
+        operators = topological(_grouping([call], table, keys))
+        for engine in ENGINES:
+            if engine == "postgres" and "\\x00" in str(table.to_pylist()):
+                continue
+            if all(platform(engine).refuse(operator) is None for operator in operators):
+                keep(engine)
+    return ran
 
 
-def _grouping(cases: list[GroupCase]) -> Operator:
-    """One operator with the calls of cases over one table."""
-    scan, keys = _scan(cases[0].table), cases[0].keys
-    calls: tuple[Any, ...] = tuple((f"c{i}", case.call) for i, case in enumerate(cases))
+def _grouping(
+    calls: Sequence[AggregateCall | WindowCall], table: pa.Table, keys: Sequence[str]
+) -> Operator:
+    """One operator with calls over a table."""
+    scan = _scan(table)
+    named: tuple[Any, ...] = tuple((f"c{i}", call) for i, call in enumerate(calls))
     columns = tuple((key, Column(key)) for key in keys)
-    if isinstance(cases[0].call, AggregateCall):
-        return Aggregate(input=scan, keys=columns, aggregates=calls)
-    window = Window(input=scan, columns=calls)
-    return Project(input=window, columns=(*columns, *((name, Column(name)) for name, _ in calls)))
+    if isinstance(calls[0], AggregateCall):
+        return Aggregate(input=scan, keys=columns, aggregates=named)
+    window = Window(input=scan, columns=named)
+    return Project(input=window, columns=(*columns, *((name, Column(name)) for name, _ in named)))
 
 
 def _ask_groups() -> list[str]:
@@ -168,31 +194,40 @@ def _ask_groups() -> list[str]:
 
 
 def _ask_group(cases: list[GroupCase]) -> list[str]:
-    plan = _grouping(cases)
     try:
-        answer = platform(cases[0].engine).compile(Stage(plan)).run({}, Context())
+        answers = _call_all(cases)
     except Exception as error:  # noqa: BLE001 - one by one, to say which fails
         if len(cases) > 1:
             return [line for case in cases for line in _ask_group([case])]
         return [f"{cases[0]} fails: {error}"[:400]]
-    assert answer.schema.types == plan.schema.types
     wrong = []
-    for i, case in enumerate(cases):
+    for case, given in zip(cases, answers, strict=True):
         try:
-            given = rows_of(answer.select([*case.keys, f"c{i}"]))
             assert_same_rows(given, case.expected, context=str(case))
         except AssertionError as error:
             wrong.append(str(error)[:400])
     return wrong
 
 
+def _call_all(cases: list[GroupCase]) -> list[embedded.Rows]:
+    engine, table, keys = cases[0].engine, cases[0].table, cases[0].keys
+    calls = [case.call for case in cases]
+    if engine in embedded.WAYS:
+        return embedded.call_all(engine, calls, table, keys)
+    plan = _grouping(calls, table, keys)
+    answer = platform(engine).compile(Stage(plan)).run({}, Context())
+    assert answer.schema.types == plan.schema.types
+    return embedded.beside(keys, len(cases), lambda name: answer.column(name).to_pylist())
+
+
 def ask_all() -> None:
     """Ask what was recorded; raises with all answers that are wrong."""
     cases, CASES[:] = list(CASES), []
-    groups: defaultdict[str, list[Case]] = defaultdict(list)
+    groups: defaultdict[tuple[str, bool], list[Case]] = defaultdict(list)
     for case in sorted(cases, key=lambda case: case.table.num_rows):
-        if case.table.num_rows:
-            groups[case.engine].append(case)
+        # Of no rows, too, the embedded engines give columns of the right types.
+        if case.table.num_rows or case.engine in embedded.ENGINES:
+            groups[case.engine, case.table.num_rows > 0].append(case)
     wrong = _ask_groups()
     for group in groups.values():
         for start in range(0, len(group), _TOGETHER):
@@ -218,6 +253,9 @@ def _scan(table: pa.Table) -> Scan:
 
 
 def _run(engine: str, table: pa.Table, expressions: list[Expression]) -> pa.Table:
+    if engine in embedded.ENGINES:
+        answer = embedded.evaluate(engine, expressions, numbered(table))
+        return answer.drop_columns(["position"])
     answer = platform(engine).compile(Stage(_projection(table, expressions))).run({}, Context())
     return answer.sort_by("position").drop_columns(["position"])
 
@@ -266,9 +304,8 @@ def _ask(cases: list[Case]) -> list[str]:
         if len(cases) > 1:
             return [line for case in cases for line in _ask([case])]
         return [f"{cases[0]}: {cases[0].expression} fails: {error}"[:400]]
-    wrong = {"postgres": _types_in_postgres, "datafusion": _types_in_datafusion}[cases[0].engine](
-        cases, _projection(table, expressions)
-    )
+    types = _TYPES.get(cases[0].engine)
+    wrong = types(cases, _projection(table, expressions)) if types else []
     for case, column in zip(cases, answer.columns, strict=True):
         if column.type != case.dtype:
             wrong.append(f"{case}: {case.expression} is {column.type}, not {case.dtype}")
@@ -314,7 +351,7 @@ def _types_in_postgres(cases: list[Case], plan: Project) -> list[str]:
         f"pg_typeof(c{i}), pg_typeof(CAST(NULL AS {type_text(case.dtype)}))"
         for i, case in enumerate(cases)
     )
-    text = f"SELECT {asked} FROM (SELECT 1) AS o LEFT JOIN ({query.sql('postgres')}) AS q ON FALSE"
+    text = f"SELECT {asked} FROM (SELECT 1) AS o LEFT JOIN ({query.sql('postgres', copy=False)}) AS q ON FALSE"
     postgres: Any = platform("postgres")
     [found] = postgres.server.ask(text)
     return [
@@ -322,6 +359,13 @@ def _types_in_postgres(cases: list[Case], plan: Project) -> list[str]:
         for i, case in enumerate(cases)
         if found[2 * i] != found[2 * i + 1]
     ]
+
+
+#: Finds what has another type inside an engine than it should have.
+_TYPES: dict[str, Callable[[list[Case], Project], list[str]]] = {
+    "postgres": _types_in_postgres,
+    "datafusion": _types_in_datafusion,
+}
 
 
 def _must_fail(case: Case) -> list[str]:

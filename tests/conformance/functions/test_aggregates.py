@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.conformance.compare import same_value
-from tests.conformance.functions.groups import aggregate_runners, check_aggregate, fold, label
+from tests.conformance.functions.groups import check_aggregate, fold, label, runners
 from umbel.plan.errors import EvaluationError, PlanError, TypeClashError
 from umbel.plan.expressions import AggregateCall, Column, Literal, SortKey
 from umbel.plan.functions import CATALOGUE, Function, Kind
@@ -221,7 +221,7 @@ def fails_on(call: AggregateCall, table: pa.Table) -> list[str]:
     with pytest.raises(EvaluationError):
         fold(call, table.to_pylist(), table.schema)
     failed = []
-    for engine, run in aggregate_runners().items():
+    for engine, run in runners().items():
         for keys in ([], ["g"]):
             try:
                 result = run(call, table, keys)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from tests.conformance.functions.check import ENGINES, Raises, call, check, check_examples, constant
+from tests.conformance.functions import embedded
+from tests.conformance.functions.check import Raises, call, check, check_examples, constant
 from tests.conformance.functions.values import STRINGS, tables
 from umbel.plan.errors import PlanError, TypeClashError
 from umbel.plan.expressions import Call, Literal
@@ -331,7 +332,7 @@ def test_every_function_runs_on_every_engine() -> None:
     from umbel.platforms.duckdb.functions import forms as duckdb_forms
     from umbel.platforms.polars.functions import forms as polars_forms
 
-    assert ENGINES == ("polars", "duckdb")
+    assert embedded.ENGINES == ("polars", "duckdb")
     for row in (*strings.ROWS, *patterns.ROWS):
         assert hasattr(polars_forms()[row.name], "build"), row.name
         assert hasattr(duckdb_forms()[row.name], "build"), row.name

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from tests.conformance.compare import assert_same_rows, same_value
+from tests.conformance.functions.embedded import polars_frame
 from tests.conformance.functions.groups import (
     check_window,
     label,
-    polars_frame,
     reference_window,
-    window_runners,
+    runners,
 )
 from umbel.plan.errors import EvaluationError, PlanError, TypeClashError
 from umbel.plan.expressions import Column, Frame, Literal, SortKey, WindowCall
@@ -183,7 +183,7 @@ def test_constants_out_of_range_fail(function: str, arguments: Any) -> None:
     call = WindowCall(function, arguments, order_by=TOTAL)
     with pytest.raises(EvaluationError):
         reference_window(call, table.to_pylist(), table.schema)
-    assert all(run(call, table) == "refused" for run in window_runners().values())
+    assert all(run(call, table) == "refused" for run in runners().values())
 
 
 @pytest.mark.parametrize("row", WINDOWS, ids=lambda row: row.name)
@@ -288,7 +288,7 @@ def test_running_sums_overflow_only_where_a_frame_does() -> None:
     whole = WindowCall("sum", (X,), order_by=(SortKey(ID),))
     with pytest.raises(EvaluationError):
         reference_window(whole, table.to_pylist(), table.schema)
-    for run in window_runners().values():
+    for run in runners().values():
         with pytest.raises(Exception, match=r"conversion from|out of range|ConversionException"):
             run(whole, table)
 
