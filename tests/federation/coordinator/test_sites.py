@@ -22,9 +22,12 @@ from umbel.federation.client import MissingSitesWarning
 from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server, create
 from umbel.federation.errors import FederationError, IdentityError, PolicyError, SiteError
 from umbel.federation.execution import SiteExecution
+from umbel.federation.policy.signing import new_owner
+from umbel.federation.sandbox import isolation
+from umbel.federation.sandbox.rules import CodeRules
 from umbel.federation.site import SiteProcess, SiteSettings, examine, join
 from umbel.federation.wire.agent import Agent, AgentConfig
-from umbel.plan.errors import PlanError, SourceError, UnknownNameError
+from umbel.plan.errors import PlanError, SourceError, UmbelError, UnknownNameError
 
 AGES = {"north": [30, 40, 50, 61], "south": [62, 63, 64, 65, 66]}
 RULE = Rule(Form.AGGREGATES, min_individuals=2, individual="id", updates=4)
@@ -35,10 +38,13 @@ class Sited(Running):
     """A coordinator with sites."""
 
     agents: dict[str, Agent] = field(default_factory=dict)
+    #: The key of an author whose code the sites run.
+    author: Path = Path()
 
 
-def _site(name: str) -> Site:
+def _site(name: str, signer: str) -> Site:
     site = Site(name, ub.connect(progress=False))
+    site.code = CodeRules({"ann": signer})
     ages = AGES[name]
     rows: dict[str, Any] = {
         "id": list(range(len(ages))),
@@ -72,11 +78,13 @@ def sited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sited]:
     coordinator = Coordinator.open(settings)
     with Server(coordinator) as server:
         running = Sited(coordinator, f"https://localhost:{server.port}")
+        running.author = folder / "author.key"
+        signer = new_owner(running.author)
         for name in AGES:
             _, word = coordinator.invite(name)
             joined = join(word, folder / name, url=running.url)
             config = AgentConfig(joined.folder, joined.coordinator)
-            agent = _agent(config, _site(name))
+            agent = _agent(config, _site(name, signer))
             running.agents[name] = agent
             agent.start()
         _wait_for(running, *AGES)
@@ -145,6 +153,34 @@ def test_models_without_a_label_and_of_durations(session: Any) -> None:
         for df in (people, ub.connect().from_arrow(table.cast(people.select("age", "id").schema)))
     ]
     assert both[0].state.tolist() == pytest.approx(both[1].state.tolist(), abs=1e-6)
+
+
+@pytest.mark.skipif(bool(isolation.missing()), reason=isolation.missing())
+def test_signed_code_runs_at_the_sites_and_nowhere_else(
+    session: Any, sited: Sited, tmp_path: Path
+) -> None:
+    module = tmp_path / "code.py"
+    module.write_text(
+        "import os\ndef f(row):\n    yield row.what * 2, len(set(os.environ) - {'LC_CTYPE'})\n"
+    )
+    function = ub.federation.sign_code(module, sited.author, entry="f")
+    doubled = session.table("codes").rows().flat_map(function).to_frame({"what": str, "n": "int64"})
+    counted = doubled.group_by("what").agg(ub.len().alias("rows"), col("n").sum())
+    # Of each site one row; the process at a site sees no variables of anybody's.
+    assert counted.collect().to_pylist() == [{"what": "xx", "rows": 2, "n": 0}]
+    ran = {stage.platform for stage in session.last_run.stages}
+    assert set(AGES) <= ran
+    # What the coordinator would have to run is refused there; unsigned functions run here.
+    plain = session.table("codes").rows().map(lambda row: row.what * 3).collect()
+    assert sorted(plain) == ["xxx", "xxx"]
+    stranger = tmp_path / "stranger.key"
+    new_owner(stranger)
+    other = ub.federation.sign_code(module, stranger, entry="f")
+    refused = session.table("codes").rows().flat_map(other).to_frame({"what": str, "n": "int64"})
+    with pytest.raises(UmbelError, match="does not trust who has signed 'f'"):
+        refused.collect()
+    # Objects that nothing makes columns of stay here, and so does the function that makes them.
+    assert sorted(session.table("codes").rows().flat_map(function).map(len).collect()) == [2, 2]
 
 
 def test_rows_of_ones_own_meet_those_of_sites(session: Any) -> None:
