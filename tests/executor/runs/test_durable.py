@@ -285,11 +285,13 @@ def test_runs_are_kept_and_resumed_in_either_store(either: RunStore) -> None:
     assert session.last_run is not None
     assert session.resume(session.last_run.id).table == expected
     [run] = either.runs()
+    assert either.find(run.id) == run
     assert (run.state, run.id) == ("finished", session.last_run.id)
     assert either.prune(seconds=3600) == []
     assert [r.id for r in either.prune(seconds=0, dry=True)] == [run.id]
     assert [r.id for r in either.prune(seconds=0)] == [run.id]
     assert either.runs() == []
+    assert either.find(run.id) is None
     assert not (either.folder / run.id).exists()
     with pytest.raises(ub.UnknownNameError, match="unknown run"):
         session.resume(run.id)

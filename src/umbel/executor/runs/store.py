@@ -150,6 +150,17 @@ class RunStore(Rows):
         with self.reading() as connection:
             return self.stored(connection, self.row_of(connection, run_id))
 
+    def find(self, run_id: str) -> StoredRun | None:
+        """Find a run; None if there is none of that id. It costs the same however many there are.
+
+        Raises:
+            PlanError: no run can have that id.
+        """
+        query = sa.select(RUNS).where(RUNS.c.id == check_id(run_id))
+        with self.reading() as connection:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else self.stored(connection, row)
+
     def runs_of(self, script: str) -> list[StoredRun]:
         """List the runs that a script's run has asked for, in their order."""
         with self.reading() as connection:

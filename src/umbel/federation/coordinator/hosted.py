@@ -65,7 +65,9 @@ class HostedRun:
         error: why it failed, as plain data.
         record: what was measured, once it is over.
         ended: when it was over, by the clock that only goes on.
-        signal: is set at each change.
+        signal: is set when the state is another, or there are more rows.
+        telling: is set when the state is another, or there are more events: whoever waits for rows
+            alone is not woken for each of these.
         cancellation: stops it.
         unwanted: somebody wants it to end.
         hung_up: those who watch it, or read its rows, are to ask again.
@@ -91,6 +93,7 @@ class HostedRun:
     record: dict[str, Any] | None = None
     ended: float | None = None
     signal: Signal = field(default_factory=Signal)
+    telling: Signal = field(default_factory=Signal)
     cancellation: Cancellation = field(default_factory=Cancellation)
     unwanted: bool = False
     hung_up: bool = False
@@ -159,6 +162,11 @@ class HostedRun:
 
     # --- a try --------------------------------------------------------------------------------
 
+    def changed(self) -> None:
+        """Wake all who look at the run: its state is another."""
+        self.signal.set()
+        self.telling.set()
+
     def begin(self, fence: int, spool: Spool) -> None:
         """Begin a try."""
         self.fence, self.spool = fence, spool
@@ -166,21 +174,21 @@ class HostedRun:
         self.events, self.error, self.record, self.ended = [], None, None, None
         self._timeline = Timeline()
         self.state = State.RUNNING
-        self.signal.set()
+        self.changed()
 
     def again(self) -> None:
         """Give up a try, whose rows are taken back: another begins at once."""
         if self.spool is not None:
             self.spool.drop()
         self.spool, self.state = None, State.QUEUED
-        self.signal.set()
+        self.changed()
 
     def tell(self, event: Event) -> None:
         """Note an event."""
         self._timeline.tell(event)
         if len(self.events) < _MOST_EVENTS and not isinstance(event, RunFinished):
             self.events.append(narrate(event))
-            self.signal.set()
+            self.telling.set()
 
     def deliver(self, rows: pa.Table) -> None:
         """Take rows of the result."""
@@ -228,7 +236,7 @@ class HostedRun:
         self.error = None if error is None else error_to_json(error)
         self.ended = time.monotonic()
         self.state = state
-        self.signal.set()
+        self.changed()
 
 
 __all__ = ["HostedRun", "State"]

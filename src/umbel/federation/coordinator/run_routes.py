@@ -156,7 +156,7 @@ async def _run(call: Call, *others: Permission) -> HostedRun:
 
 async def _events(run: HostedRun, told: int) -> AsyncIterator[bytes]:
     fence = run.fence
-    with run.signal.listen() as listening:
+    with run.telling.listen() as listening:
         while True:
             over = run.state.over
             if run.fence != fence:

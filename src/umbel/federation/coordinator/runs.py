@@ -306,10 +306,10 @@ class Runs:
         if run is not None:
             return run
         try:
-            stored = self.store.run(name)
-        except (UnknownNameError, PlanError):
+            stored = self.store.find(name)
+        except PlanError:  # nobody's name for a run
             return None
-        return self._recalled(stored)
+        return None if stored is None else self._recalled(stored)
 
     def _recalled(self, stored: StoredRun) -> HostedRun:
         run = HostedRun.of(stored, self._tasks)
@@ -428,7 +428,7 @@ class Runs:
             runs = list(self._runs.values())
         for run in runs:
             run.hung_up = True
-            run.signal.set()
+            run.changed()
 
     def stop(self) -> None:
         """Begin nothing any more; what ends now ends because we do."""
