@@ -16,6 +16,8 @@ from umbel.cli import (
     federation,
     federation_help,
     login,
+    models_app,
+    models_help,
     policy_app,
     policy_help,
     runs_app,
@@ -159,6 +161,12 @@ def build() -> Any:
         name="code",
         help=code_help.CODE,
         short_help="Sign functions that sites run.",
+    )
+    app.add_typer(
+        models_app.models_commands(),
+        name="models",
+        help=models_help.MODELS,
+        short_help="See and steer models that are kept.",
     )
     app.add_typer(
         audit.audit_commands(),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from umbel.learning.privacy.clipping import AdaptiveClip as AdaptiveClip
     from umbel.learning.privacy.clipping import FixedClip as FixedClip
     from umbel.learning.privacy.private import Private as Private
+    from umbel.learning.registry import Registry as Registry
+    from umbel.learning.registry import Version as Version
     from umbel.learning.secure.options import Secure as Secure
     from umbel.learning.simulation.partition import dirichlet as dirichlet
     from umbel.learning.simulation.partition import iid as iid
@@ -57,6 +59,7 @@ _HOMES = {
     "umbel.learning.privacy.private": ["Private"],
     "umbel.learning.gathering": ["Patience"],
     "umbel.learning.secure.options": ["Secure"],
+    "umbel.learning.registry": ["Registry", "Version"],
     "umbel.learning.simulation.partition": ["dirichlet", "iid", "quantity_skew"],
     "umbel.learning.simulation.simulate": ["simulate"],
     "umbel.learning.strategies.base": ["Settings"],
@@ -91,9 +94,11 @@ __all__ = [
     "Private",
     "Quantized",
     "RandomK",
+    "Registry",
     "Secure",
     "Settings",
     "TopK",
+    "Version",
     "binned",
     "dirichlet",
     "fit",

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from umbel.api.located import here
+from umbel.learning.lineage import Lineage
 from umbel.learning.masked import check_parts
 from umbel.learning.parts import over_parts, parts_of
 from umbel.learning.rounds import check_all, masked_sums, sums_of
@@ -65,6 +66,7 @@ class Model:
         session: the session that it was trained in.
         rounds: a row for each round and part of the training.
         details: what training found besides, by name.
+        lineage: where it comes from; None if that is not known.
     """
 
     design: Design
@@ -72,6 +74,7 @@ class Model:
     session: Session = field(repr=False)
     rounds: pa.Table = field(repr=False)
     details: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    lineage: Lineage | None = field(default=None, repr=False)
 
     @property
     def tensors(self) -> dict[str, Array]:

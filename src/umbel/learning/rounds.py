@@ -238,7 +238,7 @@ def asked_of(
 
 def history_of(rounds: Sequence[Round]) -> pa.Table:
     """Give rounds as a table: a row for each round and part."""
-    columns: dict[str, list[object]] = {name: [] for name in _HISTORY.names}
+    columns: dict[str, list[object]] = {name: [] for name in HISTORY.names}
     for one in rounds:
         for share in one.shares:
             columns["round"].append(one.number)
@@ -251,10 +251,11 @@ def history_of(rounds: Sequence[Round]) -> pa.Table:
             columns["norm"].append(share.norm)
             columns["excluded"].append(share.excluded or None)
             columns["seconds"].append(one.seconds)
-    return pa.table(columns, schema=_HISTORY)
+    return pa.table(columns, schema=HISTORY)
 
 
-_HISTORY = pa.schema(
+#: The columns of a training's history.
+HISTORY = pa.schema(
     [
         ("round", pa.int64()),
         ("part", pa.string()),
@@ -295,6 +296,7 @@ def check_rounds(rounds: int) -> None:
 
 
 __all__ = [
+    "HISTORY",
     "Round",
     "Share",
     "Trained",

@@ -12,6 +12,7 @@ from umbel.api.memory import memory_source
 from umbel.learning.checkpoints import CheckpointFile
 from umbel.learning.durations import timed
 from umbel.learning.gathering import Patience
+from umbel.learning.lineage import lineage_of
 from umbel.learning.masked import check_parts
 from umbel.learning.model import Model
 from umbel.learning.parts import Part, parts_of
@@ -139,12 +140,12 @@ def fit(
         check_parts(parts)
         privacy.least(len(parts))
     watch = watcher_of(progress)
+    chosen, how = _strategy(strategy), settings or Settings()
     if exact:
         done = train_exactly(
             session, design, parts, rounds=rounds, seed=seed, watch=watch, secure=privacy
         )
     else:
-        chosen, how = _strategy(strategy), settings or Settings()
         names = tuple(part.name for part in parts)
         file = checkpoint and CheckpointFile.of(
             checkpoint, design, chosen, how, seed, names, privacy
@@ -162,7 +163,16 @@ def fit(
             secure=privacy,
             patience=patience,
         )
-    return Model(design, done.state, session, history_of(done.rounds), done.details)
+    lineage = lineage_of(
+        df,
+        parts,
+        None if exact else chosen,
+        None if exact else how,
+        seed=seed,
+        masked=privacy is not None,
+        rounds=len(done.rounds),
+    )
+    return Model(design, done.state, session, history_of(done.rounds), done.details, lineage)
 
 
 def _strategy(given: str | Strategy | None) -> Strategy:

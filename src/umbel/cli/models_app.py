@@ -1,0 +1,127 @@
+"""`umbel models`: the models that are kept, their versions, and which are in use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import pyarrow as pa
+import typer
+
+from umbel.cli import models_help as texts
+from umbel.plan.errors import PlanError
+
+if TYPE_CHECKING:
+    from umbel.learning.registry import Registry
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The model.")]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="Its number, or staging or production.")
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder",
+        metavar="FOLDER",
+        help="Where models are kept. By default what UMBEL_MODELS says.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def models_commands() -> typer.Typer:
+    """Build `umbel models`."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+    app.command("list", help=texts.LIST, short_help="List models, or versions of one.")(_list)
+    app.command("show", help=texts.SHOW, short_help="Show the card of a version.")(_show)
+    app.command("compare", help=texts.COMPARE, short_help="Compare the versions.")(_compare)
+    app.command("promote", help=texts.PROMOTE, short_help="Put a version to use.")(_promote)
+    app.command("export", help=texts.EXPORT, short_help="Write a version as a file.")(_export)
+    app.command("delete", help=texts.DELETE, short_help="Forget a version.")(_delete)
+    return app
+
+
+def _list(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One model.")] = None,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    registry = _registry(folder)
+    found = [v for n in ([name] if name else registry.names()) for v in registry.versions(n)]
+    keys = ("name", "version", "stages", "created", "rows", "model")
+    rows = [(v.name, v.number, ", ".join(v.stages), v.created, v.rows, v.words) for v in found]
+    columns = {key: [row[i] for row in rows] for i, key in enumerate(keys)}
+    types = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.int64(), pa.string())
+    _print(pa.table(columns, pa.schema(list(zip(keys, types, strict=True)))), as_json)
+
+
+def _show(
+    name: NameArgument,
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="By default the last.")
+    ] = None,
+    folder: FolderOption = None,
+) -> None:
+    import umbel as ub
+    from umbel.learning.cards import card
+
+    registry = _registry(folder)
+    found = registry.version(name, version)
+    print(card(found, registry.load(name, ub.connect(), found.number)), end="")
+
+
+def _compare(name: NameArgument, as_json: JsonOption = False, folder: FolderOption = None) -> None:
+    _print(_registry(folder).compare(name), as_json)
+
+
+def _promote(
+    name: NameArgument,
+    version: VersionArgument,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="staging or production")],
+    folder: FolderOption = None,
+) -> None:
+    registry = _registry(folder)
+    number = registry.version(name, version).number
+    registry.promote(name, number, stage)
+    print(f"{name} {number} is in {stage}")
+
+
+def _export(
+    name: NameArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes.")],
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="VERSION", help="By default the last.")
+    ] = None,
+    folder: FolderOption = None,
+) -> None:
+    print(_registry(folder).export(name, file, version))
+
+
+def _delete(name: NameArgument, version: VersionArgument, folder: FolderOption = None) -> None:
+    registry = _registry(folder)
+    number = registry.version(name, version).number
+    registry.delete(name, number)
+    print(f"{name} {number} is deleted")
+
+
+def _registry(folder: Path | None) -> Registry:
+    try:
+        from umbel.learning.registry import Registry
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("numpy", "safetensors"):
+            raise
+        raise PlanError(
+            f"models need {error.name}, which is not installed", hint="pip install 'umbel[learn]'"
+        ) from None
+    return Registry(folder)
+
+
+def _print(table: pa.Table, as_json: bool) -> None:
+    from umbel.cli.results import print_laid, rich_table
+
+    if not as_json:
+        print_laid(rich_table(table))
+        return
+    for row in table.to_pylist():
+        print(json.dumps(row, ensure_ascii=False))
