@@ -365,12 +365,22 @@ def serve(
     on: OnOption = None,
     budget_seconds: SecondsOption = None,
     budget_dollars: DollarsOption = None,
+    coordinator: CoordinatorOption = None,
+    coordinator_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="Your token at the coordinator: env:NAME or file:/path; by default UMBEL_TOKEN, "
+            "or your login.",
+        ),
+    ] = None,
 ) -> None:
     """Let other tools ask in SQL, by Arrow Flight SQL."""
     from umbel.cli.serve import serve as serve_sql
 
+    bounds = on, budget_seconds, budget_dollars
     serve_sql(
-        Settings.of(on, budget_seconds, budget_dollars, progress=False),
+        Settings.of(*bounds, progress=False, coordinator=coordinator, token=coordinator_token),
         table or [],
         attach or [],
         config=config,

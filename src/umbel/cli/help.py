@@ -127,6 +127,7 @@ Examples:
   umbel serve --port 0 --table orders=orders.parquet
   umbel serve --config umbel.toml --token env:UMBEL_TOKEN --timeout 60
   umbel serve --host 0.0.0.0 --certificate cert.pem --key key.pem --token file:/run/secrets/umbel
+  umbel serve --coordinator https://umbel.example.org:8443 --token file:door
 """
 
 EXPLAIN = """Say how a plan would run, what it is estimated to cost, and what lost against it.

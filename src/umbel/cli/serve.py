@@ -7,12 +7,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel.api.located import written_at
-from umbel.cli.sessions import session_kind
+from umbel.cli.sessions import opened
 from umbel.cli.settings import Settings
 from umbel.cli.sql import attach_and_register
+
+if TYPE_CHECKING:
+    from umbel.door.server import Door
 
 #: Seconds between looks at what is to be done.
 _LOOK = 0.05
@@ -38,12 +41,16 @@ def serve(
         options: those of `Session.serve`.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    with written_at(None):  # there is no script whose line could be shown
-        session = session_kind(settings)(progress=False)
-        session.configure(config)
-        attach_and_register(session, tables, attached)
-        opened = session.serve(**options)
-    with opened as door:
+    with opened(settings, config) as session:
+        with written_at(None):  # there is no script whose line could be shown
+            attach_and_register(session, tables, attached)
+            made = session.serve(**options)
+        _until_told(made, grace)
+
+
+def _until_told(made: Door, grace: float) -> None:
+    """Keep a door open until SIGTERM or Ctrl-C."""
+    with made as door:
         print(f"umbel answers SQL at {door.url}", flush=True)
         never = threading.Event()
         try:

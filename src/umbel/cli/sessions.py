@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from umbel.api.located import written_at
@@ -95,8 +96,13 @@ def with_coordinator(kind: type[CommandSession]) -> type[RemoteSession]:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[CommandSession]:
-    """Give a session for one command: here, or with the coordinator that it names."""
+def opened(settings: Settings, config: Path | None = None) -> Iterator[CommandSession]:
+    """Give a session for one command: here, or with the coordinator that it names.
+
+    Args:
+        settings: how to run plans, and where.
+        config: the configuration; None looks where sessions look.
+    """
     kind = session_kind(settings)
     with ExitStack() as stack:
         with written_at(None):  # there is no script whose line could be shown
@@ -110,5 +116,5 @@ def opened(settings: Settings) -> Iterator[CommandSession]:
                 )
                 stack.callback(made.close)
                 session = cast("CommandSession", made)
-            session.configure()
+            session.configure(config)
         yield session

@@ -47,6 +47,7 @@ from umbel.plan.sources import RelationSource
 
 if TYPE_CHECKING:
     from umbel.api.session import Durable
+    from umbel.door.server import Door
     from umbel.optimizer import Budget
 
 
@@ -313,6 +314,26 @@ class RemoteSession(SessionOverSites):
                 "the coordinator keeps what it runs; what is done here with its answers is not kept",
                 hint="leave out durable; session.resume(id) gets the coordinator's answer again",
             )
+
+    def serve(self, *, token: str | None = None, **options: Any) -> Door:
+        """Let others' tools ask the federation in SQL; see `Session.serve`.
+
+        They ask as the user of this session, and for its purpose: so they must show a token.
+
+        Args:
+            token: a reference to what callers must show: "env:NAME" or "file:/path".
+            options: the others of `Session.serve`.
+
+        Raises:
+            PlanError: there is no token.
+        """
+        if token is None:
+            raise PlanError(
+                f"whoever reaches this door would ask the federation {self.federation!r} as "
+                f"{self.user}",
+                hint="give it a token that callers must show, by reference: env:NAME or file:/path",
+            )
+        return super().serve(token=token, **options)
 
     def close(self) -> None:
         """Close the connection."""
