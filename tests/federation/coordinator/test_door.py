@@ -59,6 +59,6 @@ def test_a_door_to_a_federation_wants_a_token(
     with pytest.raises(ub.PlanError, match="would ask the federation 'north' as ann"):
         remote.serve(port=0)
     (tmp_path / "ann").write_text(running.token())
-    asked = {"coordinator": running.url, "token": f"file:{tmp_path}/ann"}
+    settings = Settings(coordinator=running.url, token=f"file:{tmp_path}/ann")
     with pytest.raises(ub.PlanError, match="would ask the federation 'north' as ann"):
-        serve(Settings(**asked), [], [], config=None, grace=0.0, port=0, token=None)
+        serve(settings, [], [], config=None, grace=0.0, port=0, token=None)
