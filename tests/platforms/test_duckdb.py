@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tests.conformance.engines import Context, memory, refusal
 from umbel.plan.expressions import AggregateCall, Call, Cast, Column
@@ -99,7 +101,7 @@ def test_types_are_known_by_the_names_that_describe_shows():
 
 
 def test_sources_bind_each_leaf_once():
-    sources = DuckDBSources(dialect=None, describe=lambda relation: {})
+    sources = DuckDBSources(dialect=None, describe=lambda relation, files: {})
     leaf = memory(a=[1])
     assert sources.relation(leaf).sql() == '"memory_0"'
     assert sources.relation(memory(b=[1])).sql() == '"memory_1"'
@@ -154,3 +156,16 @@ def test_where_an_overflow_would_be_hidden_products_are_whole_at_once():
     text = Cast(Cast(Column("p"), pa.string()), pa.binary())
     again = Project(input=plan, columns=(("p", Cast(text, pa.string(), strict=False)),))
     assert "DECIMAL(19" in engine().compile(Stage(again)).text
+
+
+def test_what_is_known_of_files_goes_with_their_state(tmp_path: Path):
+    """A file that was written anew with other types is described anew."""
+    database, path = engine().database(), tmp_path / "a.parquet"
+    call = f"read_parquet(['{path}'])"
+    for column, expected in (([1], "BIGINT"), (["x"], "VARCHAR")):
+        parquet.write_table(pa.table({"a": column}), path)
+        state = path.stat()
+        files = ((str(path), state.st_mtime_ns, state.st_size),)
+        found = database.describe(call, files)
+        assert found == {"a": expected}
+        assert database.describe(call, files) is found

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +27,11 @@ SETTINGS = {
     "TimeZone": "UTC",
     "enable_progress_bar": "false",
 }
+
+#: Which files are meant, and in which state: path, time of the last change, and size.
+FileStates: TypeAlias = tuple[tuple[str, int, int], ...]
+#: Relations whose columns are remembered.
+_REMEMBERED = 1_000
 
 #: Rows that are handed over at once.
 _BATCH = 2**16
@@ -50,6 +55,7 @@ class Database:
         self._lock = threading.Lock()
         self._limit = 0
         self._functions: set[str] = set()
+        self._described: dict[tuple[str, FileStates], dict[str, str]] = {}
 
     def cursor(self, memory_limit: int = 0, *, in_order: bool = False) -> Any:
         """Open a cursor: its own transaction and temporary views over the shared database.
@@ -66,6 +72,22 @@ class Database:
         if in_order:
             cursor.execute("SET SESSION preserve_insertion_order = true")
         return cursor
+
+    def describe(self, relation: str, files: FileStates) -> dict[str, str]:
+        """Give the names and DuckDB types of the columns of a relation over files.
+
+        DuckDB opens them for it. So answers are remembered as long as the files stay as they are.
+        """
+        key = relation, files
+        found = self._described.get(key)
+        if found is None:
+            query = f"DESCRIBE SELECT * FROM {relation}"  # noqa: S608
+            rows = self.cursor().execute(query).fetchall()
+            found = {name: dtype for name, dtype, *_ in rows}
+            if len(self._described) >= _REMEMBERED:
+                self._described.clear()
+            self._described[key] = found
+        return found
 
     def new_name(self, kind: str) -> str:
         """Give a name that no table of the database has."""

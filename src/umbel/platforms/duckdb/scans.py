@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,12 @@ from umbel.plan.sources import (
 from umbel.plan.types import is_integer
 from umbel.platforms.base import RunContext
 from umbel.platforms.conform import conform
-from umbel.platforms.duckdb.database import quoted
+from umbel.platforms.duckdb.database import FileStates, quoted
 from umbel.platforms.duckdb.store import CATALOG, StoredColumn
 from umbel.platforms.duckdb.types import convert
 from umbel.platforms.streams import ArrowStream, raw_schema, scanned_columns, stream
 from umbel.sql.expressions import Dialect, column
+from umbel.sql.nodes import copied
 
 if TYPE_CHECKING:
     from sqlglot import expressions as exp
@@ -67,7 +69,8 @@ class DuckDBSources:
 
     Attributes:
         dialect: writes casts of text to the types of the plan.
-        describe: gives the names and DuckDB types of a relation's columns.
+        describe: gives the names and DuckDB types of the columns of a relation over files, whose
+            states are given beside it.
         streams_only: read text and CSV files as streams too.
         bindings: by relation name.
         read_as_csv: whether some file goes through `read_csv`, which rejects a few that are valid.
@@ -77,7 +80,7 @@ class DuckDBSources:
     """
 
     dialect: Dialect
-    describe: Callable[[str], dict[str, str]]
+    describe: Callable[[str, FileStates], dict[str, str]]
     streams_only: bool = False
     bindings: dict[str, Binding] = field(default_factory=dict)
     read_as_csv: bool = False
@@ -161,7 +164,7 @@ class DuckDBSources:
         if types:
             options.append(f"hive_types = {_struct(types)}")
         call = f"read_parquet({_paths(files)}, {', '.join(options)})"
-        found = self.describe(call)
+        found = self.describe(call, tuple((e.path, e.modified, e.size) for e in files))
         wanted = scanned_columns(scan)
         if all(same_type(found.get(name, ""), source.schema.field(name).type) for name in wanted):
             return _function(call)
@@ -392,6 +395,11 @@ def _table(name: str) -> exp.Expr:
 
 
 def _function(call: str) -> exp.Expr:
+    return copied(_parsed(call))
+
+
+@lru_cache(maxsize=256)
+def _parsed(call: str) -> exp.Expr:
     return exp.maybe_parse(call, dialect="duckdb")
 
 

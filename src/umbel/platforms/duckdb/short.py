@@ -68,9 +68,13 @@ def shorten(query: exp.Expr) -> bool:
     >>> shorten(query), query.sql("duckdb")
     (True, 'SELECT SUM(("a" * "b"))')
     """
-    marked = [node for node in query.find_all(exp.Cast) if node._meta and _MARK in node._meta]
-    if not marked or any(call.name.lower() == "try" for call in query.find_all(exp.Anonymous)):
-        return False  # TRY would take an overflow for a null
+    marked = []
+    for node in query.find_all(exp.Cast, exp.Anonymous):
+        if isinstance(node, exp.Anonymous):
+            if node.name.lower() == "try":
+                return False  # TRY would take an overflow for a null
+        elif node._meta and _MARK in node._meta:
+            marked.append(node)
     done: set[int] = set()
     for node in reversed(marked):  # operands before what they are part of
         whole = node.this.this

@@ -72,16 +72,12 @@ class DuckDBStage:
 
     def _translate(self, *, short: bool, streams_only: bool = False) -> _Statement:
         columns = None if self._store is None else self._store.columns
-        sources = DuckDBSources(DIALECT, self._describe, streams_only, columns=columns)
+        database = self._database
+        sources = DuckDBSources(DIALECT, database.describe, streams_only, columns=columns)
         query = compile_plan(self._stage.root, DIALECT, sources)
         functions = functions_used(query)  # before it is written, which may change the tree
         short = short and shorten(query)
         return _Statement(query.sql("duckdb", pretty=True, copy=False), sources, functions, short)
-
-    def _describe(self, relation: str) -> dict[str, str]:
-        cursor = self._database.cursor()
-        rows = cursor.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()  # noqa: S608
-        return {name: dtype for name, dtype, *_ in rows}
 
     def run(self, inputs: Mapping[str, Any], context: RunContext) -> Any:
         """Run the statement; give an Arrow table or a table kept in the database."""
