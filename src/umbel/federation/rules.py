@@ -28,7 +28,6 @@ from umbel.federation.policy.individuals import (
     State,
     Who,
     joined,
-    named,
     not_allowed,
     predicted,
     projected,
@@ -61,10 +60,14 @@ class Analysis:
         self.tables = tables or Tables(site)
         self.rules = rules
         self._states: dict[str, State] = {}
+        self._releases: dict[tuple[str, frozenset[str]], Release] = {}
         self._flows = Flows(site, rules, self)
 
     def state(self, operator: ops.Operator) -> State:
         """Find out about an operator."""
+        known = self._states.get(operator.digest)
+        if known is not None:
+            return known
         if len(self._states) > MOST_KEPT:
             self._states.clear()
         find_below_first(operator, self.site, self._states, self._find)
@@ -77,24 +80,29 @@ class Analysis:
             return found.refusal
         if found.raw:
             who = strictest(found.raw)
-            depth = len(ops.topological(operator))
-            return Refusal(named(operator), who.table, who.rule, "gives rows of it", depth=depth)
+            return Refusal(operator, who.table, who.rule, "gives rows of it")
         denied = self._flows.denied(operator)
         if denied is not None:
             rule = self.rules.get(denied.table, Rule())
-            depth = len(ops.topological(denied.operator))
-            return Refusal(named(denied.operator), denied.table, rule, denied.why, depth=depth)
-        tables = sorted(self.tables.of(operator))
-        grants = tuple(
-            self.rules.get(table, Rule()).grant(table, updates=found.updates) for table in tables
-        )
-        forms = {who.rule.form for who in found.gated}
-        form = Form.ROWS if not forms else Form.AGGREGATES
-        if Form.PRIVATE in forms:
+            return Refusal(denied.operator, denied.table, rule, denied.why)
+        form = Form.AGGREGATES if found.gated else Form.ROWS
+        if any(who.rule.form is Form.PRIVATE for who in found.gated):
             form = Form.PRIVATE
         if found.updates:
             form = Form.UPDATES
-        return Release(form, grants, self.site)
+        return self._released(form, self.tables.of(operator))
+
+    def _released(self, form: Form, tables: frozenset[str]) -> Release:
+        """The verdict for what is made of some tables; many outputs of a plan share one."""
+        known = self._releases.get((form.value, tables))
+        if known is None:
+            updates = form is Form.UPDATES
+            grants = tuple(
+                self.rules.get(table, Rule()).grant(table, updates=updates)
+                for table in sorted(tables)
+            )
+            known = self._releases[form.value, tables] = Release(form, grants, self.site)
+        return known
 
     def barred(self, operator: ops.Operator, site: str) -> PolicyError | None:
         """Say why an operator's output, which may leave, may not go to another site.
@@ -126,6 +134,10 @@ class Analysis:
             return frozenset()
         return frozenset(found.keys)
 
+    def is_free(self, operator: ops.Operator) -> bool:
+        """Whether whatever is computed of an operator's output may leave as it may."""
+        return not self.state(operator).raw and self._flows.is_free(operator)
+
     def is_gate(self, operator: ops.Operator) -> bool:
         """Whether this aggregate takes individuals together, so that its cells have to be counted."""
         if not isinstance(operator, ops.Aggregate | ops.Summing):
@@ -138,7 +150,7 @@ class Analysis:
 
     def _find(self, operator: ops.Operator) -> State:
         if self.site not in operator.places:
-            return State()
+            return _NOBODY
         known = self._states.get(operator.digest)
         if known is None:
             known = self._state(operator)
@@ -147,6 +159,9 @@ class Analysis:
 
     def _state(self, operator: ops.Operator) -> State:
         below = [self._find(child) for child in operator.inputs]
+        known = [state for state in below if state is not _NOBODY]
+        if below and not any(state.raw for state in known) and len(known) < 2:
+            return known[0] if known else _NOBODY  # as free, or as little, as what it is made of
         gated = tuple(dict.fromkeys(who for state in below for who in state.gated))
         refusal = next((state.refusal for state in below if state.refusal is not None), None)
         if refusal is not None:
@@ -183,6 +198,8 @@ class Analysis:
                 found = refused(operator, raw, "works on single rows of it")
         updates = found.updates or any(state.updates for state in below)
         gated = tuple(dict.fromkeys((*gated, *found.gated)))
+        if found.updates == updates and found.gated == gated:
+            return found
         return replace(found, gated=gated, updates=updates)
 
     def _scanned(self, scan: ops.Scan, table: str) -> State:
@@ -224,6 +241,10 @@ class Analysis:
             if why:
                 return refused(operator, below.raw, f"column {name!r}: {why}")
         return State(gated=below.raw)
+
+
+#: Rows of nobody.
+_NOBODY = State()
 
 
 class Tables:

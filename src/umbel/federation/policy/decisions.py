@@ -86,7 +86,16 @@ class Decisions:
         if known is None:
             if len(self._decided) > _MOST_KEPT:
                 self._decided.clear()
-            known = self._decided[key] = self._decide(operator, to)
+            known = self._as_below(operator) if to is None else None
+            known = self._decided[key] = known or self._decide(operator, to)
+        return known
+
+    def _as_below(self, operator: ops.Operator) -> tuple[Release | Refusal, Analysis] | None:
+        """The verdict on what an operator is made of, if that is free and all that is protected."""
+        below = [child for child in operator.inputs if self.site in child.places]
+        known = self._decided.get(below[0].digest) if len(below) == 1 else None
+        if known is None or not isinstance(known[0], Release) or not known[1].is_free(below[0]):
+            return None
         return known
 
     def barred(self, operator: ops.Operator, site: str) -> PolicyError | None:
@@ -115,7 +124,7 @@ class Decisions:
     def _decide(
         self, operator: ops.Operator, to: Sequence[str] | None
     ) -> tuple[Release | Refusal, Analysis]:
-        nearest: tuple[int, Refusal, Analysis] | None = None
+        nearest: tuple[Refusal, Analysis] | None = None
         for analysis in self._choices(operator):
             verdict = analysis.release(operator)
             if isinstance(verdict, Release):
@@ -125,11 +134,11 @@ class Decisions:
                     return verdict, analysis
                 verdict = _going(operator, analysis, error)
             # The clause that stood in the way last comes nearest to what was asked for.
-            if nearest is None or verdict.depth > nearest[0]:
-                nearest = (verdict.depth, verdict, analysis)
+            if nearest is None or verdict.depth > nearest[0].depth:
+                nearest = (verdict, analysis)
         if nearest is None:
             raise PolicyError(f"site {self.site!r} has no rule for this question")
-        return nearest[1], nearest[2]
+        return nearest
 
     def _choices(self, operator: ops.Operator) -> Sequence[Analysis]:
         read = self._tables.of(operator)
@@ -163,8 +172,7 @@ def _going(operator: ops.Operator, analysis: Analysis, error: PolicyError) -> Re
     table = min(analysis.tables.of(operator), default="")
     rule = analysis.rules.get(table, Rule())
     why = f"would go where it may not: {error.message}"
-    depth = len(ops.topological(operator)) + 1
-    return Refusal(operator.name, table, rule, why, error.hint, depth)
+    return Refusal(operator, table, rule, why, error.hint, going=True)
 
 
 __all__ = ["Decisions", "applicable"]

@@ -51,6 +51,9 @@ def find_below_first(
 
     Not about all that is below: of a hundred sites each looks at its own.
     """
+    if all(c.digest in known or site not in c.places for c in operator.inputs):
+        find(operator)
+        return
     waiting = [operator]
     while waiting:
         last = waiting[-1]
@@ -79,10 +82,18 @@ class Flows:
 
     def flow(self, operator: ops.Operator) -> Flow:
         """Find out about an operator."""
+        known = self._flows.get(operator.digest)
+        if known is not None:
+            return known
         if len(self._flows) > MOST_KEPT:
             self._flows.clear()
         find_below_first(operator, self._site, self._flows, self._find)
         return self._find(operator)
+
+    def is_free(self, operator: ops.Operator) -> bool:
+        """Whether no column of a table is in an operator's output, in any way that counts."""
+        found = self.flow(operator)
+        return found.denied is None and not any(found.reads.values())
 
     def overflows(self, aggregate: ops.Aggregate, call: AggregateCall) -> bool:
         """Whether a sum of a few rows may have no place in its type."""
@@ -104,7 +115,7 @@ class Flows:
 
     def _find(self, operator: ops.Operator) -> Flow:
         if self._site not in operator.places:
-            return Flow()
+            return _NOTHING
         known = self._flows.get(operator.digest)
         if known is None:
             known = self._made(operator)
@@ -115,12 +126,12 @@ class Flows:
         below = [self._find(child) for child in operator.inputs]
         for flow in below:
             if flow.denied is not None:
-                return Flow(denied=flow.denied)
+                return flow
         if below and not any(
-            flow.reads or self._analysis.state(child).raw
+            flow is not _NOTHING and (flow.reads or self._analysis.state(child).raw)
             for flow, child in zip(below, operator.inputs, strict=True)
         ):
-            return Flow()  # nothing in it is of a table any more
+            return _NOTHING  # nothing in it is of a table any more
         try:
             return self._flow(operator, below)
         except NotAllowedError as denial:
@@ -329,6 +340,10 @@ class Flows:
         )
         self._uses.coded(everything)
         return Flow(dict.fromkeys(operator.schema.names, everything))
+
+
+#: What is made of no table.
+_NOTHING = Flow()
 
 
 def _part(flow: Flow) -> Flow:

@@ -46,20 +46,25 @@ class Refusal:
     """Why an output may not leave.
 
     Attributes:
-        operator: the operator that stands in the way, for people.
+        operator: the operator that stands in the way.
         table: the table whose rule it is.
         rule: what of the table may leave.
         why: what is wrong with the operator.
         hint: what would be allowed.
-        depth: how many operators are below the one that stands in the way.
+        going: the operator's output might leave, but not go where it would.
     """
 
-    operator: str
+    operator: ops.Operator
     table: str
     rule: Rule
     why: str
     hint: str = ""
-    depth: int = 0
+    going: bool = False
+
+    @property
+    def depth(self) -> int:
+        """How far a plan got: the operators up to the one that stands in the way."""
+        return len(ops.topological(self.operator)) + self.going
 
     def error(self, site: str) -> PolicyError:
         """The error that a user sees."""
@@ -67,7 +72,7 @@ class Refusal:
         by = f", by clause {clause.name!r} of its policy" if clause is not None else ""
         return PolicyError(
             f"of table {self.table!r} {self.rule.words} may leave site {site!r}{by}: "
-            f"{self.operator} {self.why}",
+            f"{self.operator.name if self.going else named(self.operator)} {self.why}",
             hint=self.hint or _allowed(self.rule),
         )
 
@@ -235,8 +240,7 @@ def _uncounted(operator: ops.Operator, who: Who) -> State:
 def refused(operator: ops.Operator, raw: tuple[Who, ...], why: str, hint: str = "") -> State:
     """The state of an operator that can be part of nothing that leaves."""
     who = strictest(raw)
-    depth = len(ops.topological(operator))
-    return State(refusal=Refusal(named(operator), who.table, who.rule, why, hint, depth))
+    return State(refusal=Refusal(operator, who.table, who.rule, why, hint))
 
 
 def strictest(raw: tuple[Who, ...]) -> Who:
