@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from umbel.cli import federation_help as texts
+from umbel.cli.requests import requests_commands
 from umbel.plan.errors import PlanError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def site_commands() -> typer.Typer:
     app.command("join", help=texts.JOIN, short_help="Join a federation.")(join)
     app.command("run", help=texts.SITE_RUN, short_help="Start a site.")(run)
     app.command("doctor", help=texts.DOCTOR, short_help="Find what is wrong with a site.")(doctor)
+    app.add_typer(requests_commands(), name="requests", short_help="Agree to questions, or not.")
     return app
 
 

@@ -29,6 +29,18 @@ class PolicyError(PlacementError):
     exit_code = 12
 
 
+class ApprovalError(PolicyError):
+    """A person at a site has to agree before this may go on; asking again later may help.
+
+    Attributes:
+        first: whether this asking has made the request.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", first: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.first = first
+
+
 class SiteError(RunError):
     """Work that a site took on and could not do; says the site, and nothing of its data.
 

@@ -10,7 +10,13 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from umbel.federation.errors import FederationError, LimitError, PolicyError, SiteError
+from umbel.federation.errors import (
+    ApprovalError,
+    FederationError,
+    LimitError,
+    PolicyError,
+    SiteError,
+)
 from umbel.federation.messages import read_message
 from umbel.plan.errors import (
     CancelledError,
@@ -33,6 +39,7 @@ class FailureCode(enum.Enum):
     POLICY_DENIED = "policy_denied"
     RESOURCE = "resource"
     CANCELLED = "cancelled"
+    WAITING = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class Failure:
         'the work failed (ValueError)'
         """
         match error:
+            case ApprovalError():
+                return cls(FailureCode.WAITING, error.message, error.hint)
             case PolicyError():
                 return cls(FailureCode.POLICY_DENIED, error.message, error.hint)
             case CancelledError():
@@ -90,6 +99,8 @@ class Failure:
         """Give the error that the coordinator raises for it."""
         if self.code is FailureCode.CANCELLED:
             return CancelledError(f"site {site!r}: {self.message}")
+        if self.code is FailureCode.WAITING:
+            return ApprovalError(self.message, hint=self.hint)
         if self.code is FailureCode.POLICY_DENIED:
             return PolicyError(f"site {site!r} does not allow this: {self.message}", hint=self.hint)
         return SiteError(
@@ -124,7 +135,7 @@ class Failure:
 class _FailureModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     umbel_failure: Literal[1]
-    code: Literal["retryable", "permanent", "policy_denied", "resource", "cancelled"]
+    code: Literal["retryable", "permanent", "policy_denied", "resource", "cancelled", "waiting"]
     message: str = Field(max_length=_LONGEST_MESSAGE)
     hint: str = Field(max_length=_LONGEST_MESSAGE)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from umbel.federation.audit.log import AuditLog
+from umbel.federation.errors import ApprovalError
 from umbel.federation.failures import Failure
 from umbel.federation.tasks import Task
 from umbel.plan import operators as ops
@@ -44,6 +45,10 @@ class Account:
 
     def failed(self, error: BaseException) -> None:
         """Write that the task was refused, or did not come to its end."""
+        if isinstance(error, ApprovalError):
+            if error.first:  # whoever waits asks again and again
+                self._write("waiting", {**self._asked(), "why": error.message})
+            return
         failure = Failure.of(error)
         why = {"failure": failure.code.value, "why": failure.message[:_LONGEST_QUESTION]}
         if not self._allowed:

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from umbel.federation.disclosure.approvals import Approvals
 from umbel.federation.disclosure.cells import complement, keys_of, undominated
 from umbel.federation.disclosure.individuals import Population, populations, united
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.disclosure.noise import cell_key, noise_of, rounded
 from umbel.federation.disclosure.private_control import PrivateAnswers
 from umbel.federation.errors import PolicyError
-from umbel.federation.policy.clauses import Duties, Form
+from umbel.federation.policy.clauses import Approval, Duties, Form
 from umbel.federation.policy.disclosing import enough, undone
 from umbel.federation.policy.verdict import Cells, Grant, Release
 
@@ -32,10 +33,13 @@ class DisclosureControl:
     def __init__(self, ledger: Ledger | None = None) -> None:
         """Prepare; without a ledger one is kept in memory, as long as this process lives."""
         self.ledger = ledger or Ledger(None)
+        self.approvals = Approvals(self.ledger)
         self._private = PrivateAnswers(self.ledger)
 
     def admit(self, release: Release, question: str) -> None:
         """Count the question, and refuse one too many; see `Disclosure`."""
+        if release.approval is Approval.PLAN:
+            self.approvals.check(release, question, "plan")
         for grant in release.grants:
             missing = undone(grant.clause)
             if missing:
@@ -48,6 +52,19 @@ class DisclosureControl:
             if _counted(grant.clause.duties):
                 self._within(release, grant, 0, 0)
                 self.ledger.answered(release.user, grant.table, release.task, 0, 0)
+
+    def looked_at(self, release: Release, question: str) -> pa.Table | None:
+        """Give the result that a person has approved; see `Disclosure`."""
+        if release.approval is not Approval.RELEASE:
+            return None
+        return self.approvals.answer(release, question)
+
+    def look_at(self, release: Release, question: str, result: pa.Table) -> None:
+        """Ask a person about a result; see `Disclosure`."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, result.schema) as writer:
+            writer.write_table(result)
+        self.approvals.check(release, question, "release", sink.getvalue().to_pybytes())
 
     def left(self, release: Release, rows: int, nbytes: int) -> None:
         """Count what leaves, and refuse what is too much; see `Disclosure`."""

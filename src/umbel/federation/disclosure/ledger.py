@@ -42,6 +42,11 @@ create table if not exists spent (
     owner text not null, of_table text not null, task text not null, at real not null,
     epsilon real not null, delta real not null, primary key (owner, of_table, task)
 );
+create table if not exists requests (
+    name text primary key, kind text not null, at real not null, days integer not null,
+    state text not null, decided real not null, reason text not null, about text not null,
+    answer blob
+);
 create table if not exists noisy (part text primary key, at real not null, answer blob not null);
 """
 
@@ -102,6 +107,12 @@ class Ledger:
         """Close it."""
         with self._lock:
             self._database.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Look, while no other thread writes."""
+        with self._lock:
+            yield self._database
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,9 @@ from umbel.api.memory import memory_source
 from umbel.executor import Cancellation, run
 from umbel.executor.record import Run
 from umbel.federation.audit import Account, AuditLog
+from umbel.federation.audit.account import question_of
 from umbel.federation.disclosure import DisclosureControl
+from umbel.federation.disclosure.approvals import request_name
 from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.coded import Coded, codes_of, verify
@@ -22,6 +25,7 @@ from umbel.federation.execution.gate import Gate
 from umbel.federation.execution.masked import Masked
 from umbel.federation.noise import written
 from umbel.federation.policy.applying import filtered
+from umbel.federation.policy.clauses import Approval
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.disclosing import Disclosure
 from umbel.federation.publishing import Site
@@ -112,18 +116,28 @@ class SiteExecution:
             policy_version=site.policy_version,
             policy_digest=site.policy_digest,
             task=task.id,
+            asks=question_of(task.plan),
         )
+        question = _question(task)
         step = _step_of(task.plan)
         if step in ("", "mask"):  # in the other steps nothing leaves
-            self._disclosure.admit(verdict, task.plan.digest)
+            self._disclosure.admit(verdict, question)
         if verdict.form is Form.ROWS:
             self._check_reads(task.plan, analysis)
         codes = sorted(codes_of(task.plan))
-        account.allowed({**verdict.facts(), **({"code": codes} if codes else {})})
+        facts = {**verdict.facts(), **({"code": codes} if codes else {})}
+        if verdict.approval is not Approval.NONE:
+            facts["approval"] = request_name(verdict, question, verdict.approval.value)
+        account.allowed(facts)
         outlet = _Outlet(
             task, deliver, account, lambda rows, size: self._disclosure.left(verdict, rows, size)
         )
         texts: list[str] = []
+        approved = self._disclosure.looked_at(verdict, question)
+        if approved is not None:
+            outlet(approved)
+            outlet.close(approved=True)
+            return Outcome(outlet.rows, outlet.bytes, time.perf_counter() - start)
         with _within(cancellation, task.limits) as part:
 
             def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
@@ -156,6 +170,10 @@ class SiteExecution:
 
             if step and isinstance(task.plan, ops.Summing):
                 outlet(self._masked.answer(task, task.plan, plain))
+            elif verdict.approval is Approval.RELEASE:
+                result = plain()
+                self._disclosure.look_at(verdict, question, cleaned(result, task.schema))
+                outlet(result)
             else:
                 plain(outlet)
             outlet.close(withheld=gate.withheld)
@@ -225,6 +243,12 @@ class SiteExecution:
             return operator
 
         return ops.rebuild(plan, bind)
+
+
+def _question(task: Task) -> str:
+    """What is asked, with what comes in: a person who agrees to one does not to another."""
+    parts = [task.plan.digest, *(given.identity for given in task.inputs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 class _Outlet:

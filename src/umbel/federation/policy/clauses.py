@@ -143,6 +143,7 @@ class Duties:
         p_percent: no sum from which the second largest individual could reckon the largest closer
             than so many percent; 0 for no such rule.
         rounding: counts are rounded to multiples of it; 0 for none.
+        approval_days: for which a request waits, and for which an approval holds.
     """
 
     dominance: Dominance | None = None
@@ -155,6 +156,7 @@ class Duties:
     approval: Approval = Approval.NONE
     p_percent: float = 0.0
     rounding: int = 0
+    approval_days: int = 7
 
     def __post_init__(self) -> None:
         if not (0 <= self.noise <= 128 and self.rounding >= 0 and self.overlap >= 0):
@@ -278,7 +280,8 @@ class Clause:
         if (self.form is Form.PRIVATE) is (self.privacy is None):
             raise FederationError("only the form 'private' has a privacy budget, and it needs one")
         left = replace(self.duties, answers_per_day=None, rows_per_day=None, bytes_per_day=None)
-        if self.form is Form.PRIVATE and replace(left, approval=Approval.NONE) != Duties():
+        left = replace(left, approval=Approval.NONE, approval_days=7)
+        if self.form is Form.PRIVATE and left != Duties():
             raise FederationError(
                 "the form 'private' has no duties on groups: noise covers all of them",
                 hint="take out dominance, p_percent, complementary, noise, rounding and overlap",

@@ -35,6 +35,16 @@ class Disclosure(Protocol):
     def disclose(self, cells: Cells, release: Release) -> pa.Table:
         """Give the cells that may leave: some of the rows of `cells.table`, or changed ones."""
 
+    def looked_at(self, release: Release, question: str) -> pa.Table | None:
+        """Give the result that a person has approved, if such a one has to; None if none is there.
+
+        Raises:
+            PolicyError: it was denied, or waits.
+        """
+
+    def look_at(self, release: Release, question: str, result: pa.Table) -> None:
+        """Ask a person about a result; see `looked_at`."""
+
     def left(self, release: Release, rows: int, nbytes: int) -> None:
         """Note what left; called before the last of it goes.
 
@@ -62,6 +72,12 @@ class Thresholds:
         """Give the groups of enough individuals."""
         return cells.table.filter(enough(cells))
 
+    def looked_at(self, release: Release, question: str) -> pa.Table | None:
+        """No person is asked; see `admit`."""
+
+    def look_at(self, release: Release, question: str, result: pa.Table) -> None:
+        """No person is asked; see `admit`."""
+
     def left(self, release: Release, rows: int, nbytes: int) -> None:
         """Keep nothing."""
 
@@ -78,9 +94,16 @@ def undone(clause: Clause) -> str:
     >>> undone(Clause("models", Form.UPDATES, 20, duties=Duties(overlap=5)))
     'duties on groups, which updates have not'
     """
-    if clause.duties.approval is not Approval.NONE:
-        return "approvals"
-    of_groups = replace(clause.duties, answers_per_day=None, rows_per_day=None, bytes_per_day=None)
+    if clause.form is Form.UPDATES and clause.duties.approval is not Approval.NONE:
+        return "approvals of updates, of which each round is another"
+    of_groups = replace(
+        clause.duties,
+        answers_per_day=None,
+        rows_per_day=None,
+        bytes_per_day=None,
+        approval=Approval.NONE,
+        approval_days=7,
+    )
     if clause.form in (Form.ROWS, Form.UPDATES) and of_groups != Duties():
         return f"duties on groups, which {clause.form.value} have not"
     updates = clause.updates or Updates()

@@ -221,6 +221,7 @@ class ClauseSection(_Strict):
     rows_per_day: int | None = Field(default=None, ge=0)
     bytes_per_day: int | None = Field(default=None, ge=0)
     approval: Literal["none", "plan", "release"] = "none"
+    approval_days: int = Field(default=7, ge=1, le=3650)
     privacy: PrivacySection | None = None
     updates: UpdatesSection | None = None
 
@@ -369,6 +370,7 @@ def _clause(
             Approval(one.approval),
             float(one.p_percent),
             one.rounding,
+            one.approval_days,
         ),
         None if one.privacy is None else _privacy(file, at, one.privacy),
         None if one.updates is None else _updates(one.updates),

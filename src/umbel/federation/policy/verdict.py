@@ -47,6 +47,7 @@ class Release:
         policy_version: of the policy that decided.
         policy_digest: SHA-256 of its file; empty for rules that stand in no file of their own.
         task: the id of the task that it is of, which is the same when that is tried again.
+        asks: the question, for people.
 
     >>> clause = Clause("all", Form.AGGREGATES, 5)
     >>> release = Release(Form.AGGREGATES, (Grant("people", "id", clause),))
@@ -64,6 +65,7 @@ class Release:
     policy_version: int = 0
     policy_digest: str = ""
     task: str = ""
+    asks: str = ""
 
     @property
     def tables(self) -> tuple[str, ...]:

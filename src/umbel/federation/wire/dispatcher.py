@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from umbel.federation.errors import FederationError, SiteError
+from umbel.federation.errors import ApprovalError, FederationError, SiteError
 from umbel.federation.store import SegmentRecord
 from umbel.federation.store.tasks import CANCELLED, DONE
 from umbel.federation.tasks import Data, Outcome, Sealed, Task
@@ -25,6 +26,8 @@ log = logging.getLogger("umbel.coordinator")
 
 #: How often a result that was damaged on the coordinator's disk is asked for anew.
 _MOST_REDONE = 2
+#: Seconds after which a site is asked again that waits for a person's approval.
+_ASK_AGAIN = 5.0
 
 
 class WireDispatcher:
@@ -54,6 +57,24 @@ class WireDispatcher:
             PolicyError: the site's rules do not allow it.
             CancelledError: the run was cancelled.
         """
+        cancelled = threading.Event()
+        context.on_cancel(cancelled.set)
+        while True:
+            try:
+                return self._once(task, inputs, context, deliver)
+            except ApprovalError as error:
+                # Nobody at the site holds it meanwhile: it is asked for again.
+                _log(task, "task.waits", logging.INFO, cause=error)
+                cancelled.wait(_ASK_AGAIN)
+                context.check_cancelled()
+
+    def _once(
+        self,
+        task: Task,
+        inputs: Mapping[str, Data],
+        context: RunContext,
+        deliver: Callable[[Data], None],
+    ) -> Outcome:
         board = self._endpoint.board
         work = board.submit(task, inputs)
         try:
