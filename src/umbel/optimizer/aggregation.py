@@ -30,7 +30,8 @@ from umbel.plan.expressions import (
     substitute,
 )
 from umbel.plan.limits import MAX_EXPRESSION_DEPTH
-from umbel.plan.types import INT64, is_float
+from umbel.plan.types import INT64, is_decimal, is_float
+from umbel.plan.typing import infer_type
 
 #: Bytes that the rows must have, and the part of them that there may be groups, for it to be worth
 #: while to plan again.
@@ -289,11 +290,24 @@ class _Search:
         if any(_is_inexact(operator, name) for name in keys):
             return None
         estimate = self._facts.estimate(operator)
-        groups = _different(estimate, keys)
-        if groups is None or estimate.size < _LEAST_BYTES:
+        if estimate.size < _LEAST_BYTES:
             return None
+        groups = _different(estimate, keys)
+        if groups is None:
+            # A site does not tell how many different values there are. To group in vain costs some
+            # time there; to send rows that could have been grouped costs the line.
+            if not self._facts.far(operator.places):
+                return None
+            groups = self._facts.estimate(self._grouped_alone(operator, keys)).expected
         share = groups / max(1.0, estimate.expected)
         return None if share > _MOST_LEFT else share
+
+    @staticmethod
+    def _grouped_alone(operator: ops.Operator, keys: list[str]) -> ops.Operator:
+        """The groups of an operator's rows, of which something is to be reckoned."""
+        return ops.Aggregate(
+            input=operator, keys=tuple((n, Column(n)) for n in keys), aggregates=()
+        )
 
     def _splits(
         self, operator: ops.Operator, calls: Mapping[str, AggregateCall]
@@ -315,12 +329,25 @@ class _Search:
             one = one or split(call, operator.schema, fresh, exactly=not self._must)
             if one is None:
                 return None
-            if not self._must and not all(
-                self._facts.bounds.cannot_fail(p, operator) for _, p in one.partials
-            ):
+            if not self._must and not all(self._is_safe(p, operator) for _, p in one.partials):
                 return None
             found[name] = one
         return found
+
+    def _is_safe(self, call: AggregateCall, operator: ops.Operator) -> bool:
+        """Whether a partial aggregate fails only where the whole would.
+
+        Where all rows come to the aggregate, what fails for one of them fails there too. A sum of
+        decimals then needs more than 38 digits in a part alone only if it would in some order of
+        the rows, and no engine promises one. Integers are added in wider ones, whose parts may
+        not fit where their sum does: so it must be known that they do.
+        """
+        if self._facts.bounds.cannot_fail(call, operator):
+            return True
+        below = self._aggregate.input
+        while isinstance(below, ops.Project):
+            below = below.input
+        return below is operator and is_decimal(infer_type(call, operator.schema))
 
     def _added_up(
         self, operator: ops.Operator, call: AggregateCall, fresh: Callable[[], str]

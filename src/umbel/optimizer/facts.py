@@ -6,7 +6,7 @@ each planning, as files and tables may have changed since the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from umbel.catalog.statistics import TableStatistics, statistics
 from umbel.optimizer.bounds import Bounds
@@ -15,6 +15,7 @@ from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.probes import Probes
 from umbel.plan.operators import Scan
 from umbel.plan.sources import AttachedSource, Source
+from umbel.platforms.base import Elsewhere
 from umbel.platforms.registry import Registry
 
 
@@ -58,6 +59,11 @@ class Facts:
         if not isinstance(source, AttachedSource) or source.platform not in self._platforms:
             return False
         return self._platforms[source.platform].refuse(scan) is not None
+
+    def far(self, places: Iterable[str]) -> bool:
+        """Whether all of some platforms are sites, behind lines that are slow."""
+        found = [self._platforms[name] for name in places if name in self._platforms]
+        return bool(found) and all(isinstance(platform, Elsewhere) for platform in found)
 
     def statistics(self, source: Source) -> TableStatistics:
         """What is known of a source."""
