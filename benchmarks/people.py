@@ -64,7 +64,13 @@ def targets(of: list[Person]) -> Iterator[Person]:
 class Asked:
     """A site whose table of people leaves as aggregates, under some duties."""
 
-    def __init__(self, of: list[Person], duties: Duties, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        of: list[Person],
+        duties: Duties,
+        ledger: Ledger | None = None,
+        recipients: Recipients | None = None,
+    ) -> None:
         self.site = Site("north", ub.connect())
         frame = self.site.session.from_dict(
             {name: [getattr(p, name) for p in of] for name in Person.__dataclass_fields__}
@@ -74,7 +80,7 @@ class Asked:
             Form.AGGREGATES,
             LEAST,
             *(ALL,) * 5,
-            recipients=Recipients(ALL),
+            recipients=recipients or Recipients(ALL),
             duties=duties,
         )
         self.site.publish("people", frame, Rule(Form.AGGREGATES, LEAST, "id", clause=clause))

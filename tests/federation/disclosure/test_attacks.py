@@ -12,7 +12,7 @@ from umbel import col
 from umbel.api.dataframe import DataFrame
 from umbel.federation.disclosure import Ledger
 from umbel.federation.errors import PolicyError
-from umbel.federation.policy.clauses import Duties
+from umbel.federation.policy.clauses import Duties, Project, Recipients
 
 PEOPLE = people()
 #: Some who are positive and some who are not: guessing "negative" is right for half of them.
@@ -49,6 +49,32 @@ def test_the_ledger_is_of_each_user(user: str) -> None:
     described = (col("age") == victim.age) & (col("zip") == victim.zip)
     second = asked.positives(col("sex") == victim.sex, ~described, user=user)
     assert (second is None) is (user == "ann")  # two who work together are not stopped
+
+
+def test_users_of_a_project_that_counts_as_one_do_not_collude() -> None:
+    """Each asks one half of a difference; those of another project, and others, still can."""
+    victim = VICTIMS[0]
+    described = (col("age") == victim.age) & (col("zip") == victim.zip)
+    team = Project("sepsis", users=("ann", "bob"), roles=("nurse",), together=True)
+    said: list[object] = []
+    for second in ("eve", "bob"):
+        asked = Asked(
+            PEOPLE,
+            Duties(overlap=LEAST, answers_per_day=3),
+            None,
+            Recipients(("eve",), (), (team,)),
+        )
+        assert asked.positives(col("sex") == victim.sex, user="ann") is not None
+        said.append(asked.positives(col("sex") == victim.sex, ~described, user=second))
+    assert said[0] is not None  # eve has an account of her own
+    assert said[1] is None
+    asked = Asked(PEOPLE, Duties(answers_per_day=2), None, Recipients(("eve",), (), (team,)))
+    everybody = asked.people.select(ub.len().alias("n"))
+    assert asked.one(everybody, user="bob") == len(PEOPLE)
+    assert asked.one(everybody, user="ann") == len(PEOPLE)
+    with pytest.raises(PolicyError, match="'bob' may have 2 answers in a day, and has had 2"):
+        asked.ask(everybody, user="bob")  # of the two one was ann's
+    assert asked.one(everybody, user="eve") == len(PEOPLE)
 
 
 def test_the_ledger_outlives_the_process_and_counts_retries_once(tmp_path: Path) -> None:

@@ -27,6 +27,17 @@ _COUNTS = ("count", "len", "n_unique")
 _MEASURED = ("sum", "mean")
 
 
+def party(release: Release, grant: Grant) -> str:
+    """On whose account something leaves: the user's, or their project's if it counts as one.
+
+    Whoever belongs to such a project is on its account, whatever purpose they name.
+    """
+    for project in grant.clause.recipients.projects:
+        if project.together and project.has(release.user, release.roles):
+            return f"project:{project.name}"
+    return release.user
+
+
 class DisclosureControl:
     """Does the duties of a site's policy; `umbel.federation.policy.disclosing.Disclosure`."""
 
@@ -48,10 +59,10 @@ class DisclosureControl:
                     f"which site {release.site!r} does not do yet: nothing leaves under it"
                 )
             if grant.clause.form is Form.PRIVATE:
-                self._private.admit(release, grant, release.user)
+                self._private.admit(release, grant, party(release, grant))
             if _counted(grant.clause.duties):
                 self._within(release, grant, 0, 0)
-                self.ledger.answered(release.user, grant.table, release.task, 0, 0)
+                self.ledger.answered(party(release, grant), grant.table, release.task, 0, 0)
 
     def looked_at(self, release: Release, question: str) -> pa.Table | None:
         """Give the result that a person has approved; see `Disclosure`."""
@@ -71,11 +82,11 @@ class DisclosureControl:
         for grant in release.grants:
             if _counted(grant.clause.duties):
                 self._within(release, grant, rows, nbytes)
-                self.ledger.answered(release.user, grant.table, release.task, rows, nbytes)
+                self.ledger.answered(party(release, grant), grant.table, release.task, rows, nbytes)
 
     def _within(self, release: Release, grant: Grant, rows: int, nbytes: int) -> None:
         duties = grant.clause.duties
-        used = self.ledger.usage(release.user, grant.table, release.task)
+        used = self.ledger.usage(party(release, grant), grant.table, release.task)
         for limit, had, more, what in (
             (duties.answers_per_day, used.answers, 1, "answers"),
             (duties.rows_per_day, used.rows, max(rows, 1), "rows"),
@@ -91,7 +102,7 @@ class DisclosureControl:
     def disclose(self, cells: Cells, release: Release) -> pa.Table:
         """Give the cells that may leave, changed as duties say; see `Disclosure`."""
         if cells.private is not None:
-            return self._private.answer(cells, release, release.user)
+            return self._private.answer(cells, release, party(release, cells.individuals[0]))
         shown: list[bool] = enough(cells).to_pylist()
         if not any(_needs_parts(grant.clause.duties) for grant in cells.individuals):
             return self._finished(cells, shown, [])
@@ -126,13 +137,13 @@ class DisclosureControl:
         with self.ledger.transaction():
             for position, grant in enumerate(cells.individuals):
                 if grant.clause.duties.overlap:
-                    near = _Near(self.ledger, release.user, grant, part)
+                    near = _Near(self.ledger, party(release, grant), grant, part)
                     own = sets[position]
                     shown = [s and near.apart(one) for s, one in zip(shown, own, strict=True)]
             shown = self._complemented(cells, shown, sets)
             for position, grant in enumerate(cells.individuals):
                 if grant.clause.duties.overlap:
-                    near = _Near(self.ledger, release.user, grant, part)
+                    near = _Near(self.ledger, party(release, grant), grant, part)
                     shown = near.together(cells.population, sets[position], shown)
             for position, grant in enumerate(cells.individuals):
                 if grant.clause.duties.overlap:
@@ -140,7 +151,7 @@ class DisclosureControl:
                         one for s, o in zip(shown, sets[position], strict=True) if s for one in o
                     ]
                     whole = united(cells.population, kept)
-                    self.ledger.show(release.user, grant.table, part, [*kept, *whole])
+                    self.ledger.show(party(release, grant), grant.table, part, [*kept, *whole])
         if before and not any(shown):
             least = max(g.clause.duties.overlap for g in cells.individuals)
             raise PolicyError(
@@ -279,4 +290,4 @@ def _counted(duties: Duties) -> bool:
     return any(limit is not None for limit in limits)
 
 
-__all__ = ["DisclosureControl"]
+__all__ = ["DisclosureControl", "party"]

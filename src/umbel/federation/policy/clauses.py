@@ -178,6 +178,7 @@ class Project:
         roles: who belongs to it, by what they are.
         purposes: what they may ask for; "*" for everything.
         until: the last day of it, in UTC; None for no end.
+        together: what its people were shown, had and spent counts as one person's.
     """
 
     name: str
@@ -185,6 +186,11 @@ class Project:
     roles: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ALL
     until: date | None = None
+    together: bool = False
+
+    def has(self, user: str, roles: Collection[str]) -> bool:
+        """Whether somebody belongs to it."""
+        return user in self.users or any(role in self.roles for role in roles)
 
     def admits(self, user: str, roles: Collection[str], purpose: str, today: date) -> bool:
         """Whether somebody asks as one of them."""
@@ -192,7 +198,7 @@ class Project:
             return False
         if not ("*" in self.purposes or purpose in self.purposes):
             return False
-        return user in self.users or any(role in self.roles for role in roles)
+        return self.has(user, roles)
 
 
 @dataclass(frozen=True)

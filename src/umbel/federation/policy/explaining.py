@@ -104,7 +104,8 @@ def _whom(recipients: Recipients) -> str:
             until = f" until {project.until}" if project.until else ""
             members = _kinds("user", project.users) + _kinds("everyone of role", project.roles)
             goal = listed(project.purposes, "nothing", "any purpose")
-            who.append(f"project {project.name} ({', '.join(members)}; for {goal}{until})")
+            one = "; counted as one person" if project.together else ""
+            who.append(f"project {project.name} ({', '.join(members)}; for {goal}{until}{one})")
     what = listed(recipients.purposes, "nothing", "any purpose")
     text = f"{' and '.join(who)}, for {what},"
     return text[:1].upper() + text[1:]

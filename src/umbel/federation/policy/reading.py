@@ -160,6 +160,7 @@ class ProjectSection(_Strict):
     roles: list[str] = []
     purposes: list[str] = Field(examples=['["sepsis"]'])
     until: date | None = None
+    together: bool = False
 
 
 class DominanceSection(_Strict):
@@ -396,6 +397,7 @@ def _recipients(
                 tuple(found.roles),
                 tuple(found.purposes),
                 found.until,
+                found.together,
             )
         )
     sites = list(one.sites)
