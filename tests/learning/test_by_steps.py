@@ -11,6 +11,8 @@ import pytest
 
 import umbel as ub
 from tests.learning.sites import LOGISTIC, NAMES, PEOPLE, at, federation
+from umbel.federation import Form, Rule
+from umbel.federation.errors import FederationError
 from umbel.federation.planning import FederatedSession
 from umbel.models.base import DivergedError
 from umbel.models.descent import descend, update_layout
@@ -19,6 +21,7 @@ from umbel.models.layout import Array
 from umbel.models.network import NetworkMathematics
 from umbel.models.solvers import mathematics_of
 from umbel.plan.codec import plan_from_json, plan_to_json
+from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
 from umbel.plan.models import Design, LinearRegression, Network, Number, PoissonRegression, Training
 from umbel.plan.operators import Contribute, Values
@@ -252,3 +255,34 @@ def test_how_a_site_trains_is_data_of_the_plan() -> None:
 def test_networks_and_training_are_checked(make: Any) -> None:
     with pytest.raises(ub.PlanError):
         make()
+
+
+@pytest.mark.parametrize("model", [LOGISTIC, SMALL, ub.learn.BoostedTrees(1, 1)])
+def test_a_site_whose_table_is_empty_changes_nothing(model: Any) -> None:
+    """Where its rule lets rows out; one that counts individuals refuses instead."""
+    tables = {"north": at("north"), "south": at("south"), "west": at("west").slice(0, 0)}
+    rule = Rule(Form.ROWS)
+    options: dict[str, Any] = {"features": ["age"], "label": "ill", "model": model, "seed": 3}
+    if model is SMALL:
+        options |= {"rounds": 1, "settings": ub.learn.Settings(learning_rate=0.01)}
+    there = ub.learn.fit(federation(tables, rule).table("people"), **options)
+    two = {name: tables[name] for name in ("north", "south")}
+    without = ub.learn.fit(federation(two, rule).table("people"), **options)
+    assert np.abs(there.state - without.state).max() < 1e-12
+    if model is SMALL:
+        last = there.history.collect().to_pylist()[-1]
+        assert (last["part"], last["excluded"]) == ("west", "it has no rows to learn from")
+
+
+def test_sites_whose_columns_differ_are_told_of_before_anything_is_trained() -> None:
+    """A column that one site lacks, or has with another type, is an error that names it."""
+    other = at("south").set_column(1, "age", [at("south")["age"].cast(pa.string())])
+    for changed in (at("south").drop_columns(["age"]), other):
+
+        def train(table: pa.Table = changed) -> None:
+            people = federation({"north": at("north"), "south": table}).table("people")
+            ub.learn.fit(people, features=["age"], label="ill", model=LOGISTIC)
+
+        with pytest.raises((PlanError, FederationError), match="age") as caught:
+            train()
+        assert "south" in str(caught.value)

@@ -151,6 +151,8 @@ def counted(groups: np.ndarray, size: int, pieces: Sequence[Examples]) -> np.nda
     for way in range(ways):
         people = np.concatenate([piece.people[:, way] for piece in pieces])[known]
         most = int(people.max(initial=0)) + 1
+        if len(people) and people.min() >= 0 and np.bincount(people).max() == 1:
+            continue  # each row is about somebody else
         once = np.unique(groups[known][people >= 0] * most + people[people >= 0])
         found = np.minimum(found, np.bincount(once // most, minlength=size))
     return found

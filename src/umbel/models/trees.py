@@ -10,7 +10,7 @@ split passes all rows on to the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +114,8 @@ class BoostedTreesSolver:
         bins = places(rows.x, tensors["edges"])
         if stage <= REFINEMENTS:
             one = np.zeros(len(rows), dtype=np.int64)
-            into["counts"][...] = _histogram(bins, one, 1, np.ones(len(rows)), rows, least, into)[0]
+            (counts,) = _histograms(bins, one, 1, [np.ones(len(rows))], rows, least, into)
+            into["counts"][...] = counts[0]
             return total
         tree, level = divmod(stage - REFINEMENTS - 1, _algorithm(design).depth)
         slopes, curvatures = _slopes(design, margins, rows.y)
@@ -122,9 +123,9 @@ class BoostedTreesSolver:
             at = tree * _outputs(design) + output
             node = _node(tensors, at, level, rows, least)
             nodes = 2**level
-            for name, values in (("slopes", slopes), ("curvatures", curvatures)):
-                made = _histogram(bins, node, nodes, values[:, output], rows, least, into)
-                into[name][output, :nodes] = made
+            own = [slopes[:, output], curvatures[:, output]]
+            made = _histograms(bins, node, nodes, own, rows, least, into)
+            into["slopes"][output, :nodes], into["curvatures"][output, :nodes] = made
         return total
 
     def groups(self, design: Design, examples: Examples) -> Array | None:
@@ -228,28 +229,27 @@ def _node(
     return found
 
 
-def _histogram(
+def _histograms(
     bins: np.ndarray,
     node: np.ndarray,
     nodes: int,
-    values: Array,
+    values: Sequence[Array],
     rows: Examples,
     least: int,
     into: Mapping[str, Array],
-) -> Array:
-    """Sum values in the bins of each feature, for each node."""
+) -> list[Array]:
+    """Sum values of several kinds in the bins of each feature, for each node."""
     width, size = into["counts"].shape
-    found = np.zeros((nodes, width, size))
+    found = [np.zeros((nodes, width, size)) for _ in values]
     for feature in range(width):
         cell = node * size + bins[:, feature]
-        sums = np.bincount(cell, values, minlength=nodes * size).reshape(nodes, size)
         if least:
             counts = counted(cell, nodes * size, [rows]).reshape(nodes, size)
-            target = joined_with(counts, least)
-            joined = np.zeros_like(sums)
-            np.add.at(joined, (np.arange(nodes)[:, None], target), sums)
-            sums = joined
-        found[:, feature] = sums
+            target = joined_with(counts, least) + size * np.arange(nodes)[:, None]
+            cell = target.ravel()[cell]
+        for into_one, own in zip(found, values, strict=True):
+            sums = np.bincount(cell, own, minlength=nodes * size)
+            into_one[:, feature] = sums.reshape(nodes, size)
     return found
 
 
