@@ -240,7 +240,7 @@ def _histograms(
 ) -> list[Array]:
     """Sum values of several kinds in the bins of each feature, for each node."""
     width, size = into["counts"].shape
-    found = [np.zeros((nodes, width, size)) for _ in values]
+    found: list[Array] = [np.zeros((nodes, width, size)) for _ in values]
     for feature in range(width):
         cell = node * size + bins[:, feature]
         if least:
