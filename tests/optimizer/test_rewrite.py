@@ -514,3 +514,17 @@ def test_columns_that_are_dropped_are_dropped_where_their_neighbours_are_pinned(
     pruned = prune_columns(Project(input=outer, columns=columns("y"), pin="polars"))
     assert {operator.pin for operator in topological(pruned)} == {"polars"}
     assert any(isinstance(op, Project) for op in topological(pruned)[:-1])
+
+
+def test_a_cast_of_a_constant_is_computed_unless_it_fails():
+    """A text that is cast in a filter would be parsed for every row."""
+    table = Values(table=pa.table({"a": pa.array([1], pa.decimal128(15, 2))}))
+
+    def kept(text: str) -> Expression:
+        number = Cast(Literal(text, pa.string()), pa.decimal128(15, 2))
+        return simplify(
+            Filter(input=table, predicate=Call("less", (Column("a"), number)))
+        ).predicate.arguments[1]
+
+    assert kept("0.05") == Literal(Decimal("0.05"), pa.decimal128(15, 2))
+    assert isinstance(kept("no number"), Cast)

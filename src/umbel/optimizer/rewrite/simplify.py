@@ -282,6 +282,8 @@ def fold(expression: Expression, schema: pa.Schema) -> Expression:
                 return _computed(node)
             case Cast(operand, dtype) if infer_type(operand, schema) == dtype:
                 return operand
+            case Cast(Literal()):
+                return _computed(node)
             case Call("and", arguments):
                 return joined("and", arguments)
             case Call("or", arguments):
@@ -297,8 +299,8 @@ def _all_known(arguments: tuple[Expression, ...]) -> bool:
     return all(isinstance(argument, Literal) for argument in arguments)
 
 
-def _computed(call: Call) -> Expression:
-    """The value of a function of exact constants, with which engines and estimates can do more.
+def _computed(call: Call | Cast) -> Expression:
+    """The exact value of a function or cast of constants: engines and estimates do more with it.
 
     What has none stays: it fails where and when the plan says.
     """
