@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests import postgres_server, spark_server
+from tests import postgres_server, spark_server, sqlite_file
 from tests.conformance.compare import assert_same_rows
 from umbel.catalog.address import Address
 from umbel.catalog.diagnose import diagnose
@@ -31,10 +31,11 @@ ENGINES = (
     "polars",
     "duckdb",
     "datafusion",
+    "sqlite",
     *(name for name, here in SERVERS.items() if here()),
 )
 #: Engines that refuse much; their own tests list what.
-CHOOSY = {"postgres": "PostgreSQL", "datafusion": "DataFusion"}
+CHOOSY = {"postgres": "PostgreSQL", "datafusion": "DataFusion", "sqlite": "SQLite"}
 
 
 class Context:
@@ -73,6 +74,8 @@ def platform(engine: str) -> Platform:
         from umbel.platforms.postgres import attach
 
         return attach("postgres", Address.of(postgres_server.server().url()))
+    if engine == "sqlite":
+        return sqlite_file.platform()
     if engine == "spark":
         from umbel.platforms.spark.connection import Connection
         from umbel.platforms.spark.platform import SparkPlatform
@@ -83,9 +86,15 @@ def platform(engine: str) -> Platform:
     return made
 
 
+def at_home(engine: str, plan: Operator) -> Operator:
+    """The plan with its tables where an engine has them: in SQLite's file, for others in memory."""
+    return sqlite_file.stored(plan) if engine == "sqlite" else plan
+
+
 def refusal(engine: str, plan: Operator) -> str | None:
     """Why an engine cannot run a plan as one stage; None if it can."""
-    reasons = (platform(engine).refuse(operator) for operator in topological(plan))
+    operators = topological(at_home(engine, plan))
+    reasons = (platform(engine).refuse(operator) for operator in operators)
     return next((reason for reason in reasons if reason is not None), None)
 
 
@@ -96,6 +105,7 @@ def run(
 
     As under the executor, a failure that a file is to blame for becomes an error that says so.
     """
+    plan = at_home(engine, plan)
     reason = refusal(engine, plan)
     if engine in CHOOSY and reason is not None:
         pytest.skip(f"{CHOOSY[engine]} refuses: {reason}")

@@ -10,8 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.compare import assert_same_rows
+from tests.conformance.engines import at_home
 from tests.conformance.failing_queries import failing_queries
-from tests.conformance.test_random_queries import REGISTRY, pinned, where
+from tests.conformance.test_random_queries import (
+    ENGINES,
+    REGISTRY,
+    _with_databases,
+    pinned,
+    where,
+    with_home,
+)
 from umbel.executor import run
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Operator, Sort, Values, topological
@@ -43,17 +51,21 @@ def check(root: Operator, placed: Operator) -> None:
     assert_same_rows(actual, expected, ordered=isinstance(root, Sort), context=context)
 
 
-@pytest.mark.parametrize("engine", [p.name for p in REGISTRY if p.name != "python"])
+_ = _with_databases  # PostgreSQL and SQLite take part
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @relaxed
 @given(root=failing_queries())
 def test_on_one_engine(engine: str, root: Operator) -> None:
-    check(root, pinned(root, engine))
+    check(root, pinned(at_home(engine, root), engine))
 
 
 @relaxed
 @given(root=failing_queries(), seed=st.integers(0, 2**32))
 def test_on_mixed_placements(root: Operator, seed: int) -> None:
-    check(root, pinned(root, random.Random(seed)))
+    draw = random.Random(seed)
+    check(root, pinned(with_home(root, draw), draw))
 
 
 @relaxed

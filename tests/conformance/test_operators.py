@@ -354,7 +354,7 @@ def test_set_operations_over_limits_keep_the_limits(engine):
 def test_sample_takes_distinct_positions(engine):
     plan = Sample(input=memory(a=list(range(100))), count=10, seed=7)
     if refusal(engine, plan) is not None:
-        assert engine in ("duckdb", "datafusion", "postgres", "spark")
+        assert engine in ("duckdb", "datafusion", "sqlite", "postgres", "spark")
         return
     expected = sorted(random.Random(7).sample(range(100), 10))
     check(engine, plan, [(position,) for position in expected])
@@ -366,7 +366,7 @@ def test_sample_takes_distinct_positions(engine):
 def test_sample_of_a_fraction_is_rounded_down(engine, fraction, size):
     plan = Sample(input=memory(a=list(range(99))), fraction=fraction, seed=3)
     if refusal(engine, plan) is not None:
-        assert engine in ("duckdb", "datafusion", "postgres", "spark")
+        assert engine in ("duckdb", "datafusion", "sqlite", "postgres", "spark")
         return
     expected = sorted(random.Random(3).sample(range(99), size))
     check(engine, plan, [(position,) for position in expected])

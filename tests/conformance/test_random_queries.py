@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import sqlite_file
 from tests.conformance.compare import assert_same_rows
-from tests.conformance.engines import platform
+from tests.conformance.engines import at_home, platform
 from tests.conformance.random_queries import queries
 from tests.postgres_server import available
 from umbel.executor import run
@@ -19,6 +20,7 @@ from umbel.platforms.registry import Registry
 
 REGISTRY = Registry.discover()
 ENGINES = [p.name for p in REGISTRY if p.name != "python"]
+ENGINES.append("sqlite")
 if available():
     ENGINES.append("postgres")
 relaxed = settings(
@@ -40,6 +42,11 @@ def pinned(root: Operator, choose: random.Random | str) -> Operator:
     return rebuild(root, pin)
 
 
+def with_home(root: Operator, draw: random.Random) -> Operator:
+    """The plan, in half of the draws with the tables that SQLite's file can hold in there."""
+    return sqlite_file.stored(root) if draw.random() < 0.5 else root
+
+
 def check(root: Operator, placed: Operator) -> None:
     expected = run(pinned(root, "python"), platforms=REGISTRY).table
     actual = run(placed, platforms=REGISTRY).table
@@ -54,26 +61,28 @@ def where(operator: Operator) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _with_postgres() -> None:
-    """PostgreSQL takes part too, once the server is up."""
-    if available() and "postgres" not in REGISTRY:
-        REGISTRY.add(platform("postgres"))
+def _with_databases() -> None:
+    """PostgreSQL takes part too, once the server is up, and SQLite with its file."""
+    for name in ("sqlite", *(["postgres"] if available() else [])):
+        if name not in REGISTRY:
+            REGISTRY.add(platform(name))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @relaxed
 @given(root=queries())
 def test_on_one_engine(engine: str, root: Operator) -> None:
-    check(root, pinned(root, engine))
+    check(root, pinned(at_home(engine, root), engine))
 
 
 @relaxed
 @given(root=queries(), seed=st.integers(0, 2**32))
 def test_on_mixed_placements(root: Operator, seed: int) -> None:
-    check(root, pinned(root, random.Random(seed)))
+    draw = random.Random(seed)
+    check(root, pinned(with_home(root, draw), draw))
 
 
 @relaxed
-@given(root=queries())
-def test_as_the_optimizer_chooses(root: Operator) -> None:
-    check(root, root)
+@given(root=queries(), seed=st.integers(0, 2**32))
+def test_as_the_optimizer_chooses(root: Operator, seed: int) -> None:
+    check(root, with_home(root, random.Random(seed)))

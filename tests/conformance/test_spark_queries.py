@@ -9,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import sqlite_file
 from tests.conformance.compare import assert_same_rows
+from tests.conformance.engines import platform
 from tests.conformance.random_queries import queries
+from tests.postgres_server import available
 from umbel.executor import run
 from umbel.plan.operators import Operator, Sort, rebuild
 from umbel.plan.text import plan_to_text
@@ -28,10 +31,19 @@ few = settings(
 )
 
 
+#: What Spark is mixed with.
+OTHERS = ["duckdb", "polars", "python", "datafusion", "sqlite"]
+if available():
+    OTHERS.append("postgres")
+
+
 @pytest.fixture(scope="module")
 def registry(spark_url: str) -> Iterator[Registry]:
     made = Registry.discover()
     made.attach("spark", spark_url)
+    made.add(platform("sqlite"))
+    if available():
+        made.add(platform("postgres"))
     yield made
     made.detach("spark")
 
@@ -46,7 +58,7 @@ def check(root: Operator, registry: Registry, choices: list[str] | None) -> None
             return operator.pinned("spark" if "spark" in able else "python")
         return operator.pinned(draw.choice([name for name in able if name in choices] or able))
 
-    placed = rebuild(root, pin)
+    placed = rebuild(root if choices is None else sqlite_file.stored(root), pin)
     reference = rebuild(root, lambda operator: operator.pinned("python"))
     expected = run(reference, platforms=registry).table
     actual = run(placed, platforms=registry).table
@@ -62,6 +74,6 @@ def test_on_spark(registry: Registry, root: Operator) -> None:
 
 
 @few
-@given(root=queries(), other=st.sampled_from(["duckdb", "polars", "python"]))
+@given(root=queries(), other=st.sampled_from(OTHERS))
 def test_on_spark_and_another_engine(registry: Registry, root: Operator, other: str) -> None:
     check(root, registry, ["spark", other])

@@ -16,10 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests import sqlite_file
 from tests.conformance.compare import assert_same_rows
-from tests.conformance.engines import Context, platform
+from tests.conformance.engines import Context, at_home, platform
 from tests.conformance.functions import embedded
 from tests.postgres_server import available
+from tests.sqlite_file import digest
 from umbel.plan.expressions import AggregateCall, Column, Expression, WindowCall, substitute
 from umbel.plan.operators import (
     Aggregate,
@@ -66,23 +68,31 @@ class Case:
 
 
 CASES: list[Case] = []
-ENGINES = ("datafusion", *(["postgres"] if available() else []))
+ENGINES = ("datafusion", "sqlite", *(["postgres"] if available() else []))
 
 
 def refusal(engine: str, expression: Expression, schema: pa.Schema) -> str | None:
     """Why an engine does not run an expression over columns; None if it does."""
     scan = _scan(schema.empty_table())
+    if engine == "sqlite" and sqlite_file.storable(schema):
+        scan = Scan(source=sqlite_file.relation(schema))
     return platform(engine).refuse(scan) or platform(engine).refuse(
         Project(input=scan, columns=(("value", expression),))
     )
 
 
 def storable(engine: str, table: pa.Table, values: Sequence[Any]) -> list[int]:
-    """Positions of the rows that an engine can hold: PostgreSQL's text has no NUL."""
+    """Positions of the rows that an engine can hold: PostgreSQL's text has no NUL, SQLite no NaN."""
+    if engine == "sqlite":
+        return [i for i, row in enumerate(table.to_pylist()) if not any(map(_is_nan, row.values()))]
     if engine != "postgres":
         return list(range(table.num_rows))
     rows = enumerate(zip(table.to_pylist(), values, strict=True))
     return [i for i, (row, value) in rows if not _has_nul([*row.values(), value])]
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value
 
 
 def _has_nul(values: Iterable[Any]) -> bool:
@@ -159,10 +169,11 @@ def record_call(
         if ran[way]:
             keep(way)
     if servers:
-        operators = topological(_grouping([call], table, keys))
+        plan = _grouping([call], table, keys)
         for engine in ENGINES:
             if engine == "postgres" and "\\x00" in str(table.to_pylist()):
                 continue
+            operators = topological(at_home(engine, plan))
             if all(platform(engine).refuse(operator) is None for operator in operators):
                 keep(engine)
     return ran
@@ -214,7 +225,7 @@ def _call_all(cases: list[GroupCase]) -> list[embedded.Rows]:
     calls = [case.call for case in cases]
     if engine in embedded.WAYS:
         return embedded.call_all(engine, calls, table, keys)
-    plan = _grouping(calls, table, keys)
+    plan = at_home(engine, _grouping(calls, table, keys))
     answer = platform(engine).compile(Stage(plan)).run({}, Context())
     assert answer.schema.types == plan.schema.types
     return embedded.beside(keys, len(cases), lambda name: answer.column(name).to_pylist())
@@ -223,11 +234,12 @@ def _call_all(cases: list[GroupCase]) -> list[embedded.Rows]:
 def ask_all() -> None:
     """Ask what was recorded; raises with all answers that are wrong."""
     cases, CASES[:] = list(CASES), []
-    groups: defaultdict[tuple[str, bool], list[Case]] = defaultdict(list)
+    groups: defaultdict[tuple[str, bool, bool], list[Case]] = defaultdict(list)
     for case in sorted(cases, key=lambda case: case.table.num_rows):
         # Of no rows, too, the embedded engines give columns of the right types.
         if case.table.num_rows or case.engine in embedded.ENGINES:
-            groups[case.engine, case.table.num_rows > 0].append(case)
+            home = case.engine == "sqlite" and sqlite_file.storable(case.table.schema)
+            groups[case.engine, case.table.num_rows > 0, home].append(case)
     wrong = _ask_groups()
     for group in groups.values():
         for start in range(0, len(group), _TOGETHER):
@@ -240,14 +252,6 @@ def ask_all() -> None:
     assert not wrong, f"{len(wrong)} answers are wrong:\n" + "\n".join(wrong[:40])
 
 
-def digest(table: pa.Table) -> bytes:
-    """What tells tables apart."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return bytes(sink.getvalue())
-
-
 def _scan(table: pa.Table) -> Scan:
     return Scan(source=MemorySource(schema=table.schema, token="given", data=table))
 
@@ -256,7 +260,8 @@ def _run(engine: str, table: pa.Table, expressions: list[Expression]) -> pa.Tabl
     if engine in embedded.ENGINES:
         answer = embedded.evaluate(engine, expressions, numbered(table))
         return answer.drop_columns(["position"])
-    answer = platform(engine).compile(Stage(_projection(table, expressions))).run({}, Context())
+    plan = at_home(engine, _projection(table, expressions))
+    answer = platform(engine).compile(Stage(plan)).run({}, Context())
     return answer.sort_by("position").drop_columns(["position"])
 
 

@@ -30,10 +30,15 @@ else:
 
 
 def refuse_inexact(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
-    """Refuse decimals that have no common type with room for both."""
-    if all(exactly_common(types[0], other) for other in types[1:]):
-        return None
-    return "the decimals have no common type with room for both"
+    """Refuse numbers that have no common type with room for both, unless both are decimals.
+
+    PostgreSQL compares decimals of any length as they are.
+    """
+    for other in types[1:]:
+        decimals = is_decimal(types[0]) and is_decimal(other)
+        if not decimals and not exactly_common(types[0], other):
+            return "the numbers have no common type with room for both"
+    return None
 
 
 def ordered(node: exp.Expr, dtype: pa.DataType) -> exp.Expr:

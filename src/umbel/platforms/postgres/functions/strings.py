@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from umbel.lazy import LazyModule
+from umbel.plan.expressions import Expression, Literal
 from umbel.plan.functions.characters import WHITESPACE
 from umbel.plan.functions.forms import Absent, Form
 from umbel.plan.types import STRING
@@ -40,6 +43,13 @@ def _strip(name: str) -> Form[exp.Expr]:
         return function(name, subject, text(characters)) if characters else subject
 
     return Form(build)
+
+
+def _maybe_nul(nodes: Sequence[Expression], types: Sequence[pa.DataType]) -> str | None:
+    """Say that a character may be NUL, which would fail where other engines give it."""
+    if isinstance(nodes[0], Literal) and nodes[0].value != 0:
+        return None
+    return "PostgreSQL has no NUL character, which chr(0) is"
 
 
 def _split(call: Call) -> exp.Expr:
@@ -205,7 +215,7 @@ FORMS: dict[str, Form[Any] | Absent] = {
     "contains": native("strpos(x, y) > 0", "x", "y"),
     "starts_with": native("starts_with(x, y)", "x", "y"),
     "ends_with": native("right(x, char_length(y)) = y", "x", "y"),
-    "chr": native("chr(CAST(n AS INTEGER))", "n"),
+    "chr": replace(native("chr(CAST(n AS INTEGER))", "n"), refuse=_maybe_nul),
     "ord": native("CAST(nullif(ascii(x), 0) AS BIGINT)", "x"),
     "md5": simple("md5"),
     "sha256": native("encode(sha256(convert_to(x, 'UTF8')), 'hex')", "x"),
