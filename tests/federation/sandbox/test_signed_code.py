@@ -20,6 +20,7 @@ from umbel import col
 from umbel.cli.main import run_command
 from umbel.executor import Cancellation
 from umbel.federation import Site, load_code, sign_code
+from umbel.federation.audit import AuditLog
 from umbel.federation.errors import FederationError, LimitError, PolicyError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.planning import FederatedSession
@@ -190,7 +191,9 @@ def test_code_keeps_its_digest_on_the_way(keys: tuple[Path, str]) -> None:
 # --- whose runs -----------------------------------------------------------------------------------
 
 
-def asked(site: Site, function: PythonFunction, table: str = "visits") -> pa.Table:
+def asked(
+    site: Site, function: PythonFunction, table: str = "visits", audit: AuditLog | None = None
+) -> pa.Table:
     """Give a site a task as a coordinator would that does not care for rules."""
     schema = site.tables[table].schema
     scan = ops.Scan(source=RelationSource(schema, site.name, (table,)), columns=("cost",))
@@ -199,7 +202,7 @@ def asked(site: Site, function: PythonFunction, table: str = "visits") -> pa.Tab
     )
     task = Task("r", 0, site.name, plan, (), Requester("ann"))
     parts: list[pa.Table] = []
-    SiteExecution(site)(Task.from_json(task.to_json()), {}, Cancellation(), parts.append)
+    SiteExecution(site, audit)(Task.from_json(task.to_json()), {}, Cancellation(), parts.append)
     return pa.concat_tables(parts)
 
 
@@ -213,6 +216,11 @@ def test_only_code_that_a_trusted_key_has_signed_runs(
     site = sites[0]
     code = from_text("def f(row): return (row.cost + 1,)", keys, tmp_path).signed_code
     assert asked(site, with_code(code)).column("a").to_pylist() == [11, 21, 31]
+    audit = AuditLog(tmp_path / "audit", site.name)
+    asked(site, with_code(code), audit=audit)
+    audit.close()
+    written = "".join(p.read_text() for p in (tmp_path / "audit").rglob("*") if p.is_file())
+    assert f'"code":["{code.digest}"]' in written.replace(" ", "").replace("\\", "")
     stranger = tmp_path / "eve.key"
     new_owner(stranger)
     by_another = from_text("def f(row): return (1,)", (stranger, ""), tmp_path).signed_code

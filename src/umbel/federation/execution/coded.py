@@ -56,7 +56,8 @@ class Coded:
         self._rules = rules
         self._rows_of = rows_of
         self._cancellation = cancellation
-        self._known: dict[int, ops.Operator] = {}
+        # The plan is kept too, so that no other one gets its identity.
+        self._known: dict[int, tuple[ops.Operator, ops.Operator]] = {}
 
     def opened(self, plan: ops.Operator) -> ops.Operator:
         """The plan without code, over what its code gave."""
@@ -68,8 +69,8 @@ class Coded:
                 made = self._ran(chain)
             else:
                 made = plan.with_inputs(tuple(map(self.opened, plan.inputs)))
-            self._known[id(plan)] = made
-        return self._known[id(plan)]
+            self._known[id(plan)] = plan, made
+        return self._known[id(plan)][1]
 
     def _ran(self, chain: list[ops.Operator]) -> ops.Operator:
         from umbel.federation.sandbox.running import run_code
