@@ -39,16 +39,19 @@ lint: $(READY) ## Style, format, types and layers
 	echo "== ruff format";  $(BIN)/ruff format --quiet --check .
 	echo "== mypy";         $(BIN)/mypy
 	echo "== lint-imports"; $(BIN)/lint-imports --no-cache --no-logo
+	echo "== lint took $$SECONDS seconds"
 
 docs: $(READY) ## Build the manual into site/; a warning fails the build
 	@echo "== docs"
 	$(BIN)/properdocs build --strict --clean --config-file mkdocs.yml
+	echo "== docs took $$SECONDS seconds"
 
 unit: $(READY) ## Tests: unit, conformance, doctests, code blocks, examples, wheel
 	@$(find-java)
 	echo "== pytest"
 	# No more workers than processors: each has a Spark of its own, which takes more than it brings.
 	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal --durations=25 --durations-min=3
+	echo "== pytest took $$SECONDS seconds"
 
 bench: $(READY) ## Run every benchmarks/bench_*.py, results into build/bench/
 	@mkdir -p build/bench
@@ -168,3 +171,4 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
+	echo "== installing took $$SECONDS seconds"
