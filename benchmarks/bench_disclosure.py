@@ -37,9 +37,9 @@ from benchmarks.people import LEAST, Asked, Person, attack, people, targets
 from umbel import col
 from umbel.federation.audit import AuditLog
 from umbel.federation.errors import PolicyError
-from umbel.federation.policy.clauses import Dominance, Duties
+from umbel.federation.policy.clauses import Dominance, Duties, Privacy
 
-RULES = {
+RULES: dict[str, Duties | Privacy] = {
     "thresholds alone": Duties(),
     "dominance (1, 50 %)": Duties(dominance=Dominance(1, 50)),
     "p% (10)": Duties(p_percent=10),
@@ -47,6 +47,14 @@ RULES = {
     "rounding to 5": Duties(rounding=5),
     "noise of 3": Duties(noise=3),
     "overlap of 10": Duties(overlap=LEAST),
+    "private": Privacy(
+        0.5,
+        per_user=10.0,
+        per_table=20.0,
+        delta=1e-6,
+        bounds={"cost": (0, 1_000)},
+        domains={"sex": ("f", "m"), "zip": tuple(range(30))},
+    ),
     "overlap, noise, complementary": Duties(overlap=LEAST, noise=3, complementary=True),
 }
 
@@ -107,9 +115,18 @@ def questions(count: int, seed: int = 5) -> list[Question]:
     return made
 
 
-def utility(of: list[Person], duties: Duties, asked_for: list[Question]) -> dict[str, float]:
+def site_under(of: list[Person], rule: Duties | Privacy) -> Asked:
+    """A site under a rule."""
+    if isinstance(rule, Privacy):
+        return Asked(of, Duties(), privacy=rule)
+    return Asked(of, rule)
+
+
+def utility(
+    of: list[Person], rule: Duties | Privacy, asked_for: list[Question]
+) -> dict[str, float]:
     """How much of the truth honest people get."""
-    asked = Asked(of, duties)
+    asked = site_under(of, rule)
     answered = cells = shown = 0
     errors: list[float] = []
     start = time.process_time()
@@ -117,8 +134,8 @@ def utility(of: list[Person], duties: Duties, asked_for: list[Question]) -> dict
         true, found = question.truth(of), question.ask(asked)
         answered += bool(found) or not true
         cells += len(true)
-        shown += len(found)
-        errors += [abs(found[key] - true[key]) / abs(true[key]) for key in found]
+        shown += len(found.keys() & true.keys())
+        errors += [abs(found[key] - true[key]) / abs(true[key]) for key in found if key in true]
     return {
         "answered": answered,
         "cells": cells,
@@ -163,9 +180,9 @@ def main() -> None:
     )
     found: dict[str, Any] = {}
     for name in given.rules:
-        duties = RULES[name]
-        made = utility(of, duties, asked_for)
-        answered, right = attack(Asked(of, duties), victims)
+        rule = RULES[name]
+        made = utility(of, rule, asked_for)
+        answered, right = attack(site_under(of, rule), victims)
         found[name] = {**made, "attack_answered": answered, "attack_right": right}
         print(f"{name}: done", file=sys.stderr, flush=True)
         table.add_row(

@@ -18,7 +18,7 @@ from umbel.federation import Form, Rule, Site
 from umbel.federation.disclosure import DisclosureControl, Ledger
 from umbel.federation.errors import PolicyError
 from umbel.federation.execution import SiteExecution
-from umbel.federation.policy.clauses import Clause, Duties, Recipients
+from umbel.federation.policy.clauses import Clause, Duties, Privacy, Recipients
 from umbel.federation.tasks import Requester, Task
 from umbel.plan.operators import Scan
 from umbel.plan.sources import RelationSource
@@ -70,20 +70,23 @@ class Asked:
         duties: Duties,
         ledger: Ledger | None = None,
         recipients: Recipients | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         self.site = Site("north", ub.connect())
         frame = self.site.session.from_dict(
             {name: [getattr(p, name) for p in of] for name in Person.__dataclass_fields__}
         )
+        form = Form.AGGREGATES if privacy is None else Form.PRIVATE
         clause = Clause(
             "statistics",
-            Form.AGGREGATES,
+            form,
             LEAST,
             *(ALL,) * 5,
+            privacy=privacy,
             recipients=recipients or Recipients(ALL),
             duties=duties,
         )
-        self.site.publish("people", frame, Rule(Form.AGGREGATES, LEAST, "id", clause=clause))
+        self.site.publish("people", frame, Rule(form, LEAST, "id", clause=clause))
         self.ledger = ledger or Ledger(None)
         self._execution = SiteExecution(self.site, disclosure=DisclosureControl(self.ledger))
         source = RelationSource(self.site.tables["people"].schema, "north", ("people",))
