@@ -39,10 +39,12 @@ def test_three_hospitals_answer_together(umbel: Run, environment: dict[str, str]
     }
     assert list(share) == [
         *(f"{site} alone" for site in ("hospital-a", "hospital-b", "hospital-c")),
-        "all three, at home",
+        "all three, secure aggregation",
+        "and with noise for epsilon 1",
         "pooled data",
     ]
-    assert share["all three, at home"] == share["pooled data"]
+    assert share["all three, secure aggregation"] == share["pooled data"]
+    assert share["and with noise for epsilon 1"] > share["hospital-a alone"]
     assert all(share[name] < share["pooled data"] - 2 for name in list(share)[:3])
     assert "refused: of table 'patients' aggregates" in shown
     seconds = re.search(r"All of it took (\d+) s", shown)

@@ -356,6 +356,25 @@ def test_a_site_answers_a_step_once_and_the_same_again(five: Sites) -> None:
     assert set(kept) == {"share", "mask", "open"}
 
 
+def test_noise_against_another_clip_than_that_of_rows_is_refused(five: Sites) -> None:
+    """The noise of a small clip on sums of a large one would hide nobody."""
+
+    def lie(task: Task, plan: Contribute) -> Task:
+        assert plan.masking is not None
+        return changed(task, plan, masking=replace(plan.masking, clip=0.01))
+
+    private = ub.learn.Private(
+        noise=1.0,
+        budget=ub.learn.Budget(8.0, 1e-3),
+        population=400,
+        clip=ub.learn.FixedClip(1.0),
+        of="rows",
+    )
+    five.meddling.lie = lie
+    with pytest.raises(SecureAggregationError, match="The noise is measured against another clip"):
+        five.fit(privacy=ub.learn.Secure(fewest=5), strategy=private, rounds=1)
+
+
 def test_few_neighbours_are_refused(five: Sites) -> None:
     """With two neighbours of the coordinator's choice a site would be unmasked by those two."""
 

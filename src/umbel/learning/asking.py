@@ -71,6 +71,7 @@ def _training(settings: Settings, seed: int, number: int, part: str) -> Training
         settings.momentum,
         settings.proximal,
         int.from_bytes(drawn, "little"),
+        float(settings.clip),
     )
 
 

@@ -6,11 +6,13 @@ itself: then one that is away is known by its name, and the others' answers are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pyarrow as pa
 
 from umbel.executor import Cancellation
 from umbel.models.layout import UpdateError
@@ -73,6 +75,27 @@ class Gathered:
     away: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What parts that were asked by themselves gave.
+
+    Attributes:
+        tables: what each gave, by name.
+        errors: why the others gave nothing.
+    """
+
+    tables: Mapping[str, pa.Table]
+    errors: Mapping[str, UmbelError] = field(default_factory=dict)
+
+
+@runtime_checkable
+class AsksSites(Protocol):
+    """A session that asks sites without planning anything."""
+
+    def ask_sites(self, plans: Mapping[str, Operator], patience: Patience) -> Answers | None:
+        """Ask each site what lies wholly there; None if something does not."""
+
+
 def gather(
     session: Session, asks: Mapping[str, Operator], patience: Patience | None = None
 ) -> Gathered:
@@ -87,7 +110,10 @@ def gather(
         UpdateError: a part gave something else than was asked for.
         PlanError: the question itself is wrong, or a site's rules do not allow it.
     """
-    if patience is None or patience.deadline is None:
+    answers = None
+    if isinstance(session, AsksSites):
+        answers = session.ask_sites(asks, patience or Patience())
+    if answers is None and (patience is None or patience.deadline is None):
         members = tuple(asks.values())
         whole = members[0] if len(members) == 1 else Union(members=members)
         try:
@@ -97,23 +123,43 @@ def gather(
         except UmbelError as error:
             if len(members) == 1:
                 return Gathered({}, {next(iter(asks)): error.message})
-    return _one_by_one(session, asks, patience or Patience())
+    if answers is None:
 
+        def run(name: str, cancellation: Cancellation) -> pa.Table:
+            return session.run(asks[name], cancellation=cancellation).data
 
-def _one_by_one(session: Session, asks: Mapping[str, Operator], patience: Patience) -> Gathered:
+        answers = ask_each(asks, run, patience or Patience())
     rows: dict[str, dict[str, Any]] = {}
-    away: dict[str, str] = {}
+    for name, table in answers.tables.items():
+        rows |= _rows_of(table.to_pylist(), {name: asks[name]})
+    return Gathered(rows, {name: error.message for name, error in answers.errors.items()})
+
+
+def ask_each(
+    names: Iterable[str], run: Callable[[str, Cancellation], pa.Table], patience: Patience
+) -> Answers:
+    """Ask parts by themselves, at the same time.
+
+    Args:
+        names: of the parts.
+        run: asks one.
+        patience: how long to wait, and for how many.
+
+    Raises:
+        PlanError: the question itself is wrong, or a site's rules do not allow it.
+    """
+    stops = {name: Cancellation() for name in names}
+    tables: dict[str, pa.Table] = {}
+    errors: dict[str, UmbelError] = {}
     end = None if patience.deadline is None else monotonic() + patience.deadline
-    stops = {name: Cancellation() for name in asks}
-    with ThreadPoolExecutor(len(asks), thread_name_prefix="umbel-part") as pool:
-        waiting: dict[Future[Any], str] = {
-            pool.submit(session.run, plan, cancellation=stops[name]): name
-            for name, plan in asks.items()
+    with ThreadPoolExecutor(len(stops), thread_name_prefix="umbel-part") as pool:
+        waiting: dict[Future[pa.Table], str] = {
+            pool.submit(run, name, stop): name for name, stop in stops.items()
         }
         try:
             while waiting:
                 left = None
-                if end is not None and len(rows) >= patience.needed(len(asks)):
+                if end is not None and len(tables) >= patience.needed(len(stops)):
                     left = max(0.0, end - monotonic())
                 done, _ = wait(waiting, left, FIRST_COMPLETED)
                 if not done:
@@ -121,21 +167,19 @@ def _one_by_one(session: Session, asks: Mapping[str, Operator], patience: Patien
                 for future in done:
                     name = waiting.pop(future)
                     try:
-                        found = future.result().data.to_pylist()
+                        tables[name] = future.result()
                     except _OWN:
                         raise
                     except UmbelError as error:
-                        away[name] = error.message
-                    else:
-                        rows |= _rows_of(found, {name: asks[name]})
+                        errors[name] = error
         finally:
             for name in waiting.values():
                 stops[name].cancel()
     for future, name in waiting.items():
         # Whoever was stopped at the deadline may have been done just then: that is too late.
         future.exception()
-        away[name] = f"it has not answered within {patience.deadline:g} s"
-    return Gathered(rows, away)
+        errors[name] = RunError(f"it has not answered within {patience.deadline:g} s")
+    return Answers(tables, errors)
 
 
 def _rows_of(found: list[dict[str, Any]], asks: Mapping[str, Operator]) -> dict[str, Any]:
@@ -165,4 +209,4 @@ def check_quorum(gathered: Gathered, asked: int, patience: Patience | None) -> N
         )
 
 
-__all__ = ["Gathered", "Patience", "check_quorum", "gather"]
+__all__ = ["Answers", "AsksSites", "Gathered", "Patience", "ask_each", "check_quorum", "gather"]

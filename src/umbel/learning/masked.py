@@ -45,7 +45,7 @@ def masked_sum(
     secure: Secure,
     number: int,
     patience: Patience | None = None,
-    **noise: float,
+    **noise: Any,
 ) -> Sum:
     """Have sites give one thing masked, and sum it.
 
@@ -56,7 +56,7 @@ def masked_sum(
         secure: how it is masked.
         number: of the round.
         patience: how long each step waits.
-        noise: clip, noise and within, as in `Masking`.
+        noise: clip, of_rows, noise and within, as in `Masking`.
 
     Raises:
         SecureAggregationError: there is no sum.

@@ -38,7 +38,9 @@ def masked_round(
 
     private = strategy if isinstance(strategy, Private) else None
     least = secure.least(len(asking.parts))
-    noise = {} if private is None else private.under_masks(memory, least)
+    noise = (
+        {} if private is None else private.under_masks(memory, least, asking.settings.learning_rate)
+    )
     found = masked_sum(asking.session, asking.parts, ask, secure, number, asking.patience, **noise)
     summed, away = found.summed, away_shares(found.silent)
     if private is not None:

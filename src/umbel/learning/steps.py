@@ -33,6 +33,7 @@ from umbel.learning.strategies.base import (
     Updates,
 )
 from umbel.models.base import DivergedError
+from umbel.models.clipped import row_wise
 from umbel.models.descent import update_layout
 from umbel.models.layout import Array
 from umbel.models.solvers import mathematics_of
@@ -95,6 +96,8 @@ def train_by_steps(
         state, memory, done = kept.state, kept.memory, list(kept.rounds)
     if isinstance(strategy, Private):
         _check_privacy(strategy, memory, rounds)
+        if strategy.of == "rows":
+            row_wise(design)
     if secure is not None and not isinstance(strategy, Private):
         check_maskable(strategy)
     asking = Asking(session, design, parts, seed, settings, patience)

@@ -18,6 +18,7 @@ from umbel.models.descent import descend
 from umbel.models.examples import PIECE_ROWS, Data, Examples, counted, matrix
 from umbel.models.layout import Array, Layout, state_array, state_table, to_bytes
 from umbel.models.solvers import mathematics_of, solver_of
+from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
 from umbel.plan.models import Design
 from umbel.plan.operators import (
@@ -43,7 +44,8 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
     elif isinstance(operator, Contribute) and operator.training is not None:
         correction = operator.correction
         pull = None if correction is None else checked_state(design, correction)
-        sums = descend(design, state, data.whole(), operator.training, pull)
+        whose = _whose(operator, table, data) if operator.training.clip else None
+        sums = descend(design, state, data.whole(), operator.training, pull, whose)
     else:
         sums = solver_of(design).contribute(design, state, data.pieces(), operator.least)
     columns: dict[str, Any] = {
@@ -58,6 +60,21 @@ def contribute(operator: Summing, table: pa.Table) -> pa.Table:
         kept = table.column(name).filter(data.kept())
         columns[f"umbel count {name}"] = [pc.count_distinct(kept, mode="only_valid").as_py()]
     return pa.table(columns, schema=operator.schema)
+
+
+def _whose(operator: Summing, table: pa.Table, data: Data) -> np.ndarray | None:
+    """For each row that is learned from a number that says whom it is about; None: all differ."""
+    if not operator.individuals:
+        return None
+    if len(operator.individuals) > 1:
+        raise PlanError(
+            "rows that are about several individuals have no one whose slope could be clipped",
+            hint="learn from one table",
+        )
+    column = table.column(operator.individuals[0]).filter(data.kept()).combine_chunks()
+    codes = pc.dictionary_encode(column, null_encoding="encode")
+    indices = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
+    return indices.indices.to_numpy(zero_copy_only=False)
 
 
 def _guards(operator: Summing, data: Data, state: Array) -> dict[str, int]:

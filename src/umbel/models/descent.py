@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from umbel.models.clipped import clipped_slope
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.models.solvers import mathematics_of
@@ -21,7 +22,12 @@ def update_layout(design: Design) -> Layout:
 
 
 def descend(
-    design: Design, start: Array, examples: Examples, training: Training, correction: Array | None
+    design: Design,
+    start: Array,
+    examples: Examples,
+    training: Training,
+    correction: Array | None,
+    whose: np.ndarray | None = None,
 ) -> Array:
     """Train from a state on, over all rows of one part.
 
@@ -31,6 +37,8 @@ def descend(
         examples: the rows.
         training: how.
         correction: is added to the slope of each step.
+        whose: for each row a number that says whom it is about, for training that clips; None if
+            each is about another one.
 
     Returns:
         The numbers of `update_layout`. Where training diverges they are not finite, which whoever
@@ -40,6 +48,12 @@ def descend(
     count = len(examples)
     if not count:
         return np.zeros(layout.size)
+    if training.clip:
+        # Not a mean: of the sum it is known how far one individual moves it.
+        with np.errstate(all="ignore"):
+            loss = mathematics.slope(design, start, examples)[1]
+            total = clipped_slope(design, start, examples, whose, training.clip)
+        return np.concatenate([-training.rate * total, [loss, 1.0]])
     now, velocity, steps = start.copy(), np.zeros_like(start), 0
     draw = np.random.Generator(np.random.Philox(key=training.seed))
     width = training.batch or count

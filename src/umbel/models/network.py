@@ -70,6 +70,25 @@ class NetworkMathematics:
                 apart = (apart @ weights.T) * (before > 0)
         return gradient, loss
 
+    def row_slopes(self, design: Design, state: Array, examples: Examples) -> Array:
+        """The slopes of all layers, of each row."""
+        layout, count = self.state(design), len(examples)
+        tensors = layout.split(state)
+        outputs = self._outputs(design, state, examples.x)
+        if design.classes:
+            apart = np.exp(_logs(outputs[-1]))
+            apart[np.arange(count), examples.y.astype(np.int64)] -= 1
+        else:
+            apart = outputs[-1] - examples.y[:, None]
+        found: list[Array] = []
+        for number in range(_layers(design), 0, -1):
+            before = outputs[number - 1]
+            each = (before[:, :, None] * apart[:, None, :]).reshape(count, -1)
+            found = [each, apart, *found]
+            if number > 1:
+                apart = (apart @ tensors[f"weights {number}"].T) * (before > 0)
+        return np.concatenate(found, axis=1)
+
     def _outputs(self, design: Design, state: Array, x: Array) -> list[Array]:
         """What every layer gives; first what the first one is given."""
         tensors = self.state(design).split(state)

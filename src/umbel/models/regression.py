@@ -67,6 +67,12 @@ class RegressionSolver:
         found = examples.x.T @ (mean - examples.y) + l2_of(design) * fined(design) * state
         return found / len(examples), loss
 
+    def row_slopes(self, design: Design, state: Array, examples: Examples) -> Array:
+        """`(mean - y) x` of each row."""
+        mean, _, _ = _terms(design, state, examples)
+        found: Array = examples.x * (mean - examples.y)[:, None]
+        return found
+
     def groups(self, design: Design, examples: Examples) -> Array | None:
         """All rows are summed up together."""
         return None

@@ -77,6 +77,14 @@ class SoftmaxSolver:
         own = logs[np.arange(len(place)), place]
         return found.ravel() / len(examples), -float(own.sum())
 
+    def row_slopes(self, design: Design, state: Array, examples: Examples) -> Array:
+        """For each class `(share - is it) x` of each row."""
+        place = examples.y.astype(np.int64)
+        apart = self.scores(design, state, examples.x)
+        apart[np.arange(len(place)), place] -= 1
+        found = apart[:, 1:, None] * examples.x[:, None, :]
+        return found.reshape(len(place), -1)
+
     def groups(self, design: Design, examples: Examples) -> Array | None:
         """All rows are summed up together."""
         return None

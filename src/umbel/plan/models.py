@@ -137,6 +137,8 @@ class Training(Record):
         momentum: how much of the last step is in the next one.
         proximal: pulls each step back to where the round began.
         seed: of the order of the rows.
+        clip: the slope of each individual's rows is made no longer than this, and one step is taken
+            along their sum; 0 takes slopes as they are.
     """
 
     rate: float
@@ -145,8 +147,17 @@ class Training(Record):
     momentum: float = 0.0
     proximal: float = 0.0
     seed: int = 0
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.clip < math.inf:
+            raise PlanError(f"no slope is cut to {self.clip:g}")
+        plain = (self.epochs, self.batch, self.momentum, self.proximal) == (1, 0, 0.0, 0.0)
+        if self.clip and not plain:
+            raise PlanError(
+                "slopes of individuals are clipped in one step over all rows",
+                hint='Settings(learning_rate=…) alone; momentum can be the strategy\'s: "fedavgm"',
+            )
         if not 0 < self.rate < math.inf or not 0 <= self.proximal < math.inf:
             raise PlanError(f"no step goes as far as {self.rate:g}, pulled by {self.proximal:g}")
         if not 0 <= self.momentum < 1:
@@ -177,6 +188,8 @@ class Masking(Record):
         clip: updates are made no longer than this, and all count the same; 0 leaves them as they
             are.
         noise: with a clip, the standard deviation of the noise that each site adds, over the clip.
+        of_rows: the clip is of what training with a clip has summed up already, of each individual
+            by itself, and times its rate.
         within: with a clip, that of the noise on whether an update was no longer than the clip; 0
             does not tell.
     """
@@ -194,6 +207,7 @@ class Masking(Record):
     clip: float = 0.0
     noise: float = 0.0
     within: float = 0.0
+    of_rows: bool = False
 
     def __post_init__(self) -> None:
         if self.step not in MASKING_STEPS:

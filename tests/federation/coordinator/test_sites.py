@@ -138,6 +138,25 @@ def test_a_model_is_trained_at_all_sites(session: Any) -> None:
     assert alone.state.tolist() == pytest.approx([(63 + 65) / 2])
 
 
+def test_rounds_go_straight_to_the_sites(session: Any) -> None:
+    """No run is begun for them; masked or not, they lead to the same model."""
+    people = session.table("people")
+    before = len(session.connection.get("/v1/runs"))
+    options: dict[str, Any] = {
+        "features": [ub.learn.one_hot("what", values=["x", "y"])],
+        "label": "age",
+        "model": ub.learn.LinearRegression(intercept=False),
+    }
+    plain = ub.learn.fit(people, **options)
+    masked = ub.learn.fit(people, privacy=ub.learn.Secure(), **options)
+    assert len(session.connection.get("/v1/runs")) == before
+    assert masked.state.tolist() == pytest.approx(plain.state.tolist(), abs=1e-9)
+    assert masked.history.collect()["part"].to_pylist()[0] == "the sum"
+    assert session.ask_sites({"all": people.plan}, ub.learn.Patience()) is None
+    with pytest.raises(PolicyError, match="learns from 'id', which tells who a row is about"):
+        ub.learn.fit(people, **{**options, "features": ["id"]})
+
+
 def test_models_without_a_label_and_of_durations(session: Any) -> None:
     people = session.table("people")
     ages = np.array([age for own in AGES.values() for age in own], dtype=float)

@@ -24,6 +24,10 @@ _SPREADS = (0.5, 12.0, 1.2)
 #: Of the oxygen in the blood: what lungs give.
 _BREATH = {"asthma": 92.5, "pneumonia": 91.5}
 
+_COLUMNS = ("age", "temperature", "pressure", "sugar", "oxygen")
+#: What may be told of one patient in all.
+_EPSILON, _DELTA, _ROUNDS, _RATE = 1.0, 1e-6, 6, 12.0
+
 TRAINING = """\
 model = umbel.learn.fit(
     session.table("patients"),
@@ -31,7 +35,20 @@ model = umbel.learn.fit(
               ("age", "temperature", "pressure", "sugar", "oxygen")],
     label="diagnosis",
     model=umbel.learn.MultinomialRegression(l2=1.0),
+    privacy=umbel.learn.Secure(),           # nobody sees the sums of one hospital
     progress=True,
+)"""
+
+PRIVATE = """\
+private = umbel.learn.fit(
+    ...,                                    # the same
+    model=umbel.learn.MultinomialRegression(),
+    privacy=umbel.learn.Secure(fewest=3),   # each hospital adds its share of the noise
+    strategy=umbel.learn.Private(           # epsilon 1: of one patient little is told
+        of="rows", noise=11.1, budget=umbel.learn.Budget(1.0, 1e-6),
+        population=25_000, clip=umbel.learn.FixedClip(1.0),
+    ),
+    settings=umbel.learn.Settings(learning_rate=12.0), rounds=6,
 )"""
 
 
@@ -59,38 +76,70 @@ def train(session: Any, pooled: dict[str, pa.Table]) -> None:
     from umbel import learning
 
     print(TRAINING, flush=True)
-    names = ("age", "temperature", "pressure", "sugar", "oxygen")
     options: dict[str, Any] = {
-        "features": [learning.numeric(name, scale=True) for name in names],
+        "features": [learning.numeric(name, scale=True) for name in _COLUMNS],
         "label": "diagnosis",
         "model": learning.MultinomialRegression(l2=1.0),
     }
-    print("\n--- the rounds ---\n", flush=True)
+    patients = session.table("patients")
+    print("\n--- the rounds: sums of all three, under masks ---\n", flush=True)
     began = time.perf_counter()
-    together = learning.fit(
-        session.table("patients"), **options, progress=lambda one: print(f"  {one}", flush=True)
-    )
+    secure = learning.Secure()
+    together = learning.fit(patients, **options, privacy=secure, progress=_say)
     spent = time.perf_counter() - began
+    print("\n--- the same with differential privacy of patients ---\n")
+    print(PRIVATE, flush=True)
+    began = time.perf_counter()
+    private = _privately(patients, options, sum(table.num_rows for table in pooled.values()))
+    spent_privately = time.perf_counter() - began
+    print("\n--- how many of all patients each model knows the diagnosis of ---\n", flush=True)
     here = Session(progress=False)
     everyone = here.from_arrow(pa.concat_tables(pooled.values()))
     whole = learning.fit(everyone, **options)
-    print("\n--- how many of all patients each model knows the diagnosis of ---\n", flush=True)
     for site, table in pooled.items():
         alone = learning.fit(here.from_arrow(table), **options)
-        print(f"  {site + ' alone':<24}{alone.evaluate(everyone)['accuracy']:>7.1%}")
-    found = together.evaluate(session.table("patients"))
-    print(f"  {'all three, at home':<24}{found['accuracy']:>7.1%}")
-    print(f"  {'pooled data':<24}{whole.evaluate(everyone)['accuracy']:>7.1%}", flush=True)
+        print(f"  {site + ' alone':<36}{alone.evaluate(everyone)['accuracy']:>7.1%}")
+    found = together.evaluate(patients, privacy=secure)
+    print(f"  {'all three, secure aggregation':<36}{found['accuracy']:>7.1%}")
+    noisy = private.evaluate(patients, privacy=secure)
+    print(f"  {f'and with noise for epsilon {_EPSILON:g}':<36}{noisy['accuracy']:>7.1%}")
+    print(f"  {'pooled data':<36}{whole.evaluate(everyone)['accuracy']:>7.1%}", flush=True)
     apart = float(abs(together.state - whole.state).max())
-    updates = together.history.collect().num_rows
-    size = 8 * len(together.state) * (len(together.state) + 1)
     print(
-        f"\nin {spent:.1f} s; {updates} sums of {size / 1e3:.0f} kB left the hospitals, and no row; "
-        f"the coefficients differ from those of pooled data by {apart:.0e}"
+        f"\nin {spent:.1f} s and {spent_privately:.1f} s; no row left the hospitals, and of their sums "
+        f"nobody saw one alone; the coefficients differ from those of pooled data by {apart:.0e}, "
+        "those with noise by more"
     )
     sys.stdout.flush()
     if not apart < 1e-6:
         raise RunError("the hospitals trained another model than the pooled data")
+
+
+def _privately(patients: Any, options: dict[str, Any], people: int) -> Any:
+    """Train so that of no patient can be told whether they are in the data."""
+    from umbel import learning
+    from umbel.learning.privacy.accounting import noise_for
+
+    budget = learning.Budget(_EPSILON, _DELTA)
+    strategy = learning.Private(
+        of="rows",
+        noise=noise_for(budget, 1.0, _ROUNDS),
+        budget=budget,
+        population=people,
+        clip=learning.FixedClip(1.0),
+    )
+    return learning.fit(
+        patients,
+        **{**options, "model": learning.MultinomialRegression()},
+        privacy=learning.Secure(fewest=3),
+        strategy=strategy,
+        settings=learning.Settings(learning_rate=_RATE),
+        rounds=_ROUNDS,
+    )
+
+
+def _say(one: Any) -> None:
+    print(f"  {one}", flush=True)
 
 
 __all__ = ["measured", "train"]

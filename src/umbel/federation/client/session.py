@@ -48,6 +48,8 @@ from umbel.plan.sources import RelationSource
 if TYPE_CHECKING:
     from umbel.api.session import Durable
     from umbel.door.server import Door
+    from umbel.learning.gathering import Answers
+    from umbel.learning.gathering import Patience as Rounds
     from umbel.optimizer import Budget
 
 
@@ -386,6 +388,17 @@ class RemoteSession(SessionOverSites):
         if budget is not None:
             body["budget"] = {"seconds": budget.seconds, "dollars": budget.dollars}
         return body
+
+    def ask_sites(self, plans: Mapping[str, Operator], patience: Rounds) -> Answers | None:
+        """Have the coordinator ask each site for what lies wholly there, without a plan.
+
+        Args:
+            plans: what to ask, by any name.
+            patience: how long to wait, and for how many.
+        """
+        from umbel.federation.client.asking_sites import ask_sites
+
+        return ask_sites(self, plans, patience)
 
     def _upload(self, table: pa.Table) -> str:
         parts = list(write_table(table))

@@ -20,7 +20,7 @@ from starlette.routing import Route
 import umbel
 from umbel.api.located import written_at
 from umbel.federation.access import Permission, Role
-from umbel.federation.coordinator import run_routes
+from umbel.federation.coordinator import asks, run_routes
 from umbel.federation.coordinator.calls import Call, Enrol, Invite, MakeToken
 from umbel.federation.coordinator.coordinator import Coordinator
 from umbel.federation.coordinator.runs import unexpected
@@ -222,6 +222,7 @@ ROUTES: tuple[tuple[str, str, Permission | None, Answer], ...] = (
     ("GET", "/v1/uploads/{name}", Permission.ASK, run_routes.find_upload),
     ("PUT", "/v1/uploads/{name}", Permission.ASK, run_routes.upload),
     ("POST", "/v1/explain", Permission.ASK, run_routes.explain),
+    ("POST", "/v1/asks", Permission.ASK, asks.ask_sites),
     ("POST", "/v1/runs", Permission.ASK, run_routes.start_run),
     ("GET", "/v1/runs", Permission.LOOK, run_routes.list_runs),
     ("GET", "/v1/runs/{name}", Permission.LOOK, run_routes.show_run),

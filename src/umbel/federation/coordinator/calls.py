@@ -71,6 +71,18 @@ class Submit(_Body):
     missing: Literal["wait", "fail", "skip"] = "fail"
 
 
+class AskSites(_Body):
+    """Plans that lie wholly at one site each, to be asked there without being planned.
+
+    Where there is a quorum, the answer may come without those that are later than the deadline.
+    """
+
+    plans: dict[Annotated[str, Field(max_length=64)], str] = Field(min_length=1, max_length=1_000)
+    purpose: Annotated[str, Field(max_length=200)] = ""
+    quorum: int | None = Field(default=None, ge=1)
+    deadline: float | None = Field(default=None, gt=0, le=10**6)
+
+
 class Prune(_Body):
     """Runs are to be forgotten."""
 
@@ -158,4 +170,4 @@ class Call:
         return str(self.request.path_params["name"])
 
 
-__all__ = ["Bounds", "Call", "Enrol", "Invite", "MakeToken", "Prune", "Submit"]
+__all__ = ["AskSites", "Bounds", "Call", "Enrol", "Invite", "MakeToken", "Prune", "Submit"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umbel.api.session import Session
+from umbel.executor.run_ids import new_id
 from umbel.executor.runs import RunStore
 from umbel.executor.runs.store import Owned
 from umbel.federation.access import LIFE as TOKEN_LIFE
@@ -37,9 +38,10 @@ from umbel.federation.identity.authority import SERVER_LIFE
 from umbel.federation.identity.enrolment import enrol
 from umbel.federation.identity.invitations import LIFE as INVITATION_LIFE
 from umbel.federation.identity.keys import new_key, write_key, write_secret
-from umbel.federation.protocol import SKIP
+from umbel.federation.protocol import RUN_DIGITS, SKIP
 from umbel.federation.store import Store
 from umbel.federation.wire.endpoint import FlightEndpoint
+from umbel.learning.gathering import Answers, Patience
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.operators import topological
 from umbel.plan.types import is_object
@@ -100,6 +102,8 @@ class Coordinator:
             self.sites.tasks,
             self.sites.let_go,
         )
+        #: As many questions to sites at a time as runs.
+        self._asks = threading.BoundedSemaphore(limits.runs)
         self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
         self._certificate = threading.Lock()
         self._provider: Provider | None = None
@@ -369,6 +373,38 @@ class Coordinator:
             covers=tuple(covers),
             horizontal=tuple(sorted(tables.horizontal)),
         )
+
+    def ask_sites(
+        self, who: Principal, plans: Mapping[str, str], purpose: str, patience: Patience
+    ) -> Answers | None:
+        """Have sites do what lies wholly at each, without a plan; None if something does not.
+
+        Args:
+            who: the user.
+            plans: as JSON, by any name.
+            purpose: what it is for, in the user's word.
+            patience: how long to wait, and for how many.
+
+        Raises:
+            PlanFormatError: one is no plan, or too large.
+            AccessError: one holds what a user may not ask for.
+            PolicyError: a site lets out nothing of it.
+        """
+        limits = self.settings.limits
+        asker = self._asker(who, Ways(None, purpose), {})
+        tables = PresentTables(asker.session, {})
+        read = {
+            name: read_plan(text.encode(), {}, tables, limit=limits.plan_bytes)
+            for name, text in plans.items()
+        }
+        if asker.dispatcher is not None:
+            asker.dispatcher.limit(limits.seconds)
+        question = new_id(RUN_DIGITS)
+        try:
+            with self._asks:
+                return asker.session.ask_sites(read, patience, name=question)
+        finally:
+            self.sites.let_go(question)
 
     def _again(self, owned: Owned) -> Job:
         """Make what goes on with a run that was begun before."""

@@ -20,6 +20,7 @@ from umbel.learning.secure.site import MaskedRounds
 from umbel.learning.secure.vectors import Vectors, learned, question_of
 from umbel.models.layout import Array
 from umbel.plan import operators as ops
+from umbel.plan.models import Masking
 
 
 class Masked:
@@ -49,6 +50,7 @@ class Masked:
         def vector() -> Numbers:
             if question_of(plan) != masking.question:
                 raise SecureAggregationError("Sites were asked for different things.")
+            _check_clip(plan, masking)
             (row,) = plain().to_pylist()
             return _vector(vectors, plan, row)
 
@@ -59,6 +61,15 @@ class Masked:
             raise FederationError(f"secure aggregation: {error}") from None
         row = {"part": [plan.part], "rows": [0], "left_out": [0], "sums": [answer]}
         return pa.table(row, schema=plan.schema)
+
+
+def _check_clip(plan: ops.Summing, masking: Masking) -> None:
+    """Raise unless what is clipped row by row is what the noise is measured against."""
+    training = plan.training if isinstance(plan, ops.Contribute) else None
+    clipped = 0.0 if training is None else training.clip * training.rate
+    wanted = masking.clip if masking.of_rows else 0.0
+    if abs(clipped - wanted) > 1e-12 * wanted:
+        raise SecureAggregationError("The noise is measured against another clip.")
 
 
 def _vector(vectors: Vectors, plan: ops.Summing, row: dict[str, object]) -> Numbers:

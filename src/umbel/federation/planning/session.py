@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from umbel.plan.operators import Operator, Scan, rebuild
 if TYPE_CHECKING:
     from umbel.executor import Cancellation, Result
     from umbel.executor.record import StageRecord
+    from umbel.federation.planning.asking_sites import SiteQuestions
+    from umbel.learning.gathering import Answers, Patience
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
 
@@ -70,6 +72,7 @@ class FederatedSession(SessionOverSites):
             settings: as those of `Session`.
         """
         super().__init__(platforms=platforms, **settings)
+        self._questions: SiteQuestions | None = None
         known = sorted(manifests, key=lambda manifest: manifest.site)
         requester = requester or Requester("nobody")
         for manifest in known:
@@ -120,6 +123,22 @@ class FederatedSession(SessionOverSites):
         if notes:
             warnings.warn("; ".join(dict.fromkeys(notes)), WithheldWarning, stacklevel=3)
         return replace(result, data=with_noise(result.data, said(result.run.stages)))
+
+    def ask_sites(
+        self, plans: Mapping[str, Operator], patience: Patience, *, name: str = ""
+    ) -> Answers | None:
+        """Ask each site for what lies wholly there, without planning anything.
+
+        Args:
+            plans: what to ask, by any name.
+            patience: how long to wait, and for how many.
+            name: of the question; empty makes one.
+        """
+        if self._questions is None:
+            from umbel.federation.planning.asking_sites import SiteQuestions
+
+            self._questions = SiteQuestions(self.platforms, self.memory_limit or 2**30)
+        return self._questions.ask(plans, patience, name)
 
     def __repr__(self) -> str:
         return f"Session of a federation of {', '.join(self.catalog)}"

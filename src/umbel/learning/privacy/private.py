@@ -1,4 +1,4 @@
-"""Training of which nobody can tell whether a site took part.
+"""Training of which nobody can tell whether a site, or a person, took part.
 
 Updates are clipped, summed with the same weight, and the sum gets noise; whatever strategy then
 works on the noisy mean costs no more. The server sees the updates and is trusted to forget them.
@@ -10,8 +10,8 @@ algorithm 1 with a fixed denominator.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -39,17 +39,23 @@ from umbel.learning.strategies.norm_bounding import norms, shorten
 
 @dataclass(frozen=True)
 class Private:
-    """A strategy under differential privacy of sites.
+    """A strategy under differential privacy, of sites or of rows.
+
+    Of rows, each site sums the slopes of all its individuals, each clipped, and one step is taken
+    along the sum: differentially private gradient descent. Individuals are those of the site's own
+    rule, however many rows each has; without such a rule, rows.
 
     Attributes:
         noise: standard deviation of the noise of the sum, over the clipping bound; with adaptive
             clipping, of both together.
         budget: what may be spent; no round is begun that would cost more.
-        population: how many sites there are.
+        population: how many sites there are; of rows, how many individuals about, which what is
+            summed is divided by.
         fraction: the probability with which each takes part in a round, by itself (Poisson): a
             sample of fixed size costs more than is accounted for.
         clip: how long updates may be.
         base: what becomes of the noisy mean.
+        of: "sites" or "rows".
     """
 
     noise: float
@@ -58,10 +64,15 @@ class Private:
     fraction: float = 1.0
     clip: FixedClip | AdaptiveClip = field(default_factory=AdaptiveClip)
     base: Strategy = field(default_factory=FedAvg)
+    of: Literal["sites", "rows"] = "sites"
     sees: ClassVar[Sees] = "each"
 
     def __post_init__(self) -> None:
         check_mechanism(self.noise, self.fraction)
+        if self.of not in ("sites", "rows"):
+            raise ValueError(f"of is 'sites' or 'rows', not {self.of!r}.")
+        if self.of == "rows" and (self.fraction < 1 or not isinstance(self.clip, FixedClip)):
+            raise ValueError("Of rows all take part in each round, under a FixedClip.")
         if self.population < 1:
             raise ValueError(f"population must be at least 1, not {self.population}.")
         if self.base.sees != "sum":
@@ -123,7 +134,8 @@ class Private:
             BudgetSpentError: it does not.
         """
         self._check_budget(memory)
-        return self.base.configure(memory, state, settings, site)
+        begin, own = self.base.configure(memory, state, settings, site)
+        return begin, replace(own, clip=self.clip.bound) if self.of == "rows" else own
 
     def aggregate(
         self, memory: Memory, state: State, updates: Updates, settings: Settings
@@ -134,12 +146,16 @@ class Private:
             BudgetSpentError: the budget does not hold for one more round.
         """
         self._check_budget(memory)
-        if len(updates) > self.population:
+        if self.of == "sites" and len(updates) > self.population:
             raise AggregationError(
                 f"{len(updates)} sites gave updates; privacy was set up for {self.population}."
             )
         bound = float(memory["privacy/bound"])
         noise, within = self._noise, 0.0
+        if self.of == "rows":
+            whole = updates.deltas.astype(np.float64).sum(axis=0)
+            told = noisy(whole, noise * bound * settings.learning_rate)
+            return self.aggregate_noisy(memory, state, told, 0.0, settings)
         if isinstance(self.clip, AdaptiveClip):
             # Counted from the middle: a site moves the sum by one half at most.
             fits = np.where(norms(updates.deltas) <= bound, 0.5, -0.5).sum(keepdims=True)
@@ -147,21 +163,24 @@ class Private:
         total = shorten(updates.deltas.astype(np.float64), bound).sum(axis=0)
         return self.aggregate_noisy(memory, state, noisy(total, noise * bound), within, settings)
 
-    def under_masks(self, memory: Memory, fewest: int) -> dict[str, float]:
+    def under_masks(self, memory: Memory, fewest: int, rate: float) -> dict[str, Any]:
         """How each site clips, and what noise it adds: together it is enough if so many are left.
 
         Args:
             memory: what was remembered after the last round.
             fewest: of how many sites a sum is, at least. What those of them know who are in league
                 with the server, is no noise to it.
+            rate: how far a step goes.
 
         Raises:
             BudgetSpentError: the budget does not hold for one more round.
         """
         self._check_budget(memory)
         adaptive = isinstance(self.clip, AdaptiveClip)
+        rows = self.of == "rows"
         return {
-            "clip": float(memory["privacy/bound"]),
+            "of_rows": rows,
+            "clip": float(memory["privacy/bound"]) * (rate if rows else 1.0),
             "noise": self._noise / math.sqrt(fewest),
             "within": self.count_noise / math.sqrt(fewest) if adaptive else 0.0,
         }

@@ -70,6 +70,7 @@ class Vectors:
         one = self.masking
         # What is done to the vectors is a part of the run's name, so that all do the same.
         how = (one.run, one.question, one.bound, one.rows, one.clip, one.noise, one.within)
+        how = (*how, one.of_rows)
         run = repr(how)
         return Agreement(run, one.round, self.length, one.fewest, one.degree, one.share)
 
@@ -110,7 +111,9 @@ class Vectors:
                 raise ValueError("The loss is no number.")
             return self._encode(delta * float(rows), np.array([rows, left_out, loss]))
         fits = norms(delta[None])[0] <= one.clip
-        head = shorten(delta[None].astype(np.float64), one.clip)[0]
+        head = delta.astype(np.float64)
+        if not one.of_rows:
+            head = shorten(head[None], one.clip)[0]
         if one.noise:
             head = noisy(head, one.noise * one.clip)
         beside = np.zeros(1)

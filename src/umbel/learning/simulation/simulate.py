@@ -162,6 +162,8 @@ def simulate(
         state, memory, done = resume.state, resume.memory, resume.rounds
         history = [resume.history]
     private = isinstance(strategy, Private)
+    if isinstance(strategy, Private) and strategy.of == "rows":
+        raise ValueError("Simulated sites clip no single rows: Private(of='sites'), or fit(…).")
     if isinstance(strategy, Private) and strategy.fraction != fraction:
         raise ValueError(
             f"Privacy is accounted for a fraction of {strategy.fraction:g}; give simulate the same, "

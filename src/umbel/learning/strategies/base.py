@@ -41,6 +41,8 @@ class Settings:
         momentum: of the local optimiser.
         proximal: pulls each local step back to where it began, by `proximal * (w - w0)`.
         correction: is added to each local gradient.
+        clip: the gradient of each individual is made no longer than this, and one step is taken
+            along their sum; 0 takes gradients as they are.
     """
 
     learning_rate: float = 0.1
@@ -49,8 +51,11 @@ class Settings:
     momentum: float = 0.0
     proximal: float = 0.0
     correction: Vector | None = None
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.clip) and self.clip >= 0):
+            raise ValueError(f"clip must be at least 0, not {self.clip}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}.")
         if self.epochs < 1:

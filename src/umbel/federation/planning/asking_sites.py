@@ -1,0 +1,123 @@
+"""Asks sites for what lies wholly at each, without planning anything.
+
+A round of training asks the same of all sites as the last one, but for the state. Planning that anew
+costs more than the round: so each plan goes straight to its site as a task, which the site decides
+on, counts and writes down as any other.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from umbel.executor import Cancellation
+from umbel.executor.run_ids import new_id
+from umbel.federation.planning.platform import SitePlatform
+from umbel.learning.gathering import Answers, Patience, ask_each
+from umbel.optimizer.rewrite import rewrite
+from umbel.plan.expressions import Column
+from umbel.plan.operators import Operator, Project, Summing
+from umbel.platforms.base import Commit, Stage
+
+#: Digits of what a question is called.
+_DIGITS = 16
+#: Inputs of which it is kept how few columns are read of them.
+_MOST_KEPT = 1_000
+
+
+@dataclass(frozen=True)
+class _Context:
+    """The services of a task that has no run around it."""
+
+    run_id: str
+    cancellation: Cancellation
+    memory_limit: int
+    profile: bool = False
+    commit: Commit | None = None
+
+    @property
+    def scratch(self) -> Path:
+        """Where files of the machine go; a task at a site writes none here."""
+        return Path(tempfile.gettempdir())
+
+    def check_cancelled(self) -> None:
+        """Raise if nobody waits any more."""
+        self.cancellation.check()
+
+    def on_cancel(self, interrupt: Callable[[], None]) -> None:
+        """Call what stops the task when nobody waits any more."""
+        self.cancellation.register(interrupt)
+
+    def measure(self, operator: Operator, rows: int, seconds: float | None = None) -> None:
+        """Keep nothing: there is no plan to do better with it."""
+
+    def progress(self, operator: Operator, rows: int) -> None:
+        """Tell nobody."""
+
+
+class SiteQuestions:
+    """Asks the sites of one session."""
+
+    def __init__(self, platforms: Callable[[], Iterable[object]], memory_limit: int) -> None:
+        """Prepare; `platforms` gives those of the session, the sites among them."""
+        self._platforms = platforms
+        self._memory_limit = memory_limit
+        self._narrow: dict[tuple[str, tuple[str, ...]], Operator] = {}
+
+    def ask(
+        self, plans: Mapping[str, Operator], patience: Patience, name: str = ""
+    ) -> Answers | None:
+        """Ask each site; None if some plan does not lie wholly at one.
+
+        Args:
+            plans: what to ask, by any name.
+            patience: how long to wait, and for how many.
+            name: of the question, for what the sites write down.
+
+        Raises:
+            PolicyError: a site lets out nothing of this.
+        """
+        sites = {p.name: p for p in self._platforms() if isinstance(p, SitePlatform)}
+        found: dict[str, SitePlatform] = {}
+        for part, plan in plans.items():
+            places = plan.places
+            if len(places) != 1 or not isinstance(plan, Summing):
+                return None
+            (place,) = places
+            if place not in sites:
+                return None
+            found[part] = sites[place]
+        asked = {part: self._narrowed(plan) for part, plan in plans.items()}
+        for part, plan in asked.items():
+            if found[part].refuse(plan) is not None:
+                return None
+            denied = found[part].withheld(plan) or found[part].barred(plan, "")
+            if denied is not None:
+                raise denied
+        run = name or new_id(_DIGITS)
+
+        def one(part: str, cancellation: Cancellation) -> pa.Table:
+            context = _Context(run, cancellation, self._memory_limit)
+            return found[part].compile(Stage(asked[part])).run({}, context)
+
+        return ask_each(asked, one, patience)
+
+    def _narrowed(self, plan: Operator) -> Operator:
+        """The operator over no more columns than it reads: the site's rules see those alone."""
+        if not isinstance(plan, Summing):
+            return plan
+        names = tuple(dict.fromkeys([*plan.design.columns, *plan.design.targets]))
+        key = (plan.input.digest, names)
+        if key not in self._narrow:
+            if len(self._narrow) > _MOST_KEPT:
+                self._narrow.clear()
+            columns = tuple((column, Column(column)) for column in names)
+            self._narrow[key] = rewrite(Project(input=plan.input, columns=columns))
+        return plan.with_inputs((self._narrow[key],))
+
+
+__all__ = ["SiteQuestions"]
