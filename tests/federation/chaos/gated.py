@@ -77,6 +77,9 @@ class Held:
         """Do the work."""
         self._history.write(event="execute", task=task.id, run=task.run, site=self._name)
         self._gates.reach(self._name, "begun")
+        masking = getattr(task.plan, "masking", None)
+        if masking is not None:
+            self._gates.reach(self._name, masking.step)
 
         def halved(table: pa.Table) -> None:
             """Hand rows on in two parts."""

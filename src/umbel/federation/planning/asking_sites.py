@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from umbel.catalog.commits import Commit
 from umbel.executor import Cancellation
 from umbel.executor.run_ids import new_id
 from umbel.federation.planning.platform import SitePlatform
@@ -21,7 +22,7 @@ from umbel.learning.gathering import Answers, Patience, ask_each
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.expressions import Column
 from umbel.plan.operators import Operator, Project, Summing
-from umbel.platforms.base import Commit, Stage
+from umbel.platforms.base import Stage
 
 #: Digits of what a question is called.
 _DIGITS = 16

@@ -1,12 +1,13 @@
 """One round of secure aggregation over real sites: whoever drives it brings messages, and no more.
 
 Sites may fall silent at any step; the round goes on with the others while there are enough. Where
-it cannot, it is begun anew with those that are left, under new keys.
+it cannot, it is begun anew under new keys, at last without those that fell silent twice.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -30,8 +31,8 @@ from umbel.plan.models import Masking
 Bring: TypeAlias = Callable[
     [Masking, Mapping[str, bytes]], tuple[Mapping[str, bytes], Mapping[str, str]]
 ]
-#: How often a round is begun.
-_TRIES = 3
+#: How often a round is begun, and how often a site may fall silent in it before it is left out.
+_TRIES, _STRIKES = 4, 2
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,26 @@ def sum_over_sites(sites: Collection[str], masking: Masking, size: int, bring: B
         SecureAggregationError: there is no sum: too few sites are left, or one lies.
     """
     left, silent = sorted(sites), dict[str, str]()
+    strikes = Counter[str]()
     run, said = os.urandom(16).hex(), ""
     for attempt in range(1, _TRIES + 1):
+        # Whoever was started anew in the middle of a round knows nothing of it, but of the next.
+        left = [site for site in sorted(sites) if strikes[site] < _STRIKES]
         if len(left) < masking.fewest:
             break
         now = replace(
             masking, run=f"{run}.{attempt}", sites=len(left), degree=usual_degree(len(left))
         )
         gone: dict[str, str] = {}
+        out = {site: why for site, why in silent.items() if site not in left}
         try:
-            return _attempt(left, Vectors(now, size), bring, gone, silent)
+            return _attempt(left, Vectors(now, size), bring, gone, out)
         except SecureAggregationError as error:
             if not gone:
                 raise
             said = f" {error.message}"
         silent |= gone
-        left = [site for site in left if site not in gone]
+        strikes.update(gone.keys())
     why = "; ".join(f"{site}: {reason}" for site, reason in sorted(silent.items()))
     raise SecureAggregationError(
         f"round {masking.round} has no sum: {len(left)} of {len(sites)} sites are left, and it takes "

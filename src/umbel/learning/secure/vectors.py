@@ -69,8 +69,8 @@ class Vectors:
         """What all agree on before the round."""
         one = self.masking
         # What is done to the vectors is a part of the run's name, so that all do the same.
-        how = (one.run, one.question, one.bound, one.rows, one.clip, one.noise, one.within)
-        how = (*how, one.of_rows)
+        noise = (one.clip, one.noise, one.within, one.of_rows)
+        how = (one.run, one.question, one.bound, one.rows, *noise)
         run = repr(how)
         return Agreement(run, one.round, self.length, one.fewest, one.degree, one.share)
 
