@@ -27,7 +27,6 @@ from tests.federation.chaos.test_matrix import (
     Failing,
     coordinator_killed,
     failing,
-    killed,
     nothing,
 )
 from tests.federation.real import COORDINATOR, settles
@@ -39,7 +38,6 @@ MASKED = ("keys", "share", "mask", "confirm", "open")
 VICTIMS: dict[str, Callable[[Failing], None]] = {
     "client": nothing,  # it is another process, which the test kills by itself
     "coordinator": coordinator_killed,
-    "site": killed,
 }
 
 

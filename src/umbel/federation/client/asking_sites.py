@@ -11,7 +11,7 @@ import pyarrow as pa
 from umbel.executor import Cancellation
 from umbel.federation.client.patience import Patience as Waiting
 from umbel.federation.errors import CoordinatorError
-from umbel.federation.protocol import error_from_json
+from umbel.federation.protocol import FAIL, WAIT, error_from_json
 from umbel.learning.gathering import Answers, Patience
 from umbel.plan.codec import plan_to_json
 from umbel.plan.errors import UmbelError
@@ -35,6 +35,7 @@ def ask_sites(
     body = {
         "plans": {name: plan_to_json(plan) for name, plan in plans.items()},
         "purpose": session.purpose,
+        "missing": WAIT if session.on_missing_site == WAIT else FAIL,
         "quorum": patience.quorum,
         "deadline": patience.deadline,
     }

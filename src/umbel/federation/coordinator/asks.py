@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from umbel.federation.coordinator.calls import AskSites, Call
+from umbel.federation.coordinator.questions import Ways
 from umbel.federation.protocol import HEARTBEAT, error_to_json
 from umbel.learning.gathering import Answers, Patience
 from umbel.plan.errors import UmbelError
@@ -26,10 +27,11 @@ async def ask_sites(call: Call) -> Response:
     """Ask sites; spaces come while they work, and then the answers."""
     asked = await call.read(AskSites, _MOST * call.coordinator.settings.limits.plan_bytes)
     patience = Patience(asked.quorum, asked.deadline)
+    ways = Ways(None, asked.purpose, asked.missing)
 
     def work() -> bytes:
         try:
-            answers = call.coordinator.ask_sites(call.who, asked.plans, asked.purpose, patience)
+            answers = call.coordinator.ask_sites(call.who, asked.plans, ways, patience)
         except UmbelError as error:
             return json.dumps({"error": error_to_json(error)}).encode()
         return json.dumps(_written(answers)).encode()

@@ -79,6 +79,7 @@ class AskSites(_Body):
 
     plans: dict[Annotated[str, Field(max_length=64)], str] = Field(min_length=1, max_length=1_000)
     purpose: Annotated[str, Field(max_length=200)] = ""
+    missing: Literal["wait", "fail"] = "fail"
     quorum: int | None = Field(default=None, ge=1)
     deadline: float | None = Field(default=None, gt=0, le=10**6)
 

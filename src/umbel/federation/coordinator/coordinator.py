@@ -6,6 +6,7 @@ Nothing here knows of HTTP; `umbel.federation.coordinator.app` puts it on the ne
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +62,9 @@ _ISSUER_HINT = (
     "nothing that it issues outlives it"
 )
 
+#: Seconds within which all sites have dialled a coordinator that was started anew.
+_SITES_COME = 60.0
+
 
 class Coordinator:
     """A coordinator that is open.
@@ -103,6 +107,7 @@ class Coordinator:
             self.sites.let_go,
         )
         #: As many questions to sites at a time as runs.
+        self._opened = time.monotonic()
         self._asks = threading.BoundedSemaphore(limits.runs)
         self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
         self._certificate = threading.Lock()
@@ -375,14 +380,14 @@ class Coordinator:
         )
 
     def ask_sites(
-        self, who: Principal, plans: Mapping[str, str], purpose: str, patience: Patience
+        self, who: Principal, plans: Mapping[str, str], ways: Ways, patience: Patience
     ) -> Answers | None:
         """Have sites do what lies wholly at each, without a plan; None if something does not.
 
         Args:
             who: the user.
             plans: as JSON, by any name.
-            purpose: what it is for, in the user's word.
+            ways: what it is for, and whether it waits for sites that are away.
             patience: how long to wait, and for how many.
 
         Raises:
@@ -391,7 +396,9 @@ class Coordinator:
             PolicyError: a site lets out nothing of it.
         """
         limits = self.settings.limits
-        asker = self._asker(who, Ways(None, purpose), {})
+        # Sites dial a coordinator that was started anew with growing pauses.
+        restarted = time.monotonic() - self._opened < _SITES_COME
+        asker = self._asker(who, ways, {}, restarted=restarted)
         tables = PresentTables(asker.session, {})
         read = {
             name: read_plan(text.encode(), {}, tables, limit=limits.plan_bytes)
