@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from umbel.learning.secure.client import needed
 from umbel.learning.secure.errors import SecureAggregationError
-from umbel.learning.secure.fixed_point import FixedPoint
+from umbel.learning.secure.fixed_point import FixedPoint, Wide
 from umbel.learning.secure.graph import hang_together, neighbours, usual_degree
 from umbel.learning.secure.masks import CHUNK, add_mask
 from umbel.learning.secure.means import SecureMean, check_maskable
@@ -209,3 +209,16 @@ def test_strategies_that_look_at_each_update_are_refused():
 def test_agreements_that_hide_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
         Agreement(**{"run": "r", "round": 1, "size": 1, "fewest": 2, "degree": 2, **wrong})
+
+
+def test_wide_numbers_come_back_also_where_digits_are_full() -> None:
+    """Halves, and what is next to the powers of the base and to the bound."""
+    edges = [0.5, 1.5, 2.5, 2.0**23, 2.0**23 - 0.5, 2.0**24, 2.0**45, 2.0**46 - 1, 2.0**-24,
+             2.0**-25, 0.5 - 2.0**-48, 2.0**-48, 0.1, 1e9 + 0.3]  # fmt: skip
+    values = np.array([*edges, *(-np.array(edges)), 0.0])
+    code = Wide(255)
+    assert np.abs(code.decode(code.encode(values)) - values).max() <= 2.0**-49
+    total = np.zeros(4 * len(values), np.uint32)
+    for _ in range(255):
+        total += code.encode(values)
+    assert code.decode(total) == pytest.approx(255 * values, rel=1e-15, abs=255 * 2.0**-49)

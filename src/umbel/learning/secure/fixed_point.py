@@ -107,9 +107,11 @@ class Wide:
         after = np.rint((exact - whole) * float(_BASE) ** _DIGITS)
         digits = np.empty((exact.size, self.places), np.int64)
         for first, number in ((0, after.astype(np.int64)), (_DIGITS, whole.astype(np.int64))):
-            for place in range(first, first + _DIGITS):
+            last = first + _DIGITS - 1
+            for place in range(first, last):
                 digits[:, place] = ((number + _HALF) & (_BASE - 1)) - _HALF
                 number = (number - digits[:, place]) >> _DIGIT  # noqa: PLW2901
+            digits[:, last] = number  # as it is: one half has no other digit to carry to
         return digits.ravel().astype(np.uint32)
 
     def decode(self, total: Numbers) -> npt.NDArray[np.float64]:
