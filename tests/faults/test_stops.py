@@ -63,7 +63,7 @@ WORK: dict[str, Callable[[ub.DataFrame, str], ub.DataFrame]] = {
 def others_finished() -> Iterator[None]:
     yield
     deadline = time.monotonic() + 60  # what a failed test left behind must not slow the next one
-    while any(t.name.startswith("umbel-") for t in threading.enumerate()):
+    while any(t.name.startswith("umbel-stage") for t in threading.enumerate()):
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -117,7 +117,7 @@ def test_a_cancelled_engine_stops_computing(
     ended = time.monotonic()
     assert [type(error) for error in caught] == [ub.CancelledError]
     timers[0].join()
-    while any(t.name.startswith("umbel-") for t in threading.enumerate()):
+    while any(t.name.startswith("umbel-stage") for t in threading.enumerate()):
         assert time.monotonic() - ended < PATIENCE, "a thread goes on"
         time.sleep(0.02)
     assert time.process_time() - at[0] < GOES_ON

@@ -26,6 +26,8 @@ _MEMORY_PART, _LEAST_MEMORY = 4, 256 << 20
 _MOST = 0.8
 #: Seconds between two looks, and those that a run which was stopped has to let go of its memory.
 _EVERY, _PATIENCE = 0.05, 2.0
+#: Seconds without a run after which the thread that looks ends.
+_IDLE = 1.0
 #: Bytes by which the process must have grown since a run began for the run to be at fault.
 _AT_FAULT = 32 << 20
 
@@ -140,7 +142,11 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while True:
-            self._some.wait()
+            if not self._some.wait(_IDLE):
+                with self._lock:
+                    if not self._runs:
+                        self._thread = None
+                        return
             time.sleep(_EVERY)
             used = memory_in_use()
             with self._lock:

@@ -137,3 +137,5 @@ def test_shifts(name, bits, dtype):
 def test_negative_shifts_are_an_error_in_the_plan():
     with pytest.raises(PlanError, match="0 or more bits"):
         infer_type(call("shift_left", "a", constant(-1)), pa.schema([("a", pa.int64())]))
+    with pytest.raises(PlanError, match="shift_left"):
+        infer_type(call("shift_left", "a", constant("one")), pa.schema([("a", pa.int64())]))

@@ -238,9 +238,10 @@ def _check_shift(name: str) -> ResolveType:
     result = _shift_type(name)
 
     def resolve(types: Sequence[pa.DataType], values: Sequence[Any]) -> pa.DataType:
+        found = result(types)
         if values[1] is None or values[1] < 0:
             raise PlanError(f"function {name!r} shifts by 0 or more bits, not {values[1]}")
-        return result(types)
+        return found
 
     return resolve
 
