@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -119,19 +122,37 @@ def test_tables_kept_in_duckdb_are_dropped():
     assert tables == []
 
 
-@pytest.mark.parametrize("platform", ["polars", "datafusion"])
-def test_a_run_that_takes_more_than_the_budget_is_stopped(platform: str):
-    """400 MB of pairs, on engines that give them as a whole."""
-    pytest.importorskip(platform)
+#: In a process of its own: another one holds what earlier tests let go of, and takes that first.
+MORE = """
+import sys
+import pyarrow as pa
+import umbel as ub
+from umbel.executor.memory import memory_in_use
+
+for platform in sys.argv[1:]:
     ub.connect(progress=False).from_dict({"a": [1]}).on(platform).collect()
     session = ub.connect(progress=False, memory_budget=memory_in_use() + (100 << 20))
     left = session.from_arrow(pa.table({"a": pa.array(range(5_000))}))
     right = session.from_arrow(pa.table({"b": pa.array(range(5_000))}))
-    with pytest.raises(ub.MemoryLimitError, match=rf"for want of memory.*{platform}.*Join"):
+    try:
         left.join(right, how="cross").on(platform).collect()
+    except ub.MemoryLimitError as error:
+        print(error)
     # The session goes on.
     few = session.from_dict({"b": [1, 2]})
-    assert left.join(few, how="cross").on(platform).count() == 10_000
+    print(left.join(few, how="cross").on(platform).count())
+"""
+
+
+def test_a_run_that_takes_more_than_the_budget_is_stopped():
+    """400 MB of pairs, on engines that give them as a whole."""
+    pytest.importorskip("datafusion")
+    run = [sys.executable, "-c", MORE, "datafusion", "polars"]
+    text = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    first, second, rest = text.split("\n10000\n")
+    assert not rest
+    assert re.search(r"for want of memory.*'datafusion'.*Join", first)
+    assert re.search(r"for want of memory.*'polars'.*Join", second)
 
 
 def test_rows_that_come_in_pieces_are_spilled_and_stay_when_the_run_is_over(

@@ -98,7 +98,7 @@ def together(scales: Iterable[float], confidence: float = CONFIDENCE) -> float:
     The lesser of two bounds: each is within its own part of the rest (Boole); and the Chernoff
     bound, for which E exp(lX) <= 1 / (1 - l² scale²), also of discrete noise.
 
-    >>> together([2.0]) < together([2.0, 2.0]) < 2 * together([2.0])
+    >>> together([2.0]) < together([2.0] * 9) < 9 * together([2.0])
     True
     """
     found = [scale for scale in scales if scale > 0]

@@ -131,7 +131,6 @@ def cases(every: bool) -> Iterator[tuple[str, str, bool]]:
         yield from (
             ("client", "mask", True),
             ("coordinator", "half", False),
-            ("site", "mask", True),
         )
 
 

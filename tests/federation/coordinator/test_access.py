@@ -36,6 +36,7 @@ MAY = {
     "GET /v1/uploads/{name}": ASKING,
     "PUT /v1/uploads/{name}": ASKING,
     "POST /v1/explain": ASKING,
+    "POST /v1/asks": ASKING,
     "POST /v1/runs": ASKING,
     "GET /v1/runs": ALL,
     "GET /v1/runs/{name}": ALL,

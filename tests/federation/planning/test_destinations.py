@@ -151,16 +151,23 @@ def test_a_run_that_is_resumed_goes_on_with_what_was_sealed(
     assert result.data.to_pylist() == [{"n": here.height}]
 
 
-def test_a_rule_says_to_which_sites_it_may_go(sites: dict[str, Site]) -> None:
+def test_a_rule_says_to_which_sites_it_may_go(sites: dict[str, Site], pooled: pl.DataFrame) -> None:
     codes = site_of_codes(Rule(Form.ROWS, sites=("north",)))
     session = over(codes, sites)
     assert session.sql(TEXT.format(visits="north.visits")).collect().num_rows == 1
-    for visits in ("visits", "south.visits"):
-        with pytest.raises(PolicyError) as caught:
-            session.sql(TEXT.format(visits=visits)).collect()
-        message = str(caught.value)
-        assert "of table 'codes' of site 'codes-site' nothing may go to site" in message
-        assert "it may go to: north" in message
+    with pytest.raises(PolicyError) as caught:
+        session.sql(TEXT.format(visits="visits")).collect()
+    message = str(caught.value)
+    assert "of table 'codes' of site 'codes-site' nothing may go to site" in message
+    assert "it may go to: north" in message
+    # Visits of one site are grouped there, and the groups go to the codes instead.
+    alone = session.sql(TEXT.format(visits="south.visits"))
+    assert [b["sealed"] for b in alone.explain().to_dict()["borders"] if b["sealed"]] == [
+        ["codes-site"],
+        ["codes-site"],
+    ]
+    here = pooled.filter((pl.col("sex") == "f") & (pl.col("site") == "south"))
+    assert alone.collect().to_pylist() == [{"n": here.height}]
     # The users have it all the same, and what may come here is joined here.
     assert session.table("codes").count() == 2
     other = Site("other", ub.connect())

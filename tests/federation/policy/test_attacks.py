@@ -243,6 +243,9 @@ def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table
         def admit(self, release: Any, question: str) -> None:
             seen.append(release)
 
+        def looked_at(self, release: Any, question: str) -> None:
+            return None
+
         def disclose(self, cells: Any, release: Any) -> pa.Table:
             seen.append((cells, cells.contributions()))
             return cells.table.slice(0, 1)
