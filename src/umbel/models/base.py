@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
-from umbel.plan.errors import RunError
+from umbel.plan.errors import PlanError, RunError
 from umbel.plan.models import Design
 
 
@@ -123,6 +123,25 @@ class Solver(Mathematics, Protocol):
         """
 
 
+class FoundAtOnce:
+    """What solvers share whose models are found exactly only, by sums in which rows count alike."""
+
+    def groups(self, design: Design, examples: Examples) -> Array | None:
+        """What sums tell of apart is large enough already, or all that there is."""
+        return None
+
+    def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
+        """All rows count alike."""
+        return None
+
+    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
+        """There is none."""
+        raise PlanError(
+            f"{type(design.algorithm).__name__} is found exactly, and not by steps",
+            hint="leave out strategy",
+        )
+
+
 @runtime_checkable
 class Measuring(Protocol):
     """Mathematics whose models have measures of their own kind."""
@@ -139,4 +158,4 @@ class Measuring(Protocol):
         """Find the measures of the sums of all parts."""
 
 
-__all__ = ["DivergedError", "Mathematics", "Measuring", "Memory", "Solver", "Step"]
+__all__ = ["DivergedError", "FoundAtOnce", "Mathematics", "Measuring", "Memory", "Solver", "Step"]

@@ -11,15 +11,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from umbel.models.base import Memory, Step
+from umbel.models.base import FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.models.softmax import check_classes
-from umbel.plan.errors import PlanError
 from umbel.plan.models import Design, NaiveBayes
 
 
-class NaiveBayesSolver:
+class NaiveBayesSolver(FoundAtOnce):
     """The solver of NaiveBayes."""
 
     def state(self, design: Design) -> Layout:
@@ -61,18 +60,6 @@ class NaiveBayesSolver:
             logs = self._logs(design, state, piece.x)
             into["loss"] -= logs[np.arange(len(place)), place].sum()
         return total
-
-    def groups(self, design: Design, examples: Examples) -> Array | None:
-        """Classes are counted wherever there are some."""
-        return None
-
-    def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
-        """All rows count alike."""
-        return None
-
-    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
-        """There is none."""
-        raise PlanError("NaiveBayes is found exactly, and not by steps", hint="leave out strategy")
 
     def solve(
         self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None

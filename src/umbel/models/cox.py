@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from umbel.models.base import DivergedError, Memory, Step
+from umbel.models.base import DivergedError, FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.models.newton import newton, penalised
@@ -25,7 +25,7 @@ _MOST = 300.0
 _BLOCK = 1024
 
 
-class CoxSolver:
+class CoxSolver(FoundAtOnce):
     """Newton's method on the partial likelihood."""
 
     def state(self, design: Design) -> Layout:
@@ -88,10 +88,6 @@ class CoxSolver:
         """A row's hazard."""
         found: Array = np.exp(_linear(state, examples.x))
         return found
-
-    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
-        """There is none of single rows."""
-        raise PlanError("CoxRegression is found exactly, and not by steps")
 
     def solve(
         self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from umbel.models.base import DivergedError, Memory, Step
+from umbel.models.base import DivergedError, FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples, counted
 from umbel.models.layout import Array, Layout
 from umbel.plan.errors import PlanError
@@ -41,7 +41,7 @@ class _Lloyd(Memory):
     refilled: int = 0
 
 
-class KMeansSolver:
+class KMeansSolver(FoundAtOnce):
     """The solver of KMeans."""
 
     def state(self, design: Design) -> Layout:
@@ -82,18 +82,6 @@ class KMeansSolver:
             into["squares"][at] += np.add.reduceat(apart[order] ** 2, starts, axis=0)
             into["loss"] += np.sum(apart**2)
         return total
-
-    def groups(self, design: Design, examples: Examples) -> Array | None:
-        """Clusters of few rows are joined before they are told of."""
-        return None
-
-    def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
-        """All rows count alike."""
-        return None
-
-    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
-        """There is none."""
-        raise PlanError("KMeans is found exactly, and not by steps")
 
     def solve(
         self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None

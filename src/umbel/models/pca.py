@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from umbel.models.base import DivergedError, Memory, Step
+from umbel.models.base import DivergedError, FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
-from umbel.plan.errors import PlanError
 from umbel.plan.models import PCA, Design
 
 
-class PCASolver:
+class PCASolver(FoundAtOnce):
     """The solver of PCA."""
 
     def state(self, design: Design) -> Layout:
@@ -48,18 +47,6 @@ class PCASolver:
             into["products"] += apart.T @ apart
             into["loss"] += np.sum(apart**2) - np.sum((apart @ tensors["components"].T) ** 2)
         return total
-
-    def groups(self, design: Design, examples: Examples) -> Array | None:
-        """All rows are summed up together."""
-        return None
-
-    def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
-        """All rows count alike."""
-        return None
-
-    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
-        """There is none."""
-        raise PlanError("PCA is found exactly, and not by steps")
 
     def solve(
         self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None

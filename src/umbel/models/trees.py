@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from umbel.models.base import DivergedError, Memory, Step
+from umbel.models.base import DivergedError, FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples, counted
 from umbel.models.layout import Array, Layout
 from umbel.models.quantiles import (
@@ -27,7 +27,6 @@ from umbel.models.quantiles import (
     places,
 )
 from umbel.models.softmax import check_classes
-from umbel.plan.errors import PlanError
 from umbel.plan.models import BoostedTrees, Design
 
 #: A split that gains less is none; XGBoost's.
@@ -45,7 +44,7 @@ class _Search(Memory):
     known: Counted | None = None
 
 
-class BoostedTreesSolver:
+class BoostedTreesSolver(FoundAtOnce):
     """The solver of BoostedTrees: finds the bins, and then a level of trees in each round."""
 
     def state(self, design: Design) -> Layout:
@@ -127,18 +126,6 @@ class BoostedTreesSolver:
             made = _histograms(bins, node, nodes, own, rows, least, into)
             into["slopes"][output, :nodes], into["curvatures"][output, :nodes] = made
         return total
-
-    def groups(self, design: Design, examples: Examples) -> Array | None:
-        """Bins of few rows are joined before they are told of."""
-        return None
-
-    def weights(self, design: Design, state: Array, examples: Examples) -> Array | None:
-        """A slope is the label less what is predicted, so all rows of a bin count alike."""
-        return None
-
-    def slope(self, design: Design, state: Array, examples: Examples) -> tuple[Array, float]:
-        """There is none."""
-        raise PlanError("BoostedTrees are grown exactly, and not by steps")
 
     def solve(
         self, design: Design, state: Array, sums: Array, rows: int, memory: Memory | None
