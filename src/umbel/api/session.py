@@ -454,6 +454,7 @@ def connect(
     *,
     token: str | Secret | None = None,
     ca: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     purpose: str = "",
     on_missing_site: str = "fail",
     patience: float = 120.0,
@@ -476,6 +477,8 @@ def connect(
             has kept.
         ca: a file with the federation's root certificate; None trusts the fingerprint that
             stands in the token.
+        key: the file with the key by which sites of a federation know you, and with which all that
+            you ask is signed; None takes the variable UMBEL_KEY, if there is one.
         purpose: what answers of a federation are for, in your words; sites may go by it.
         on_missing_site: what runs do about a site that is away: "wait" for it, "fail", or "skip"
             it.
@@ -507,9 +510,9 @@ def connect(
     }
     session: Session
     if url is None:
-        if token is not None or ca is not None or purpose:
+        if token is not None or ca is not None or key is not None or purpose:
             raise PlanError(
-                "token, ca and purpose are for a coordinator",
+                "token, ca, key and purpose are for a coordinator",
                 hint="umbel.connect('https://umbel.example.org:8443', token='env:UMBEL_TOKEN')",
             )
         session = session_class(**options)
@@ -526,6 +529,7 @@ def connect(
             url,
             token=token,
             ca=ca,
+            key=key,
             purpose=purpose,
             on_missing_site=on_missing_site,
             patience=patience,

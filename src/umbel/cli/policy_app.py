@@ -90,11 +90,21 @@ def try_out(
 
 def keys(
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Where it will lie.")],
+    person: Annotated[
+        str, typer.Option(metavar="NAME", help="Of somebody who asks; else it is the owner's.")
+    ] = "",
 ) -> None:
-    """Make an owner's key; show what a site's configuration has to say."""
+    """Make an owner's key, or that of somebody who asks; show where its public part has to stand."""
     from umbel.federation.policy.signing import new_owner
 
     owner = new_owner(key)
+    if person:
+        print(f"{key}: the key of {person}; keep it, and sign what you ask with it:")
+        print(f'ub.connect(…, key="{key}"), or UMBEL_KEY={key}')
+        print("for the owners of sites, who write it into their policies:")
+        print(f"[people.{person}]")
+        print(f'keys = ["{owner}"]')
+        return
     print(f"{key}: the owner's key; keep it, not at the site")
     print("in the site's site.toml, under [site]:")
     print('policy = "policy.toml"')

@@ -18,6 +18,7 @@ from umbel.api.session import Session
 from umbel.api.values import TypeLike, type_of
 from umbel.federation.identity.names import check_name
 from umbel.federation.manifest import Link, Manifest, TableManifest, rounded
+from umbel.federation.policy.people import Person
 from umbel.federation.rules import Form, Rule
 from umbel.federation.sandbox.rules import CodeRules
 from umbel.plan.errors import PlanError, UnknownNameError
@@ -119,6 +120,8 @@ class Site:
         self.policy_version = 0
         self.policy_digest = ""
         self.code = CodeRules()
+        #: Those who may ask, by their keys; empty where the coordinator's word is taken.
+        self.people: Mapping[str, Person] = {}
         self._version = version
 
     def publish(
@@ -171,7 +174,7 @@ class Site:
 
         self.tables = applied(policy, self.name, self.tables)
         self.policy_version, self.policy_digest = policy.version, policy.digest
-        self.code = policy.code
+        self.code, self.people = policy.code, policy.people
 
     @property
     def rules(self) -> dict[str, tuple[Rule, ...]]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from umbel.federation.failures import Failure, FailureCode
 from umbel.federation.identity.names import check_name
 from umbel.federation.messages import read_message
 from umbel.federation.noise import LONGEST
+from umbel.federation.signed.statements import LARGEST_STATEMENT, Signed
 from umbel.plan.codec import plan_from_json, plan_to_json
 from umbel.plan.errors import PlanError, PlanFormatError
 from umbel.plan.limits import Limits as PlanLimits
@@ -62,11 +63,13 @@ class Requester:
         name: of the user.
         roles: what the user may do.
         purpose: what the answer is for, in the user's word; empty if not said.
+        signed: what the user has signed, for sites that do not take the coordinator's word.
     """
 
     name: str
     roles: tuple[str, ...] = ()
     purpose: str = ""
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,8 @@ class Task:
                     "name": self.requester.name,
                     "roles": list(self.requester.roles),
                     "purpose": self.requester.purpose,
+                    # Sites of before know nothing of signatures.
+                    **_signed_to_json(self.requester.signed),
                 },
                 "limits": {
                     "seconds": self.limits.seconds,
@@ -262,7 +267,7 @@ class Task:
         Raises:
             FederationError: it is none, is too large, or is not what its id says.
         """
-        read = read_message(_TaskModel, "task", text, _LONGEST_TEXT + 2 * PLAN_LIMITS.text)
+        read = read_message(_TaskModel, "task", text, _LONGEST_TEXT + 4 * PLAN_LIMITS.text)
         try:
             plan = plan_from_json(read.plan, limits=PLAN_LIMITS)
         except PlanFormatError as error:
@@ -277,7 +282,7 @@ class Task:
             read.site,
             plan,
             tuple(Input(given.label, given.digest, given.site) for given in read.inputs),
-            Requester(read.requester.name, tuple(read.requester.roles), read.requester.purpose),
+            _requester(read.requester),
             Limits(read.limits.seconds, read.limits.rows, read.limits.bytes),
             tuple(read.to),
         )
@@ -406,11 +411,20 @@ class Execute(Protocol):
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class _SignedModel(BaseModel):
+    model_config = _STRICT
+    statement: str = Field(max_length=LARGEST_STATEMENT)
+    key: str = Field(max_length=100)
+    signature: str = Field(max_length=200)
+    plan: str
+
+
 class _RequesterModel(BaseModel):
     model_config = _STRICT
     name: str = Field(max_length=200)
     roles: list[str] = Field(max_length=20)
     purpose: str = Field(max_length=500)
+    signed: _SignedModel | None = None
 
 
 class _LimitsModel(BaseModel):
@@ -453,6 +467,15 @@ class _OutcomeModel(BaseModel):
     direct: bool = False
     note: str = Field(default="", max_length=_LONGEST_NOTE)
     noise: str = Field(default="", max_length=LONGEST)
+
+
+def _signed_to_json(signed: Signed | None) -> dict[str, object]:
+    return {} if signed is None else {"signed": asdict(signed)}
+
+
+def _requester(read: _RequesterModel) -> Requester:
+    signed = None if read.signed is None else Signed(**read.signed.model_dump())
+    return Requester(read.name, tuple(read.roles), read.purpose, signed)
 
 
 def _check(holds: object, what: str, value: str) -> None:

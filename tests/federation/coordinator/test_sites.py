@@ -22,6 +22,7 @@ from umbel.federation.client import MissingSitesWarning
 from umbel.federation.coordinator import Coordinator, CoordinatorSettings, Server, create
 from umbel.federation.errors import FederationError, IdentityError, PolicyError, SiteError
 from umbel.federation.execution import SiteExecution
+from umbel.federation.policy.people import Person
 from umbel.federation.policy.signing import new_owner
 from umbel.federation.sandbox import isolation
 from umbel.federation.sandbox.rules import CodeRules
@@ -40,6 +41,8 @@ class Sited(Running):
     agents: dict[str, Agent] = field(default_factory=dict)
     #: The key of an author whose code the sites run.
     author: Path = Path()
+    #: What the sites publish.
+    sites: dict[str, Site] = field(default_factory=dict)
 
 
 def _site(name: str, signer: str) -> Site:
@@ -84,7 +87,8 @@ def sited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sited]:
             _, word = coordinator.invite(name)
             joined = join(word, folder / name, url=running.url)
             config = AgentConfig(joined.folder, joined.coordinator)
-            agent = _agent(config, _site(name, signer))
+            running.sites[name] = _site(name, signer)
+            agent = _agent(config, running.sites[name])
             running.agents[name] = agent
             agent.start()
         _wait_for(running, *AGES)
@@ -112,6 +116,52 @@ def test_one_question_to_all_sites(session: Any) -> None:
     north = session.sql("select avg(age) as a from north.people").collect().to_pylist()
     assert north == [{"a": sum(AGES["north"]) / len(AGES["north"])}]
     assert {stage.platform for stage in session.last_run.stages} == {"north"}
+
+
+def test_sites_answer_what_somebody_has_signed_whatever_the_coordinator_says(
+    sited: Sited, session: Any, tmp_path: Path
+) -> None:
+    """Runs, rounds of training, and a coordinator that passes for somebody."""
+
+    def asking(user: str = "ann", **more: Any) -> Any:
+        return ub.connect(sited.url, token=sited.token(user=user), progress=False, **more)
+
+    keys = {name: new_owner(tmp_path / name) for name in ("ann", "eve")}
+    for site in sited.sites.values():
+        site.people = {"ann": Person("ann", (keys["ann"],), ("analyst",))}
+    try:
+        count = "select count(*) as n from people where age > 45"
+        with pytest.raises(PolicyError, match="answers signed questions only"):
+            session.sql(count).collect()
+        with asking(key=tmp_path / "ann", purpose="sepsis") as signs:
+            every = [age for ages in AGES.values() for age in ages]
+            expected = [{"n": sum(age > 45 for age in every)}]
+            assert signs.sql(count).collect().to_pylist() == expected
+            assert signs.sql(count).collect().to_pylist() == expected  # another run, another nonce
+            by = signs.table("people").join(signs.table("codes"), on="what")
+            assert len(by.group_by("what").agg(ub.len().alias("n")).collect()) == 1
+            options: dict[str, Any] = {
+                "features": [ub.learn.one_hot("what", values=["x", "y"])],
+                "label": "age",
+                "model": ub.learn.LinearRegression(intercept=False),
+            }
+            plain = ub.learn.fit(signs.table("people"), **options)
+            masked = ub.learn.fit(signs.table("people"), privacy=ub.learn.Secure(), **options)
+            assert plain.state.tolist() == pytest.approx([(40 + 61 + 63 + 65) / 4])
+            assert masked.state.tolist() == pytest.approx(plain.state.tolist(), abs=1e-9)
+        with (
+            asking(key=tmp_path / "eve") as other,
+            pytest.raises(PolicyError, match="does not know who has signed this"),
+        ):
+            other.sql(count).collect()
+        with (
+            asking(user="bob", key=tmp_path / "ann") as other,
+            pytest.raises(PolicyError, match="signed for user 'bob', and not 'ann'"),
+        ):
+            other.sql(count).collect()
+    finally:
+        for site in sited.sites.values():
+            site.people = {}
 
 
 def test_a_model_is_trained_at_all_sites(session: Any) -> None:

@@ -17,8 +17,11 @@ from umbel.executor import Cancellation
 from umbel.federation.errors import PolicyError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.planning import DirectDispatcher, FederatedSession
+from umbel.federation.protocol import HORIZONTAL
 from umbel.federation.publishing import Site
+from umbel.federation.signed.footprints import beyond
 from umbel.federation.tasks import Outcome, Task
+from umbel.plan.operators import Operator
 
 #: Each aggregate as FedPy and as Polars say it, and which rows count for it.
 _Both = tuple[Any, Any, Callable[[], pl.Expr]]
@@ -50,6 +53,9 @@ class Listening:
 
     def __init__(self, sites: dict[str, Site]) -> None:
         self.heard: list[bytes] = []
+        #: What is asked just now, and what stages did beyond it.
+        self.asked: Operator | None = None
+        self.beyond: list[str] = []
 
         def listening(execute: SiteExecution) -> Any:
             def run(task: Task, inputs: Any, cancellation: Cancellation, deliver: Any) -> Outcome:
@@ -60,6 +66,10 @@ class Listening:
                     self.heard.append(sink.getvalue().to_pybytes())
                     deliver(table)
 
+                if self.asked is not None:
+                    tables = sites[task.site].tables
+                    more = beyond(task.plan, self.asked, task.site, tables, HORIZONTAL)
+                    self.beyond += [more] if more else []
                 outcome = execute(task, inputs, cancellation, heard)
                 self.heard.append(outcome.to_json().encode())
                 return outcome
@@ -112,6 +122,7 @@ def test_random_questions(
         asked = asked.filter(col("n") > more)
 
     listening.heard.clear()
+    listening.asked = asked.plan
     if forbidden is not None:
         with pytest.raises(PolicyError):
             asked.collect()
@@ -121,6 +132,7 @@ def test_random_questions(
         warnings.simplefilter("ignore")
         found = pl.DataFrame(pl.from_arrow(asked.collect()))
     assert all(CANARY.encode() not in heard for heard in listening.heard)
+    assert listening.beyond == [], "a stage that would be refused, were the question signed"
 
     # A group of a site counts if enough individuals are behind it, and behind each aggregate.
     cell = ["site", *names]

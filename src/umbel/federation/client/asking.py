@@ -103,9 +103,11 @@ class RemoteCall:
         patience = Patience(self._session.patience, self._cancellation, run_id)
         tables = self._session.tables_of(asked)
 
+        plan, signed = self._session.signed(asked, run_id)
+
         def begin() -> None:
             # What was sent before may be gone with the coordinator that had it.
-            body = self._session.body_of(asked, tables, self._budget)
+            body = {**self._session.body_of(asked, tables, self._budget, plan), **signed}
             self._session.connection.post("/v1/runs", {**body, "id": run_id}, headers)
 
         with self._stoppable(run_id), asking() as headers:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from umbel.executor import Cancellation
+from umbel.executor.run_ids import new_id
 from umbel.federation.client.patience import Patience as Waiting
 from umbel.federation.errors import CoordinatorError
-from umbel.federation.protocol import FAIL, WAIT, error_from_json
+from umbel.federation.protocol import FAIL, RUN_DIGITS, WAIT, error_from_json
+from umbel.federation.signed.statements import signature_of
 from umbel.learning.gathering import Answers, Patience
 from umbel.plan.codec import plan_to_json
 from umbel.plan.errors import UmbelError
@@ -32,13 +34,18 @@ def ask_sites(
     """
     if not all(_lies_there(session, plan) for plan in plans.values()):
         return None
-    body = {
+    body: dict[str, Any] = {
         "plans": {name: plan_to_json(plan) for name, plan in plans.items()},
         "purpose": session.purpose,
         "missing": WAIT if session.on_missing_site == WAIT else FAIL,
         "quorum": patience.quorum,
         "deadline": patience.deadline,
     }
+    if session.signer is not None:
+        texts = list(body["plans"].values())
+        nonce = new_id(RUN_DIGITS)
+        signed = session.signer.sign(session.user, session.purpose, nonce, texts)
+        body["signed"] = signature_of(signed)
     # Sites give the same answer to the same question, so asking twice does no harm.
     waiting = Waiting(session.patience, Cancellation(), "")
     found = waiting.ask(lambda: session.connection.post("/v1/asks", body))

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +32,7 @@ from umbel.federation.planning.catalogue import like
 from umbel.federation.policy.rights import shown, tables_at
 from umbel.federation.protocol import ARROW_STREAM, HORIZONTAL, MISSING
 from umbel.federation.several import SessionOverSites
+from umbel.federation.signed.statements import Signer, signature_of
 from umbel.federation.stream import write_table
 from umbel.plan.codec import plan_to_json
 from umbel.plan.encoder import schema_to_json
@@ -69,12 +71,14 @@ class RemoteSession(SessionOverSites):
             "skip" it; then `last_run.missing` names it, and a warning does.
         patience: seconds for which the coordinator may be away while a run waits for it.
         runs: the runs that the coordinator keeps.
+        signer: signs what is asked; None signs nothing.
     """
 
     def __init__(
         self,
         connection: Connection,
         *,
+        signer: Signer | None = None,
         purpose: str = "",
         on_missing_site: str = "fail",
         patience: float = PATIENCE,
@@ -86,6 +90,7 @@ class RemoteSession(SessionOverSites):
         if on_missing_site not in MISSING:
             raise UnknownNameError("way with a missing site", on_missing_site, MISSING)
         self.connection = connection
+        self.signer = signer
         self.purpose = purpose
         self.on_missing_site = on_missing_site
         known = connection.get("/v1/whoami")
@@ -376,11 +381,22 @@ class RemoteSession(SessionOverSites):
         return found
 
     def body_of(
-        self, asked: Asked, tables: Mapping[str, pa.Table], budget: Budget | None
+        self,
+        asked: Asked,
+        tables: Mapping[str, pa.Table],
+        budget: Budget | None,
+        plan: str = "",
     ) -> dict[str, Any]:
-        """Send what a question needs, and give the body that asks it."""
+        """Send what a question needs, and give the body that asks it.
+
+        Args:
+            asked: the question.
+            tables: what it needs of this process.
+            budget: bounds on it.
+            plan: its plan as text, if that is known.
+        """
         body: dict[str, Any] = {
-            "plan": plan_to_json(asked.plan),
+            "plan": plan or plan_to_json(asked.plan),
             "uploads": {token: self._upload(table) for token, table in tables.items()},
             "purpose": self.purpose,
             "missing": self.on_missing_site,
@@ -388,6 +404,20 @@ class RemoteSession(SessionOverSites):
         if budget is not None:
             body["budget"] = {"seconds": budget.seconds, "dollars": budget.dollars}
         return body
+
+    def signed(self, asked: Asked, name: str) -> tuple[str, dict[str, Any]]:
+        """Give a question's plan as text, and the part of a body that says who has signed it.
+
+        Args:
+            asked: the question.
+            name: of the run, for which alone the signature holds.
+        """
+        plan = plan_to_json(asked.plan)
+        if self.signer is None:
+            return plan, {}
+        return plan, {
+            "signed": signature_of(self.signer.sign(self.user, self.purpose, name, [plan]))
+        }
 
     def ask_sites(self, plans: Mapping[str, Operator], patience: Rounds) -> Answers | None:
         """Have the coordinator ask each site for what lies wholly there, without a plan.
@@ -434,6 +464,7 @@ def connect_to(
     *,
     token: str | Secret | None = None,
     ca: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     purpose: str = "",
     on_missing_site: str = "fail",
     patience: float = PATIENCE,
@@ -447,6 +478,8 @@ def connect_to(
         token: the word that an operator gave you, or where it is: "env:NAME" or "file:/path";
             None takes the variable UMBEL_TOKEN, or the login that `umbel login` has kept.
         ca: a file with the federation's root certificate; None trusts the token's fingerprint.
+        key: the file with the key by which sites know you; None takes the variable UMBEL_KEY.
+            Without one nothing is signed.
         purpose: what answers are for.
         on_missing_site: what runs do about a site that is away: "wait", "fail" or "skip".
         patience: seconds for which the coordinator may be away while a run waits for it.
@@ -458,6 +491,8 @@ def connect_to(
             is another.
         CoordinatorError: the coordinator cannot be reached, or is of another version.
     """
+    path = key or os.environ.get("UMBEL_KEY")
+    signer = None if not path else Signer.read(Path(path))
     connection = None
     if token is None and not os.environ.get("UMBEL_TOKEN"):
         connection = Connection.logged_in(url)
@@ -471,6 +506,7 @@ def connect_to(
     try:
         return (kind or RemoteSession)(
             connection,
+            signer=signer,
             purpose=purpose,
             on_missing_site=on_missing_site,
             patience=patience,

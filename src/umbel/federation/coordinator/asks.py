@@ -27,7 +27,8 @@ async def ask_sites(call: Call) -> Response:
     """Ask sites; spaces come while they work, and then the answers."""
     asked = await call.read(AskSites, _MOST * call.coordinator.settings.limits.plan_bytes)
     patience = Patience(asked.quorum, asked.deadline)
-    ways = Ways(None, asked.purpose, asked.missing)
+    signed = None if asked.signed is None else asked.signed.of("")
+    ways = Ways(None, asked.purpose, asked.missing, signed=signed)
 
     def work() -> bytes:
         try:

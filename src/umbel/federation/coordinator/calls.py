@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from umbel.federation.access import Permission, Principal
 from umbel.federation.coordinator.coordinator import Coordinator
 from umbel.federation.errors import CoordinatorError, FederationError, IdentityError
+from umbel.federation.signed.statements import LARGEST_STATEMENT, Signed
 from umbel.plan.errors import PlanError
 
 #: Bytes of a request that carries neither plan nor rows.
@@ -56,6 +57,18 @@ class Bounds(_Body):
     dollars: float | None = None
 
 
+class Signature(_Body):
+    """What somebody has signed of their question, for sites that know them by their key."""
+
+    statement: str = Field(max_length=LARGEST_STATEMENT)
+    key: str = Field(max_length=100)
+    signature: str = Field(max_length=200)
+
+    def of(self, plan: str) -> Signed:
+        """The whole, with the plan that was sent beside it."""
+        return Signed(self.statement, self.key, self.signature, plan)
+
+
 class Submit(_Body):
     """A plan, and the tables that it brings by the tokens of its sources.
 
@@ -69,6 +82,7 @@ class Submit(_Body):
     budget: Bounds | None = None
     purpose: Annotated[str, Field(max_length=200)] = ""
     missing: Literal["wait", "fail", "skip"] = "fail"
+    signed: Signature | None = None
 
 
 class AskSites(_Body):
@@ -82,6 +96,7 @@ class AskSites(_Body):
     missing: Literal["wait", "fail"] = "fail"
     quorum: int | None = Field(default=None, ge=1)
     deadline: float | None = Field(default=None, gt=0, le=10**6)
+    signed: Signature | None = None
 
 
 class Prune(_Body):

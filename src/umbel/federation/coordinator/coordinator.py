@@ -40,6 +40,7 @@ from umbel.federation.identity.enrolment import enrol
 from umbel.federation.identity.invitations import LIFE as INVITATION_LIFE
 from umbel.federation.identity.keys import new_key, write_key, write_secret
 from umbel.federation.protocol import RUN_DIGITS, SKIP
+from umbel.federation.signed.statements import Signed
 from umbel.federation.store import Store
 from umbel.federation.wire.endpoint import FlightEndpoint
 from umbel.learning.gathering import Answers, Patience
@@ -333,7 +334,11 @@ class Coordinator:
     ) -> Asker:
         dispatcher = self.sites.dispatcher(ways.missing, restarted=restarted)
         session = self.sites.session(
-            who, purpose=ways.purpose, without=without, dispatcher=dispatcher
+            who,
+            purpose=ways.purpose,
+            without=without,
+            dispatcher=dispatcher,
+            signed=ways.signed,
         )
         return Asker(session, dispatcher, ways.trace)
 
@@ -407,9 +412,10 @@ class Coordinator:
         if asker.dispatcher is not None:
             asker.dispatcher.limit(limits.seconds)
         question = new_id(RUN_DIGITS)
+        texts = None if ways.signed is None else plans
         try:
             with self._asks:
-                return asker.session.ask_sites(read, patience, name=question)
+                return asker.session.ask_sites(read, patience, name=question, signed=texts)
         finally:
             self.sites.let_go(question)
 
@@ -417,7 +423,8 @@ class Coordinator:
         """Make what goes on with a run that was begun before."""
         about = owned.run.options
         who = Principal(about["user"], tuple(map(Role.of, about["roles"])))
-        ways = Ways(None, about["purpose"], about["on_missing_site"], about["trace"])
+        signed = Signed(**about["signed"]) if "signed" in about else None
+        ways = Ways(None, about["purpose"], about["on_missing_site"], about["trace"], signed)
         left = frozenset(owned.history.noted.get("left", ()))
         asker = self._asker(who, ways, left.union(about["missing"]), restarted=not left)
         return Job.again(owned, asker, left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from umbel.federation.coordinator.sites import CoordinatorSession, RunDispatcher
 from umbel.federation.coordinator.tables import without
 from umbel.federation.planning import SitePlatform
 from umbel.federation.protocol import FAIL
+from umbel.federation.signed.statements import Signed
 from umbel.federation.work_trace import answering
 from umbel.optimizer import Budget
 from umbel.optimizer.execution_plan import PlannedStage
@@ -35,12 +36,14 @@ class Ways:
         purpose: what the answer is for, in the user's word.
         missing: what to do about sites that are away: "wait", "fail" or "skip".
         trace: the traceparent of who asks; empty if they do not trace.
+        signed: what the user has signed of it, for the sites.
     """
 
     budget: Budget | None = None
     purpose: str = ""
     missing: str = FAIL
     trace: str = ""
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,8 @@ class Question:
             "asked": self.digest,
             "schema": schema_to_json(self.plan.schema),
         }
+        if self.ways.signed is not None:
+            about["signed"] = asdict(self.ways.signed)
         return begin(
             self.plan,
             store=store,

@@ -57,7 +57,8 @@ async def _submitted(call: Call) -> tuple[Submit, Question]:
     bounds = asked.budget
     budget = None if bounds is None else Budget(bounds.seconds, bounds.dollars)
     trace = checked_traceparent(call.request.headers.get("traceparent"))
-    ways = Ways(budget, asked.purpose, asked.missing, trace)
+    signed = None if asked.signed is None else asked.signed.of(asked.plan)
+    ways = Ways(budget, asked.purpose, asked.missing, trace, signed)
     question = await run_in_threadpool(
         call.coordinator.asked, call.who, asked.plan.encode(), asked.uploads, ways
     )

@@ -19,6 +19,7 @@ from umbel.federation.manifest import Manifest
 from umbel.federation.planning import FederatedSession
 from umbel.federation.policy.rights import rights
 from umbel.federation.protocol import WAIT
+from umbel.federation.signed.statements import Signed
 from umbel.federation.store import Store, TaskRecord
 from umbel.federation.tasks import Data, Dispatcher, Outcome, Requester, Task
 from umbel.federation.wire.dispatcher import WireDispatcher
@@ -168,6 +169,7 @@ class Sites:
         purpose: str = "",
         without: Container[str] = (),
         dispatcher: Dispatcher | None = None,
+        signed: Signed | None = None,
     ) -> CoordinatorSession:
         """Make a session over the sites for one user.
 
@@ -176,12 +178,13 @@ class Sites:
             purpose: what the answer is for, in the user's word.
             without: sites that it does not know of.
             dispatcher: takes tasks to sites; None for planning alone.
+            signed: what the user has signed, for sites.
         """
         base = self._base.platforms()
         session = CoordinatorSession(
             [manifest for manifest in self.manifests() if manifest.site not in without],
             dispatcher or _Nowhere(),
-            Requester(who.user, tuple(role.value for role in who.roles), purpose),
+            Requester(who.user, tuple(role.value for role in who.roles), purpose, signed),
             platforms=base.only(*(platform.name for platform in base)),
             progress=False,
             memory_limit=self._base.memory_limit,

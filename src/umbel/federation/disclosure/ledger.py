@@ -47,6 +47,10 @@ create table if not exists requests (
     state text not null, decided real not null, reason text not null, about text not null,
     answer blob
 );
+create table if not exists asked (
+    nonce text not null, statement text not null, part text not null, task text not null,
+    until integer not null, answers integer not null, primary key (nonce, part)
+);
 create table if not exists noisy (part text primary key, at real not null, answer blob not null);
 """
 

@@ -30,6 +30,7 @@ from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.disclosing import Disclosure
 from umbel.federation.publishing import Site
 from umbel.federation.rules import Analysis, Form, Refusal
+from umbel.federation.signed.people import SignedQuestions
 from umbel.federation.tasks import Limits, Outcome, Task
 from umbel.learning.secure.identities import identity_here
 from umbel.learning.secure.messages import Identity
@@ -53,6 +54,7 @@ class SiteExecution:
         *,
         disclosure: Disclosure | None = None,
         identity: Callable[[], Identity] | None = None,
+        signed: SignedQuestions | None = None,
     ) -> None:
         """Prepare.
 
@@ -63,11 +65,14 @@ class SiteExecution:
                 this object lives.
             identity: gives the key by which the site signs in secure aggregation; None for one
                 that the other sites of this process know.
+            signed: checks questions where the policy knows people by their keys; None remembers
+                them as long as this object lives.
         """
         self._site = site
         self._masked = Masked(identity or (lambda: identity_here(site.name)))
         self._audit = audit
         self._disclosure = disclosure or DisclosureControl()
+        self._signed = signed or SignedQuestions()
 
     def __call__(
         self,
@@ -102,7 +107,11 @@ class SiteExecution:
         if task.site != site.name:
             raise FederationError(f"site {site.name!r} got a task of site {task.site!r}")
         self._check(task.plan)
-        asks = task.requester
+        question = _question(task)
+        asks, answered = task.requester, _nothing
+        if site.people:
+            asked = self._signed.check(task, site.people, site.tables, question)
+            asks, answered = asked.requester, asked.answered
         mine = applicable(site.rules, asks.name, asks.roles, asks.purpose)
         verdict, analysis = Decisions(site.name, mine).decide(task.plan, task.to or ("",))
         if isinstance(verdict, Refusal):
@@ -118,7 +127,6 @@ class SiteExecution:
             task=task.id,
             asks=question_of(task.plan),
         )
-        question = _question(task)
         step = _step_of(task.plan)
         if step in ("", "mask"):  # in the other steps nothing leaves
             self._disclosure.admit(verdict, question)
@@ -128,9 +136,15 @@ class SiteExecution:
         facts = {**verdict.facts(), **({"code": codes} if codes else {})}
         if verdict.approval is not Approval.NONE:
             facts["approval"] = request_name(verdict, question, verdict.approval.value)
+        if site.people and asks.signed is not None:
+            facts["signed_by"] = asks.signed.key
         account.allowed(facts)
         outlet = _Outlet(
-            task, deliver, account, lambda rows, size: self._disclosure.left(verdict, rows, size)
+            task,
+            deliver,
+            account,
+            lambda rows, size: self._disclosure.left(verdict, rows, size),
+            answered,
         )
         texts: list[str] = []
         approved = self._disclosure.looked_at(verdict, question)
@@ -245,6 +259,10 @@ class SiteExecution:
         return ops.rebuild(plan, bind)
 
 
+def _nothing() -> None:
+    """Nobody counts the answers of questions that are not signed."""
+
+
 def _question(task: Task) -> str:
     """What is asked, with what comes in: a person who agrees to one does not to another."""
     parts = [task.plan.digest, *(given.identity for given in task.inputs)]
@@ -264,8 +282,10 @@ class _Outlet:
         deliver: Callable[[pa.Table], None],
         account: Account,
         left: Callable[[int, int], None],
+        answered: Callable[[], None],
     ) -> None:
         self._task = task
+        self._answered = answered
         self._left = left
         self._deliver = deliver
         self._account = account
@@ -291,6 +311,7 @@ class _Outlet:
 
     def close(self, **more: object) -> None:
         """Write what left, and let the last piece go."""
+        self._answered()
         self._account.released(**more)
         if self._last is not None:
             self._deliver(self._last)

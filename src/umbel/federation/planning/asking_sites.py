@@ -70,7 +70,11 @@ class SiteQuestions:
         self._narrow: dict[tuple[str, tuple[str, ...]], Operator] = {}
 
     def ask(
-        self, plans: Mapping[str, Operator], patience: Patience, name: str = ""
+        self,
+        plans: Mapping[str, Operator],
+        patience: Patience,
+        name: str = "",
+        signed: Mapping[str, str] | None = None,
     ) -> Answers | None:
         """Ask each site; None if some plan does not lie wholly at one.
 
@@ -78,6 +82,7 @@ class SiteQuestions:
             plans: what to ask, by any name.
             patience: how long to wait, and for how many.
             name: of the question, for what the sites write down.
+            signed: the plans as texts, if the user has signed these.
 
         Raises:
             PolicyError: a site lets out nothing of this.
@@ -103,7 +108,9 @@ class SiteQuestions:
 
         def one(part: str, cancellation: Cancellation) -> pa.Table:
             context = _Context(run, cancellation, self._memory_limit)
-            return found[part].compile(Stage(asked[part])).run({}, context)
+            site, stage = found[part], Stage(asked[part])
+            text = None if signed is None else signed[part]
+            return site.compile_signed(stage, text).run({}, context)
 
         return ask_each(asked, one, patience)
 

@@ -214,7 +214,14 @@ class SitePlatform:
 
     def compile(self, stage: Stage) -> CompiledStage:
         """Make the task of a stage."""
-        return SiteStage(stage, self.name, self._dispatcher, self._requester, self._limits)
+        return self.compile_signed(stage, None)
+
+    def compile_signed(self, stage: Stage, text: str | None) -> SiteStage:
+        """Make the task of a stage of which the plan was signed as a text; None: the question's."""
+        requester = self._requester
+        if text is not None and requester.signed is not None:
+            requester = replace(requester, signed=replace(requester.signed, plan=text))
+        return SiteStage(stage, self.name, self._dispatcher, requester, self._limits)
 
     # --- namespace ------------------------------------------------------------------------------
 

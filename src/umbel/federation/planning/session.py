@@ -125,7 +125,12 @@ class FederatedSession(SessionOverSites):
         return replace(result, data=with_noise(result.data, said(result.run.stages)))
 
     def ask_sites(
-        self, plans: Mapping[str, Operator], patience: Patience, *, name: str = ""
+        self,
+        plans: Mapping[str, Operator],
+        patience: Patience,
+        *,
+        name: str = "",
+        signed: Mapping[str, str] | None = None,
     ) -> Answers | None:
         """Ask each site for what lies wholly there, without planning anything.
 
@@ -133,12 +138,13 @@ class FederatedSession(SessionOverSites):
             plans: what to ask, by any name.
             patience: how long to wait, and for how many.
             name: of the question; empty makes one.
+            signed: the plans as texts, if the user has signed these.
         """
         if self._questions is None:
             from umbel.federation.planning.asking_sites import SiteQuestions
 
             self._questions = SiteQuestions(self.platforms, self.memory_limit or 2**30)
-        return self._questions.ask(plans, patience, name)
+        return self._questions.ask(plans, patience, name, signed)
 
     def __repr__(self) -> str:
         return f"Session of a federation of {', '.join(self.catalog)}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from umbel.federation.policy.clauses import Clause, Form, Recipients
+from umbel.federation.policy.people import Person
 from umbel.federation.policy.reading import Policy, TablePolicy
 from umbel.federation.policy.words import duties_of, listed
 from umbel.federation.sandbox.rules import CodeRules
@@ -15,11 +16,25 @@ def explained(policy: Policy) -> str:
     lines = [
         f"Policy of site {policy.site}, version {policy.version}.",
         "What is not said here does not leave the site.",
+        _of_people(policy.people),
         _of_code(policy.code),
     ]
     for table in policy.tables.values():
         lines += ["", *_of_table(table)]
     return "\n".join(lines)
+
+
+def _of_people(people: Mapping[str, Person]) -> str:
+    if not people:
+        return "Who asks, and what for, the coordinator says."
+    return (
+        "Only questions are answered that one of these has signed, whatever the coordinator says: "
+        + "; ".join(
+            f"{one.name} ({listed(one.roles, 'no role')}; keys {', '.join(one.keys)})"
+            for one in people.values()
+        )
+        + "."
+    )
 
 
 def _of_code(code: CodeRules) -> str:

@@ -54,6 +54,7 @@ from umbel.federation.policy.clauses import (
     Recipients,
     Updates,
 )
+from umbel.federation.policy.people import Person
 from umbel.federation.policy.plain import FUNCTIONS
 from umbel.federation.rules import Rule
 from umbel.federation.sandbox.rules import CodeRules
@@ -134,6 +135,8 @@ class Policy:
         digest: SHA-256 of the file.
         file: as it was read.
         code: whose code runs, and what it may take.
+        people: those who may ask, by name, and their keys; empty where the coordinator's word is
+            taken for who asks.
     """
 
     site: str
@@ -142,6 +145,7 @@ class Policy:
     digest: str
     file: TomlFile = field(repr=False)
     code: CodeRules = field(default_factory=CodeRules)
+    people: Mapping[str, Person] = field(default_factory=dict)
 
     @property
     def rules(self) -> dict[str, tuple[Rule, ...]]:
@@ -161,6 +165,15 @@ class ProjectSection(_Strict):
     purposes: list[str] = Field(examples=['["sepsis"]'])
     until: date | None = None
     together: bool = False
+
+
+class PersonSection(_Strict):
+    """Somebody whom the site knows by their keys."""
+
+    keys: list[Annotated[str, AfterValidator(check_signer)]] = Field(
+        min_length=1, examples=['["ed25519:…"]']
+    )
+    roles: list[str] = []
 
 
 class DominanceSection(_Strict):
@@ -254,6 +267,7 @@ class PolicyFile(_Strict):
     code: Literal["none", "signed"] = "none"
     signers: dict[str, Annotated[str, AfterValidator(check_signer)]] = {}
     sandbox: SandboxSection = SandboxSection()
+    people: dict[str, PersonSection] = {}
     projects: dict[str, ProjectSection] = {}
     regions: dict[str, list[str]] = {}
     tables: dict[str, TableSection] = {}
@@ -270,7 +284,18 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
     read = file.validated(PolicyFile)
     tables = {name: _table(file, read, name, table) for name, table in read.tables.items()}
     digest = hashlib.sha256(file.text.encode()).hexdigest()
-    return Policy(read.site, read.version, tables, digest, file, _code(file, read))
+    people = _people(file, read)
+    return Policy(read.site, read.version, tables, digest, file, _code(file, read), people)
+
+
+def _people(file: TomlFile, read: PolicyFile) -> dict[str, Person]:
+    owners: dict[str, str] = {}
+    for name, one in read.people.items():
+        for key in one.keys:
+            if owners.setdefault(key, name) != name:
+                raise _wrong(file, ("people", name, "keys"), f"a key is also that of {owners[key]!r}",
+                             "each person has keys of their own")  # fmt: skip
+    return {n: Person(n, tuple(one.keys), tuple(one.roles)) for n, one in read.people.items()}
 
 
 def _code(file: TomlFile, read: PolicyFile) -> CodeRules:

@@ -12,6 +12,7 @@ from umbel.federation.disclosure import LEDGER, DisclosureControl, Ledger
 from umbel.federation.errors import IdentityError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.publishing import Site
+from umbel.federation.signed.people import SignedQuestions
 from umbel.federation.site.settings import SiteSettings
 from umbel.federation.site_config import read_site
 from umbel.federation.warming import warm
@@ -60,6 +61,7 @@ class SiteProcess:
                 self._audit,
                 disclosure=DisclosureControl(self._ledger),
                 identity=lambda: self._agent.signer,
+                signed=SignedQuestions(self._ledger),
             ),
             lambda: self.site.manifest().to_json(),
             self._audit,

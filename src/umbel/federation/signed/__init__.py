@@ -1,0 +1,1 @@
+"""Questions that people sign, so that a site knows who asks without believing the coordinator."""
