@@ -98,7 +98,6 @@ class _Walk:
                 self._key(expression)
 
     def _made(self, operator: ops.Operator, below: list[_Made]) -> _Made:
-        found = self.found
         match operator:
             case ops.Scan(source=RelationSource(platform=place, relation=(*_, table))) if (
                 place in self._places and table in self._tables
@@ -107,8 +106,8 @@ class _Walk:
                 conditions: frozenset[str] = frozenset()
                 if operator.predicate is not None:
                     conditions = self._conditions(operator.predicate, own)
-                kept = {name: own[name] for name in operator.schema.names}
-                return _Made(kept, table, conditions)
+                shown = {name: own[name] for name in operator.schema.names}
+                return _Made(shown, table, conditions)
             case ops.Filter(predicate=predicate):
                 if below[0].table:
                     more = self._conditions(predicate, below[0].columns)
@@ -116,8 +115,7 @@ class _Walk:
                 self._constants(self._text(predicate, below[0].columns))
                 return below[0]
             case ops.Project(columns=columns):
-                mine = below[0].columns
-                made = {name: self._text(e, mine) for name, e in columns}
+                made = {name: self._text(e, below[0].columns) for name, e in columns}
                 return _Made(made, below[0].table, below[0].conditions)
             case ops.Join():
                 return self._joined(operator, below)
