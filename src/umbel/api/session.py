@@ -22,10 +22,12 @@ from umbel.platforms.base import Elsewhere
 if TYPE_CHECKING:
     from umbel.api.catalog import Catalog, TableName
     from umbel.api.durable import Keeping
+    from umbel.api.sql import Readings
     from umbel.catalog.address import Secret
     from umbel.door.server import Door
     from umbel.executor import Cancellation, Listener, Result, Run
     from umbel.executor.measurements import Facts, Measurements
+    from umbel.executor.preparations import Preparations
     from umbel.executor.runs import RunStore
     from umbel.federation.client import RemoteSession
     from umbel.optimizer import Budget, Explanation
@@ -88,6 +90,8 @@ class Session(Reading):
         self.registered: dict[str, DataFrame] = {}
         self._running: set[Cancellation] = set()
         self._measurements: Measurements | None = None
+        self._preparations: Preparations | None = None
+        self._readings: Readings | None = None
 
     def platforms(self) -> Registry:
         """The platforms that can run something here, and those that are missing.
@@ -180,7 +184,8 @@ class Session(Reading):
             if listener is not None:
                 options["listener"] = listener
             if durable is None or durable is False:
-                result = run(plan, measured=facts.rows, **options)
+                preparing = self._prepared().over(facts)
+                result = run(plan, measured=facts.rows, preparing=preparing, **options)
             else:
                 from umbel.api.durable import run_durable
 
@@ -282,6 +287,13 @@ class Session(Reading):
             self._measurements = Measurements()
         return self._measurements
 
+    def _prepared(self) -> Preparations:
+        if self._preparations is None:
+            from umbel.executor.preparations import Preparations
+
+            self._preparations = Preparations()
+        return self._preparations
+
     def cancel(self) -> None:
         """Stop what this session is running, from another thread; the runs raise `CancelledError`.
 
@@ -369,12 +381,13 @@ class Session(Reading):
         >>> ub.connect().sql("select ? || '!' as said", parameters=["it's"]).collect().to_pydict()
         {'said': ["it's!"]}
         """
-        from umbel.api.sql import SessionTables
+        from umbel.api.sql import Readings, SessionTables
         from umbel.api.values import literal
-        from umbel.sql.reading import read_sql
 
+        if self._readings is None:
+            self._readings = Readings()
         values = [literal(value) for value in parameters]
-        plan = read_sql(text, SessionTables(self), dialect=dialect, origin=here(), values=values)
+        plan = self._readings.read(text, SessionTables(self), dialect, here(), values)
         return DataFrame(plan, self)
 
     def serve(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umbel.plan.errors import PlanError, UnknownNameError
-from umbel.plan.operators import Element, Operator, Scan
+from umbel.plan.expressions import Literal
+from umbel.plan.operators import Element, Operator, Scan, Write, topological
+from umbel.plan.origin import Origin
 from umbel.plan.sinks import Sink
 from umbel.plan.sources import FileSource, RelationSource, Source, dotted
-from umbel.sql.reading import Name
+from umbel.sql.reading import Name, read_sql
 from umbel.sql.reading.names import matching
 
 if TYPE_CHECKING:
@@ -44,12 +48,21 @@ class SessionTables:
         session: whose tables they are.
         files: whether files may be read and written by name; those who ask from elsewhere shall
             not read whatever this process may.
+
+    Attributes:
+        asked_more: what a statement means is not only up to the names of its tables.
     """
 
     def __init__(self, session: Session, *, files: bool = True) -> None:
         self._session = session
         self._files = files
         self._found: dict[tuple[Name, ...], Operator] = {}
+        self.asked_more = False
+
+    @property
+    def found(self) -> dict[tuple[Name, ...], Operator]:
+        """The names that were asked for, with what they mean."""
+        return dict(self._found)
 
     def table(self, parts: Sequence[Name]) -> Operator:
         """Give the rows of a table, the same operator each time in one statement."""
@@ -126,6 +139,7 @@ class SessionTables:
 
     def function(self, name: str, paths: list[str], options: dict[str, Any]) -> Operator:
         """Read files as `read_csv(...)` and its like say."""
+        self.asked_more = True
         self.check_file(", ".join(paths))
         chosen: dict[str, Any] = {}
         for option, value in options.items():
@@ -138,6 +152,7 @@ class SessionTables:
 
     def sink(self, parts: Sequence[Name], *, create: bool, replace: bool) -> Sink:
         """Give the sink of a table of what is attached."""
+        self.asked_more = True
         if len(parts) < 2:
             raise PlanError(
                 f"the table {parts[0].text!r} does not say where it is",
@@ -148,6 +163,82 @@ class SessionTables:
             raise UnknownNameError("namespace", parts[0].text, self._session.catalog)
         mode = ("replace" if replace else "error") if create else "append"
         return self._session.catalog.sink([spaces[0], *(p.text for p in parts[1:])], mode)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A statement that was read, and what the names in it meant."""
+
+    plan: Operator
+    tables: dict[tuple[Name, ...], Operator]
+
+
+class Readings:
+    """Reads statements, and remembers them for when they are asked again.
+
+    A reading serves again from the same line of a script, while each name of a table means what it
+    did. Those of tables in memory are not kept: who lets go of a table gets its memory back.
+
+    Args:
+        limit: statements that are remembered.
+    """
+
+    #: Longer statements are not remembered.
+    LONGEST = 20_000
+
+    def __init__(self, limit: int = 100) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[tuple[str, str, Origin | None], _Reading] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def read(
+        self,
+        text: str,
+        tables: SessionTables,
+        dialect: str,
+        origin: Origin | None,
+        values: Sequence[Literal],
+    ) -> Operator:
+        """Give the plan of a statement.
+
+        Args:
+            text: the statement.
+            tables: what names mean now.
+            dialect: of the text.
+            origin: the line of the script.
+            values: of the statement's parameters; with them it is read anew.
+        """
+        key = text, dialect, origin
+        kept = None if values else self._kept.get(key)
+        if kept is not None:
+            if _mean_the_same(kept.tables, tables):
+                return kept.plan
+            self._kept.pop(key, None)
+        plan = read_sql(text, tables, dialect=dialect, origin=origin, values=values)
+        if not values and not tables.asked_more and len(text) <= self.LONGEST and _of_files(plan):
+            self._kept[key] = _Reading(plan, tables.found)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        return plan
+
+
+def _mean_the_same(known: dict[tuple[Name, ...], Operator], tables: SessionTables) -> bool:
+    """Whether names of tables mean what they did."""
+    try:
+        return all(tables.table(parts) == plan for parts, plan in known.items())
+    except PlanError:
+        return False  # reading the statement anew says where it is wrong
+
+
+def _of_files(plan: Operator) -> bool:
+    """Whether a plan reads files alone, and writes nothing."""
+    return not any(
+        isinstance(operator, Write)
+        or (isinstance(operator, Scan) and not isinstance(operator.source, FileSource))
+        for operator in topological(plan)
+    )
 
 
 def is_file_name(text: str) -> bool:

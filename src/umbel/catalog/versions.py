@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
-from umbel.catalog.files import resolve
+from umbel.catalog.files import is_remote, resolve
 from umbel.plan.errors import SourceError
-from umbel.plan.sources import FileSource, MemorySource, Source
+from umbel.plan.sources import (
+    DeltaSource,
+    FileSource,
+    IcebergSource,
+    MemorySource,
+    Source,
+)
+
+#: A file that changed so many nanoseconds ago may change again without its time telling.
+_YOUNG = 2 * 10**9
 
 
 def source_key(source: Source) -> str:
@@ -45,4 +55,21 @@ def source_version(source: Source) -> str | None:
     return None
 
 
-__all__ = ["source_key", "source_version"]
+def is_settled(source: Source) -> bool:
+    """Whether any later change of a source shows in its version: it is old files of this machine.
+
+    >>> import pyarrow as pa
+    >>> is_settled(MemorySource(pa.schema([]), token="t7"))
+    False
+    """
+    if not isinstance(source, FileSource) or isinstance(source, DeltaSource | IcebergSource):
+        return False
+    try:
+        files = resolve(source)
+    except SourceError:  # it says so when it is read
+        return False
+    youngest = time.time_ns() - _YOUNG
+    return all(not is_remote(file.path) and file.modified < youngest for file in files)
+
+
+__all__ = ["is_settled", "source_key", "source_version"]

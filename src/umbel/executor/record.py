@@ -168,6 +168,7 @@ class Run:
         planning_seconds: spent on choosing how to run it.
         unlifted: why the run started anew with the Python functions as written; empty if not.
         id: of a durable run; empty for others.
+        prepared: the plan was made for an earlier run, and nothing has changed since.
     """
 
     plan: ExecutionPlan
@@ -176,6 +177,7 @@ class Run:
     planning_seconds: float = 0.0
     unlifted: str = ""
     id: str = ""
+    prepared: bool = False
 
     def to_json(self) -> str:
         """Give the record as JSON; a bound that is not known is null."""
@@ -216,7 +218,8 @@ class Run:
         ]
         for stage in self.stages:
             lines.extend(_lines(stage, ""))
-        lines.append(f"total {self.seconds:.3f} s, planned in {self.planning_seconds * 1e3:.1f} ms")
+        how = "planned before, looked up" if self.prepared else "planned"
+        lines.append(f"total {self.seconds:.3f} s, {how} in {self.planning_seconds * 1e3:.1f} ms")
         if self.unlifted:
             lines.append(f"run again without lifting: {self.unlifted}")
         return "\n".join(lines)

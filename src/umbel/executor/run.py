@@ -17,6 +17,7 @@ from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal, JournalError
 from umbel.executor.memory import WATCH, default_memory_budget, default_memory_limit
+from umbel.executor.preparations import Prepared, Preparing
 from umbel.executor.progress import ProgressDisplay
 from umbel.executor.record import Result, Run, stage_records
 from umbel.executor.scheduler import Scheduler
@@ -58,6 +59,7 @@ def run(
     deliver: Callable[[pa.Table], None] | None = None,
     journal: Journal | None = None,
     up: frozenset[str] | None = None,
+    preparing: Preparing | None = None,
 ) -> Result:
     """Plan and run a plan.
 
@@ -80,6 +82,7 @@ def run(
         journal: keeps the stages that finish, and knows those that finished before; the rows are
             then delivered when all are there, unless the journal says that they are kept there.
         up: names of the platforms to plan with as started; None asks them.
+        preparing: knows the plans of earlier runs, and the rows that were counted.
 
     Returns:
         The data and the record of the run.
@@ -114,6 +117,7 @@ def run(
             delivery=None if deliver is None else _Delivery(deliver),
             journal=journal,
             up=up,
+            preparing=preparing,
         )
         with fewer_collections(), traced_run() as trace:
             try:
@@ -166,6 +170,8 @@ class _Attempts:
     delivery: _Delivery | None = None
     journal: Journal | None = None
     up: frozenset[str] | None = None
+    preparing: Preparing | None = None
+    prepared: Prepared | None = None
     began: float = field(default_factory=time.perf_counter)
     planning: float = 0.0
 
@@ -214,15 +220,25 @@ class _Attempts:
     def _plan(self, *, lifting: bool | None) -> ExecutionPlan:
         self.cancellation.check()
         start = time.perf_counter()
-        with traced_plan():
-            plan = optimize(
+
+        def make(measured: Mapping[str, float] | None) -> ExecutionPlan:
+            return optimize(
                 self.root,
                 self.platforms,
                 budget=self.budget,
                 lifting=lifting,
-                measured=self.measured,
+                measured=measured,
                 up=self.up,
             )
+
+        with traced_plan():
+            if self.preparing is None or lifting is not None or self.journal is not None:
+                self.prepared, plan = None, make(self.measured)
+            else:
+                self.prepared = self.preparing.plan(
+                    self.root, self.platforms, self.budget, self.up, make
+                )
+                plan = self.prepared.plan
         self.planning += time.perf_counter() - start
         return plan
 
@@ -249,10 +265,12 @@ class _Attempts:
                     deliver=self.delivery if journal is None or journal.streams() else None,
                     journal=journal,
                     run_id=secrets.token_hex(8) if journal is None else journal.run_id,
+                    prepared=self.prepared,
                 )
                 try:
                     with WATCH.over(self.memory_budget, services.exceeded):
                         data = Scheduler(plan, records, services).run()
+                    services.give_back()
                     if self.delivery is not None and isinstance(data, pa.Table):
                         data = self.delivery.rest(data)
                 except RunError as error:
@@ -269,7 +287,9 @@ class _Attempts:
             scratch.close()
         seconds = self._now() - self.planning
         run_id = "" if self.journal is None else self.journal.run_id
-        return Result(data, Run(plan, records, seconds, self.planning, id=run_id))
+        before = self.prepared is not None and self.prepared.before
+        run = Run(plan, records, seconds, self.planning, id=run_id, prepared=before)
+        return Result(data, run)
 
     def _now(self) -> float:
         return time.perf_counter() - self.began

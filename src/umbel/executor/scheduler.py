@@ -257,13 +257,13 @@ class Scheduler:
         services, root = self._services, planned.stage.root
         if planned.platform.name != DRIVER:
             compiled = services.compiled(planned)
-            record.text = record.text or compiled.text
             if self._may_be_large(planned) and isinstance(compiled, Streams):
                 rows = Gathered(root.schema, context.memory_limit, lambda: context.scratch)
                 compiled.stream(inputs, context, rows)
                 output = rows.table()
             else:
                 output = compiled.run(inputs, context)
+            record.text = record.text or compiled.text  # some know it best when they have run
             _note(record, compiled)
             return output
         match root:

@@ -15,6 +15,7 @@ from umbel.executor.events import Listener, StageProgress
 from umbel.executor.failures import explain_memory
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal
+from umbel.executor.preparations import Prepared
 from umbel.executor.record import compiled_operators
 from umbel.optimizer.execution_plan import PlannedStage
 from umbel.optimizer.movement import ChannelGraph
@@ -48,6 +49,7 @@ class Services:
         deliver: takes the rows of the plan's result in pieces; None to keep them.
         journal: keeps what is finished; None unless the run is durable.
         run_id: names the run.
+        prepared: keeps compiled stages for the next run of the plan; None if nothing does.
         failure: the first stage that failed by itself, not because it was stopped.
         running: the stages that are running.
     """
@@ -65,6 +67,7 @@ class Services:
     deliver: Callable[[pa.Table], None] | None = None
     journal: Journal | None = None
     run_id: str = ""
+    prepared: Prepared | None = None
     failure: Failure | None = None
     running: list[PlannedStage] = field(default_factory=list)
     _closed: bool = False
@@ -108,15 +111,24 @@ class Services:
         )
 
     def compiled(self, planned: PlannedStage) -> CompiledStage:
-        """Compile a stage, once for all rounds of a loop."""
+        """Compile a stage, once for all rounds of a loop and all runs of a prepared plan."""
         with self._lock:
             known = self._compiled.get(id(planned))
         if known is None:
-            known = planned.platform.compile(planned.stage)
+            known = None if self.prepared is None else self.prepared.take(planned)
+            if known is None:
+                known = planned.platform.compile(planned.stage)
             with self._lock:
                 self._compiled[id(planned)] = known
             self.wake()  # the engine may have been imported just now, see `Interrupts`
         return known
+
+    def give_back(self) -> None:
+        """Leave what was compiled to the next run of the plan, when all stages have ended well."""
+        if self.prepared is not None:
+            with self._lock:
+                self.prepared.give_back(self._compiled)
+                self._compiled.clear()
 
     def exceeded(self, used: int) -> bool:
         """Stop this try of the run, as the process holds too many bytes; whether it was running."""

@@ -46,7 +46,7 @@ class Estimator:
         placeholders: Mapping[str, Estimate] | None = None,
         known: Callable[[Source], TableStatistics] = statistics,
     ) -> None:
-        self.measured = measured or {}
+        self.measured = {} if measured is None else measured
         self.known = known
         self._placeholders = placeholders or {}
         self._told: dict[str, tuple[str, Interval]] = {}

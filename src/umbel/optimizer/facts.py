@@ -37,7 +37,7 @@ class Facts:
         measured: Mapping[str, float] | None = None,
         known: Callable[[Source], TableStatistics] = statistics,
     ) -> None:
-        self._measured = measured or {}
+        self._measured = {} if measured is None else measured
         self._ask = known
         self._told: dict[int, tuple[Source, TableStatistics]] = {}
         self.bounds = Bounds(self.statistics)

@@ -11,7 +11,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from umbel.plan.operators import Operator, Placeholder, Window, topological
+from umbel.catalog.files import is_remote
+from umbel.plan.operators import Operator, Placeholder, Scan, Window, topological
+from umbel.plan.sources import ParquetSource
 from umbel.platforms.base import ARROW, RunContext, Stage
 from umbel.platforms.conform import conform
 from umbel.platforms.polars.abort import aborter
@@ -33,10 +35,16 @@ class PolarsStage:
         # Windows take rows by position, which only the in-memory engine keeps.
         windows = any(isinstance(op, Window) for op in topological(stage.root))
         self._engine: Any = "in-memory" if windows else "streaming"
+        self._explained = ""
+        self._query: pl.LazyFrame | None = None
+        # A query over nothing but Parquet files of this machine is the same for each run.
+        self._is_same = all(_is_local(op) for op in topological(stage.root) if not op.inputs)
 
     @property
     def text(self) -> str:
-        """The query as Polars explains it, over empty inputs."""
+        """The query as Polars explains it: as it ran first, or over empty inputs if it has not."""
+        if self._explained:
+            return self._explained
         schemas = _placeholders(self._stage.root)
         empty = {
             label: pl.DataFrame(schema={f.name: polars_type(f.type) for f in schema})
@@ -48,9 +56,15 @@ class PolarsStage:
     def run(self, inputs: Mapping[str, Any], context: RunContext) -> Any:
         """Run the query; give an Arrow table or a Polars frame."""
         context.check_cancelled()
-        sources = PolarsSources(dict(inputs), context.check_cancelled)
         root = self._stage.root
-        query = compile_plan(root, sources.leaf).select(root.schema.names)
+        query = self._query
+        if query is None:
+            sources = PolarsSources(dict(inputs), context.check_cancelled)
+            query = compile_plan(root, sources.leaf).select(root.schema.names)
+            if self._is_same:
+                self._query = query
+        if not self._explained:  # to build it once more would take several times as long
+            self._explained = str(query.explain())
         try:
             frame = self._collect(query, context)
         except pl.exceptions.PolarsError:
@@ -119,6 +133,12 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     nested = [c.rechunk() for c in frame.get_columns() if c.dtype.is_nested() and c.n_chunks() > 1]
     whole = frame.with_columns(nested) if nested else frame
     return conform(whole.to_arrow(compat_level=pl.CompatLevel.oldest()), schema)
+
+
+def _is_local(operator: Operator) -> bool:
+    """Whether an operator reads Parquet files that Polars opens by their names."""
+    source = operator.source if isinstance(operator, Scan) else None
+    return type(source) is ParquetSource and not any(is_remote(path) for path in source.paths)
 
 
 def _placeholders(root: Operator) -> dict[str, pa.Schema]:
