@@ -9,7 +9,9 @@ hand over without a copy take microseconds, so a millisecond is allowed beside t
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,31 @@ def readings(path: Path) -> dict[str, Road]:
     }
 
 
+def writings(table: pa.Table, folder: Path) -> dict[str, Road]:
+    """Writing each engine's own form to a Parquet file, by hand with the engine's own writer."""
+    session = ub.connect(progress=False)
+    connection = duckdb.connect()
+    connection.register("given", table)
+    frame = pl.DataFrame(pl.from_arrow(table))
+    given = session.from_arrow(table)
+    kept = session.from_polars(frame)
+    options = "(FORMAT parquet, COMPRESSION zstd)"
+    return {
+        "arrow -> parquet": (
+            lambda: given.write_parquet(folder / "a.parquet"),
+            lambda: pyarrow.parquet.write_table(table, folder / "b.parquet", compression="zstd"),
+        ),
+        "polars -> parquet": (
+            lambda: kept.write_parquet(folder / "c.parquet"),
+            lambda: frame.write_parquet(folder / "d.parquet"),
+        ),
+        "duckdb -> parquet": (
+            lambda: given.on("duckdb").write_parquet(folder / "e.parquet"),
+            lambda: connection.execute(f"COPY given TO '{folder / 'f.parquet'}' {options}"),
+        ),
+    }
+
+
 def postgres_roads(table: pa.Table) -> dict[str, Road]:
     """Arrow out of PostgreSQL, and into a table there, over ADBC by hand."""
     from tests.postgres_server import available, server
@@ -142,6 +169,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--rows", type=int, default=150_000)
+    parser.add_argument("--only", default="", help="roads with this text in their names")
     options = parser.parse_args()
     path = files(0.1 if options.rows <= 150_000 else 1.0)["orders"]
     table = pyarrow.parquet.read_table(path).slice(0, options.rows).combine_chunks()
@@ -150,9 +178,13 @@ def main() -> None:
     for title in ("road", "umbel", "by hand", "×", "× - 1 ms"):
         shown.add_column(title, justify="right")
     rows = []
-    for name, (ours, hand) in {
-        **roads(table), **readings(path), **postgres_roads(table)
-    }.items():  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="umbel-bench-"))
+    found = {**roads(table), **readings(path), **writings(table, folder)}
+    if "postgres" in options.only or not options.only:
+        found |= postgres_roads(table)
+    for name, (ours, hand) in found.items():
+        if options.only not in name:
+            continue
         times = interleaved({"umbel": ours, "by hand": hand}, options.rounds)
         medians = {way: statistics.median(taken) for way, taken in times.items()}
         rows.append(
@@ -172,6 +204,7 @@ def main() -> None:
     console = Console(width=100)
     console.print(shown)
     console.print(f"load: {machine()['load']:.1f}")
+    shutil.rmtree(folder)
     write_json(options.json, {"rows": table.num_rows, "bytes": table.nbytes, "roads": rows})
 
 

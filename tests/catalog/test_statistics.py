@@ -90,6 +90,28 @@ def test_memory_is_exact() -> None:
     assert statistics(items).rows == Interval(2, 2, 1.0)
 
 
+def test_columns_in_memory_are_looked_at_when_they_are_asked_for_and_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[int] = []
+    real = module._of_column
+
+    def watched(column: pa.ChunkedArray) -> ColumnStatistics:
+        looked.append(len(column))
+        return real(column)
+
+    monkeypatch.setattr(module, "_of_column", watched)
+    table = pa.table({"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    source = MemorySource(table.schema, data=table)
+    assert list(statistics(source).columns) == ["a", "b"]
+    assert looked == []
+    for _ in range(2):
+        assert statistics(source).columns["a"].high == 3
+    assert looked == [3]
+    with pytest.raises(KeyError):
+        statistics(source).columns["c"]
+
+
 def test_small_text_is_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one two\nthree\n\nfour five six")
     known = statistics(text_source(str(tmp_path / "a.txt")))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from tests.plan.random_plans import PRIMITIVES, names, same_bits, types, values_of
 from umbel.catalog.infer import csv_source, ipc_source, json_source, parquet_source, text_source
@@ -344,6 +345,25 @@ def test_nothing_is_at_the_path_while_it_is_written(tmp_path: Path) -> None:
 
     write(CsvSink(str(path)), watching(), TABLE.schema, Element.ROW)
     assert path.exists()
+
+
+def test_parquet_has_dictionaries_of_values_that_come_again(tmp_path: Path) -> None:
+    rows = range(10_000)
+    table = pa.table(
+        {
+            "key": pa.array(rows, pa.int64()),
+            "group": [f"g{i % 7}" for i in rows],
+            "pairs": [[{"x": i % 3}] for i in rows],
+            "nothing": pa.nulls(len(rows)),
+        }
+    )
+    path = tmp_path / "a.parquet"
+    put(ParquetSink(str(path)), table)
+    group = parquet.read_metadata(path).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    packed = {c.path_in_schema for c in columns if "RLE_DICTIONARY" in c.encodings}
+    assert packed == {"group", "pairs.list.element.x", "nothing"}
+    assert parquet.read_table(path).equals(table)
 
 
 def test_exists_fail(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -20,7 +21,7 @@ from umbel.catalog.complaints import damaged
 from umbel.catalog.files import FileEntry, compression_of, is_remote, resolve
 from umbel.catalog.footers import ipc_rows, is_young, parquet_metadata, read_all
 from umbel.catalog.stores.registry import open_file
-from umbel.lazy import LazyModule
+from umbel.lazy import LazyMapping, LazyModule
 from umbel.plan.sources import (
     CsvSource,
     FileSource,
@@ -152,9 +153,27 @@ def _of_memory(source: MemorySource) -> TableStatistics:
     exact = Interval(rows, rows, 1.0)
     if not isinstance(data, pa.Table):
         return TableStatistics(exact, rows * 64, 64.0)
-    columns = {name: _of_column(data.column(name)) for name in data.column_names}
-    width = data.nbytes / rows if rows else _width(source.schema)
-    return TableStatistics(exact, data.nbytes, width, columns)
+    size = data.nbytes
+    width = size / rows if rows else _width(source.schema)
+    return TableStatistics(exact, size, width, _columns_of(data))
+
+
+#: What is known of tables in memory as long as they are there, by identity: they are not hashable.
+_COLUMNS: dict[int, tuple[weakref.ref[pa.Table], Mapping[str, ColumnStatistics]]] = {}
+
+
+def _columns_of(data: pa.Table) -> Mapping[str, ColumnStatistics]:
+    """What is known of a table's columns; looked for when it is asked for, for it takes time."""
+    key = id(data)
+    if key not in _COLUMNS:
+        table = weakref.ref(data, lambda _: _COLUMNS.pop(key, None))
+
+        def look(name: str) -> ColumnStatistics:
+            there = table()
+            return _UNKNOWN if there is None else _of_column(there.column(name))
+
+        _COLUMNS[key] = table, LazyMapping(dict.fromkeys(data.column_names), look)
+    return _COLUMNS[key][1]
 
 
 def _of_column(column: pa.ChunkedArray) -> ColumnStatistics:

@@ -25,6 +25,7 @@ import pyarrow as pa
 from umbel.catalog.commits import Commit, digest_of, staged_path
 from umbel.catalog.files import compression_of
 from umbel.catalog.formats import csv_header, csv_rows, json_rows, refuse_csv
+from umbel.catalog.parquet_writer import write_parquet
 from umbel.catalog.stores.registry import is_remote, plain_path, store_of
 from umbel.failpoints import reach
 from umbel.plan.errors import RunError
@@ -41,9 +42,6 @@ from umbel.plan.types import is_list, is_object
 
 #: Rows that are formatted at once.
 BATCH = 2**16
-
-#: Rows and bytes of a Parquet row group: enough to pack well, few enough to share among cores.
-GROUP_ROWS, GROUP_BYTES = 2**17, 2**26
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,9 @@ def write(
             commit.intend({"rows": rows, "bytes": size, "sha256": sha256})
 
     with _replacing(sink, check_cancelled, commit, intend) as file:
-        batches = arrow_batches(data, schema, element, check_cancelled)
+        # Only IPC files hold what lies where nulls are.
+        canonical = isinstance(sink, IpcSink)
+        batches = arrow_batches(data, schema, element, check_cancelled, canonical=canonical)
         match sink:
             case TextSink():
                 rows = _write_text(file, data, schema, element, check_cancelled)
@@ -112,7 +112,7 @@ def write(
                     file.write(json_rows(batch, rows + 1))
                     rows += batch.num_rows
             case ParquetSink():
-                rows = _write_parquet(file, sink, batches, schema)
+                rows = write_parquet(file, sink.compression, batches, schema)
             case IpcSink():
                 with pa.ipc.new_file(file, schema) as writer:
                     for batch in batches:
@@ -238,10 +238,23 @@ def _compressing(sink: FileSink, file: BinaryIO) -> Iterator[Any]:
 
 
 def arrow_batches(
-    data: Any, schema: pa.Schema, element: Element, check: Callable[[], None]
+    data: Any,
+    schema: pa.Schema,
+    element: Element,
+    check: Callable[[], None],
+    *,
+    canonical: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """Give data as batches of a schema; `check` is called between them and raises to stop."""
-    return _checked(_batches(data, schema, element), check)
+    """Give data as batches of a schema, cut at the same rows in whatever pieces it comes.
+
+    Args:
+        data: an Arrow table, reader or batches, or Python elements.
+        schema: of the batches.
+        element: the form of Python elements.
+        check: called between batches; raises to stop.
+        canonical: whether equal data shall give equal buffers too; that takes a copy.
+    """
+    return _checked(_batches(data, schema, element, canonical=canonical), check)
 
 
 def _checked(
@@ -253,10 +266,12 @@ def _checked(
         check()
 
 
-def _batches(data: Any, schema: pa.Schema, element: Element) -> Iterator[pa.RecordBatch]:
+def _batches(
+    data: Any, schema: pa.Schema, element: Element, *, canonical: bool
+) -> Iterator[pa.RecordBatch]:
     """Give data as batches of the schema, all but the last of `BATCH` rows.
 
-    Equal data gives equal batches to the last bit, whichever engine made it and in whatever pieces
+    Equal data gives equal files to the last bit, whichever engine made it and in whatever pieces
     it comes: a file tells what is in it, not how it came about.
     """
     if isinstance(data, pa.Table):
@@ -268,10 +283,13 @@ def _batches(data: Any, schema: pa.Schema, element: Element) -> Iterator[pa.Reco
     if not isinstance(first, pa.RecordBatch):
         items = _of_elements(_chain(first, items), schema, element)
         first = next(items)
-    yield from _cut((_conform(batch, schema) for batch in _chain(first, items)), schema)
+    conforming = (_conform(batch, schema) for batch in _chain(first, items))
+    yield from _cut(conforming, schema, canonical=canonical)
 
 
-def _cut(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _cut(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, *, canonical: bool
+) -> Iterator[pa.RecordBatch]:
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -281,18 +299,21 @@ def _cut(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
             start, rows = start + piece.num_rows, rows + piece.num_rows
             held.append(piece)
             if rows == BATCH:
-                yield from _joined(held, schema)
+                yield from _joined(held, schema, canonical=canonical)
                 held, rows = [], 0
     if held:
-        yield from _joined(held, schema)
+        yield from _joined(held, schema, canonical=canonical)
 
 
-def _joined(pieces: list[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _joined(
+    pieces: list[pa.RecordBatch], schema: pa.Schema, *, canonical: bool
+) -> Iterator[pa.RecordBatch]:
     """Make one batch of several (more only if its texts are too long for one)."""
     table = pa.Table.from_batches(pieces, schema)
-    # Taking all rows copies them, and puts zeros where nulls are instead of what lay there.
-    taken = table.take(_positions(table.num_rows)) if schema.names else table
-    yield from taken.combine_chunks().to_batches()
+    if canonical and schema.names:
+        # Taking all rows copies them, and puts zeros where nulls are instead of what lay there.
+        table = table.take(_positions(table.num_rows))
+    yield from table.combine_chunks().to_batches()
 
 
 @lru_cache(maxsize=1)
@@ -343,26 +364,6 @@ def _plain(value: Any, dtype: pa.DataType) -> Any:
         items = [value[f.name] for f in fields] if isinstance(value, dict) else value
         return {f.name: _plain(v, f.type) for f, v in zip(fields, items, strict=True)}
     return value
-
-
-def _write_parquet(
-    file: Any, sink: ParquetSink, batches: Iterator[pa.RecordBatch], schema: pa.Schema
-) -> int:
-    import pyarrow.parquet as parquet
-
-    total = rows = size = 0
-    group: list[pa.RecordBatch] = []
-    with parquet.ParquetWriter(file, schema, compression=sink.compression) as writer:
-        for batch in batches:
-            group.append(batch)
-            rows, total = rows + batch.num_rows, total + batch.num_rows
-            size += pa.ipc.get_record_batch_size(batch)
-            if rows >= GROUP_ROWS or size >= GROUP_BYTES:
-                writer.write_table(pa.Table.from_batches(group, schema), row_group_size=GROUP_ROWS)
-                group, rows, size = [], 0, 0
-        if group:
-            writer.write_table(pa.Table.from_batches(group, schema), row_group_size=GROUP_ROWS)
-    return total
 
 
 def _write_text(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from umbel.catalog.statistics import Interval, TableStatistics, statistics
+from umbel.lazy import LazyMapping
 from umbel.optimizer.estimates import (
     ColumnEstimate,
     Estimate,
@@ -183,10 +184,11 @@ class Estimator:
     def _scan(self, scan: ops.Scan) -> Estimate:
         known = self.known(scan.source)
         rows = known.rows
-        columns = {
-            name: ColumnEstimate(column.distinct, column.low, column.high, column.nulls)
-            for name, column in known.columns.items()
-        }
+
+        def column(name: str) -> ColumnEstimate:
+            found = known.columns[name]
+            return ColumnEstimate(found.distinct, found.low, found.high, found.nulls)
+
         full = schema_width(scan.source.schema)
         width = known.row_width or full
         if scan.columns is not None:
@@ -194,7 +196,7 @@ class Estimator:
         estimate = Estimate(
             rows,
             max(1.0, width),
-            columns,
+            LazyMapping(known.columns, column),
             known.words,
             known.vocabulary,
             source_rows=expected(rows),

@@ -199,6 +199,40 @@ def test_modes_of_writing(session, execute):
     assert len(session.catalog.tables("warehouse")) == 1
 
 
+def test_appending_does_what_insert_does(session, execute):
+    """COPY asks for the very types, sets what only the server may set, and minds no rules."""
+    execute(
+        "CREATE TABLE same (a integer, n numeric)",
+        "CREATE TABLE wider (a bigint, n varchar(9))",
+        "CREATE TABLE own (a integer GENERATED ALWAYS AS IDENTITY, n numeric)",
+        "CREATE TABLE ruled (a integer, n numeric)",
+        "CREATE RULE twice AS ON INSERT TO ruled DO ALSO INSERT INTO same VALUES (new.a, 0)",
+        "CREATE TABLE picked (a integer, n numeric)",
+        "CREATE FUNCTION pick() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RETURN CASE WHEN new.a > 1 THEN new END; END'",
+        "CREATE TRIGGER pick BEFORE INSERT ON picked FOR EACH ROW EXECUTE FUNCTION pick()",
+    )
+    data = {"a": pa.array([1, 2], pa.int32()), "n": [Decimal("1.50"), None]}
+    frame = session.from_arrow(pa.table(data))
+
+    def append(table, rows=frame):
+        return rows.write_table(f"warehouse.{table}", mode="append").table["rows"].to_pylist()
+
+    assert append("same") == [2]
+    assert execute("SELECT * FROM same ORDER BY a") == [(1, Decimal("1.50")), (2, None)]
+    words = frame.select("a", n=col("n").cast(pa.string()))
+    assert append("wider", words) == [2]
+    assert execute("SELECT * FROM wider ORDER BY a") == [(1, "1.50"), (2, None)]
+    with pytest.raises(RunError, match="cannot insert"):
+        append("own")
+    assert append("own", frame.select("n")) == [2]
+    assert execute("SELECT a FROM own") == [(1,), (2,)]
+    assert append("ruled") == [2]
+    assert execute("SELECT count(*) FROM same") == [(4,)]
+    assert append("picked") == [1]
+    assert execute("SELECT a FROM picked") == [(2,)]
+
+
 def test_a_table_is_replaced_by_what_was_read_from_it(session, orders):
     orders.filter(col("id") <= 10).write_table("warehouse.orders", mode="replace")
     assert session.table("warehouse.orders").count() == 10

@@ -231,7 +231,9 @@ class _Inputs:
             if isinstance(source.data, pa.Table):
                 self._check_size(source.data.nbytes)
                 # Batches that are the same for the same rows, so that their digest is.
-                batches = arrow_batches(source.data, source.schema, Element.ROW, lambda: None)
+                batches = arrow_batches(
+                    source.data, source.schema, Element.ROW, lambda: None, canonical=True
+                )
                 table = pa.Table.from_batches(batches, source.schema)
                 seal = seal_table(self._folder, "", table)
             else:

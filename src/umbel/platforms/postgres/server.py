@@ -51,11 +51,11 @@ class Connection:
         for name, value in SETTINGS.items():
             self.execute(f"SET {name} = '{value}'")
 
-    def execute(self, statement: str) -> None:
-        """Run a statement that gives no rows."""
+    def execute(self, statement: str) -> int:
+        """Run a statement that gives no rows; say how many it changed, -1 if it changes none."""
         with self._running() as running:
             running.set_sql_query(statement)
-            running.execute_update()
+            return int(running.execute_update())
 
     def fetch(self, statement: str, check: Callable[[], None] = lambda: None) -> pa.Table:
         """Run a query and read its rows, in batches between which `check` may stop it."""
@@ -82,8 +82,21 @@ class Connection:
                 reader.close()
             return reader.schema
 
-    def ingest(self, data: pa.Table, table: str, check: Callable[[], None] = lambda: None) -> None:
-        """Copy rows into a temporary table that has their columns."""
+    def ingest(
+        self,
+        data: pa.Table,
+        table: str,
+        check: Callable[[], None] = lambda: None,
+        schema: str | None = None,
+    ) -> int:
+        """Copy rows into a table that has their columns; say how many.
+
+        Args:
+            data: the rows.
+            table: the table's name.
+            check: called between batches; raises to stop.
+            schema: the table's schema; None for a temporary table.
+        """
 
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in data.to_batches(max_chunksize=2**16):
@@ -95,14 +108,17 @@ class Connection:
         options = {
             names.INGEST_TARGET_TABLE.value: table,
             names.INGEST_MODE.value: "adbc.ingest.mode.append",
-            names.INGEST_TEMPORARY.value: "true",
         }
+        if schema is None:
+            options[names.INGEST_TEMPORARY.value] = "true"
+        else:
+            options[names.INGEST_TARGET_DB_SCHEMA.value] = schema
         with self._running() as running:
             running.set_options(**options)
             stream = self._adbc.ArrowArrayStreamHandle()
             reader._export_to_c(stream.address)
             running.bind_stream(stream)
-            running.execute_update()
+            return int(running.execute_update())
 
     def cancel(self) -> None:
         """Stop what runs, from another thread."""

@@ -166,17 +166,35 @@ def stage_tables(
         given[name] = inputs[label].select(schema.names)
     for name, data in given.items():
         connection.execute(create_table(name, data.schema))
-        copied = incoming(data)
         if data.num_rows:
-            _check_text(copied, name)
-            connection.ingest(copied, name, context.check_cancelled)
+            copy_rows(connection, data, name, context)
         if data.num_rows > _ANALYZED:
             connection.execute(f'ANALYZE pg_temp."{name}"')
     return list(given)
 
 
-def _check_text(data: pa.Table, name: str) -> None:
-    """PostgreSQL's text holds no NUL: say so before it does, with the column's name."""
+def copy_rows(
+    connection: Connection,
+    data: pa.Table,
+    table: str,
+    context: RunContext,
+    schema: str | None = None,
+) -> int:
+    """Copy rows into a table of a schema, or a temporary one; say how many there are now.
+
+    Raises:
+        SourceError: a text has a NUL character.
+    """
+    sent = incoming(data)
+    try:
+        return connection.ingest(sent, table, context.check_cancelled, schema)
+    except Exception:
+        _check_text(sent)  # the server says so too, but not of which column
+        raise
+
+
+def _check_text(data: pa.Table) -> None:
+    """PostgreSQL's text holds no NUL: say so with the column's name."""
     import pyarrow.compute as pc
 
     for field, column in zip(data.schema, data.columns, strict=True):
@@ -223,6 +241,7 @@ def _difference(planned: pa.Schema, now: Relation) -> str:
 __all__ = [
     "PostgresStage",
     "check_unchanged",
+    "copy_rows",
     "drop",
     "in_server",
     "stage_tables",

@@ -26,8 +26,14 @@ from umbel.platforms.postgres.relations import Relations, quoted
 from umbel.platforms.postgres.server import Connection, Server
 from umbel.platforms.postgres.snippets import snippet
 from umbel.platforms.postgres.sources import PostgresSources
-from umbel.platforms.postgres.stage import check_unchanged, drop, in_server, stage_tables
-from umbel.platforms.postgres.types import type_text
+from umbel.platforms.postgres.stage import (
+    check_unchanged,
+    copy_rows,
+    drop,
+    in_server,
+    stage_tables,
+)
+from umbel.platforms.postgres.types import literal, type_text
 from umbel.platforms.targets import check_target, target_name
 from umbel.sql.compiler import compile_plan
 from umbel.sql.expressions import column
@@ -78,34 +84,38 @@ class WriteStage:
     def _write(self, connection: Connection, inputs: Mapping[str, Any], context: RunContext) -> int:
         schema, table = self._sink.relation
         target = self._sink.relation
-        if self._sink.mode != "append":
+        appends = self._sink.mode == "append"
+        if not appends:
             # A free name beside the old table; renamed when it is filled.
             target = (schema, f"{table[:40]}_{secrets.token_hex(4)}")
             connection.execute(_create(target, self._root.input.schema))
-        before = _count(connection, target) if self._sink.mode == "append" else 0
-        if self._query is None:
-            (data,) = inputs.values()
-            self._copy(connection, data, target, context)
+        if self._query is not None:
+            rows = connection.execute(self._insert(target).sql("postgres"))
         else:
-            connection.execute(self._insert(target).sql("postgres"))
-        rows = _count(connection, target) - before
+            (data,) = inputs.values()
+            straight = not any(pa.types.is_duration(f.type) for f in data.schema)
+            if straight and (not appends or _takes_copies(connection, target, data.schema)):
+                rows = copy_rows(connection, data, target[1], context, schema) if len(data) else 0
+            else:
+                rows = self._by_way_of_a_temporary_table(connection, data, target, context)
         if self._sink.mode == "replace":
             connection.execute(f"DROP TABLE IF EXISTS {quoted(self._sink.relation)}")
         if target != self._sink.relation:
             connection.execute(f"ALTER TABLE {quoted(target)} RENAME TO {quoted((table,))}")
         return rows
 
-    def _copy(
+    def _by_way_of_a_temporary_table(
         self, connection: Connection, data: pa.Table, target: tuple[str, ...], context: RunContext
-    ) -> None:
-        """Copy rows by way of a temporary table, from which the server converts them."""
+    ) -> int:
+        """Copy rows to the server, which converts them into what the table holds."""
         sources = PostgresSources(self._platform.description)
         sources.staged["umbel_written"] = data
         tables = stage_tables(connection, sources, {}, context)
         self._query = exp.select("*").from_("pg_temp.umbel_written")
-        connection.execute(self._insert(target).sql("postgres"))
+        rows = connection.execute(self._insert(target).sql("postgres"))
         self._query = None
         drop(connection, tables)
+        return rows
 
     def _insert(self, target: tuple[str, ...]) -> exp.Expr:
         """Fill a table from the query; durations become intervals there."""
@@ -146,9 +156,27 @@ def _create(name: tuple[str, ...], schema: pa.Schema) -> str:
     return made.sql("postgres")
 
 
-def _count(connection: Connection, name: tuple[str, ...]) -> int:
-    found = connection.fetch(f"SELECT count(*) AS n FROM {quoted(name)}")  # noqa: S608
-    return int(found.column(0)[0].as_py())
+#: Whether COPY does to a table what INSERT would: it asks for the very types, minds no rules, and
+#: sets columns that only the server may set.
+_TAKES_COPIES = """
+SELECT c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid) AND
+    (SELECT bool_and(a.atttypid = to_regtype(w.type)::oid AND a.attidentity = ''
+        AND a.attgenerated = '')
+    FROM unnest({names}, {types}) AS w(name, type) LEFT JOIN pg_attribute AS a
+    ON a.attrelid = c.oid AND a.attname = w.name) AS taken
+FROM pg_class AS c WHERE c.oid = to_regclass({table})
+"""
+
+
+def _takes_copies(connection: Connection, target: tuple[str, ...], schema: pa.Schema) -> bool:
+    values = {
+        "names": literal(schema.names, pa.list_(pa.string())),
+        "types": literal([type_text(f.type) for f in schema], pa.list_(pa.string())),
+        "table": literal(quoted(target), pa.string()),
+    }
+    written = {name: value.sql("postgres") for name, value in values.items()}
+    found = connection.fetch(_TAKES_COPIES.format(**written))
+    return found.column(0).to_pylist() == [True]
 
 
 def commit_table(sink: RelationSink) -> CommitTable:
