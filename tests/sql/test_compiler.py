@@ -27,6 +27,7 @@ from umbel.plan.operators import (
 )
 from umbel.plan.sources import ParquetSource
 from umbel.platforms.duckdb.dialect import DIALECT
+from umbel.platforms.postgres.dialect import PostgresDialect
 from umbel.sql.compiler import compile_plan
 from umbel.sql.writing import PortableDialect
 
@@ -246,13 +247,21 @@ def test_count_of_a_filter_is_one_select():
     assert sql(plan) == expected
 
 
-def test_explode_joins_the_items():
+def test_explode_joins_the_items_where_the_engine_does_not_take_lists_apart_in_select():
     plan = Explode(input=relation(k=pa.int64(), v=pa.list_(pa.int64())), column="v", outer=True)
+    assert compile_plan(plan, PostgresDialect(), Tables()).sql("postgres") == (
+        'SELECT "t0"."k" AS "k", "t1"."v" AS "v" FROM "t" AS "t0" '
+        'LEFT JOIN UNNEST("t0"."v") AS "t1"("v") ON TRUE'
+    )
+
+
+def test_duckdb_takes_lists_apart_in_select():
+    plan = Explode(input=relation(k=pa.int64(), v=pa.list_(pa.int64())), column="v")
     is_sql(
         plan,
         """
-        SELECT "t0"."k" AS "k", "t1"."v" AS "v" FROM "t" AS "t0"
-        LEFT JOIN UNNEST("t0"."v") AS "t1"("v") ON TRUE
+        SELECT "t1"."k" AS "k", "t1"."v" AS "v"
+        FROM (SELECT "t0"."k" AS "k", UNNEST("t0"."v") AS "v" FROM "t" AS "t0") AS "t1"
         """,
     )
 

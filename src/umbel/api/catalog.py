@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,6 +20,7 @@ from umbel.catalog.namespace import (
     openers,
 )
 from umbel.catalog.statistics import TableStatistics
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlacementError, PlanError, SourceError, UnknownNameError
 from umbel.plan.sinks import Sink
 from umbel.plan.sources import Source, dotted, split_name

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 from umbel.api.session import CONFIG, CONFIG_FILE, Session
 from umbel.api.toml import TomlFile
 from umbel.catalog.address import is_secret
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, UmbelError
 
 #: What an option may be in TOML.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Operator
 from umbel.plan.sinks import IcebergSink, Sink

@@ -7,10 +7,11 @@ where one of them goes, and a selection that says which they are once a schema i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
 
 from umbel.api.values import literal
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import (
     Call,
@@ -69,6 +70,10 @@ class Naming:
         return f"{self.prefix}{column if self.name is None else self.name}{self.suffix}"
 
 
+#: Of an expression that has no column to be named after.
+LITERAL = Naming("literal")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ExprBase:
     """A plan's expression with the name of its result. Immutable; `Expr` adds the methods.
@@ -82,14 +87,14 @@ class ExprBase:
     """
 
     node: Expression
-    naming: Naming = Naming("literal")
+    naming: Naming = LITERAL
     selection: Selection | None = None
     condition: Expression | None = None
     windowed: bool = False
 
     # --- building -----------------------------------------------------------------------------
 
-    def _new(self: X, node: Expression, naming: Naming = Naming("literal"), *rest: Any) -> X:
+    def _new(self: X, node: Expression, naming: Naming = LITERAL, *rest: Any) -> X:
         """Make an expression of the class that methods give."""
         return type(self)(node, naming, *rest)
 

@@ -7,11 +7,12 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from umbel.catalog.address import Secret, is_secret
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, SourceError, UmbelError
 
 if TYPE_CHECKING:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from umbel.calibration.fit import Observation, errors, fit, machine_factor
 from umbel.calibration.measure import Bench, Extent, seconds_to_start
+from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.workers import Workers

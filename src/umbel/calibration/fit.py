@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import mul
 
+from umbel.dataclass import dataclass
 from umbel.platforms.costs import CostProfile, Figure
 
 #: Seconds that are noise in any measurement: errors are relative to the time and this.

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from umbel.api.session import Session
 from umbel.calibration.data import Data
 from umbel.calibration.fit import Observation
 from umbel.calibration.plans import Micro, micro_plans
+from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.handover import convert
 from umbel.executor.memory import default_memory_limit

@@ -8,7 +8,6 @@ of plans that it does not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from umbel.api.expressions import col, lit
 from umbel.api.functions import rank, sum_of
 from umbel.api.session import Session
 from umbel.calibration.data import Data
+from umbel.dataclass import dataclass
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.operators import Count, Element, Operator, Placeholder
 from umbel.plan.operators.base import OBJECT_SCHEMA

@@ -12,7 +12,6 @@ import datetime
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +20,7 @@ import pyarrow as pa
 from umbel.catalog.pruning import Test, comparisons
 from umbel.catalog.stores.base import FileEntry
 from umbel.catalog.stores.registry import is_remote, plain_path, store_of
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, SourceError, UmbelError
 from umbel.plan.expressions import Expression
 from umbel.plan.sources import IcebergSource

@@ -8,11 +8,11 @@ that an installed package offers under the entry point group `umbel.namespaces`,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
 from umbel.catalog.address import Address
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.sinks import Sink
 from umbel.plan.sources import Source, dotted

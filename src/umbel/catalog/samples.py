@@ -25,9 +25,8 @@ _CANDIDATES = tuple(
     (dtype, f"^(?:{_pattern(dtype)})$")
     for dtype in (BOOL, INT64, DATE, FLOAT64, TIMESTAMP, _ZONED, DURATION)
 )
-_MOMENTS = tuple(
-    (dtype, re.compile(_pattern(dtype), re.ASCII)) for dtype in (DATE, TIMESTAMP, _ZONED, DURATION)
-)
+#: As texts: to compile them takes longer than most samples, of which few have one.
+_MOMENTS = tuple((dtype, _pattern(dtype)) for dtype in (DATE, TIMESTAMP, _ZONED, DURATION))
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 
 
@@ -56,7 +55,7 @@ def type_of_text(text: str) -> pa.DataType:
     (DataType(date32[day]), DataType(string))
     """
     for dtype, pattern in _MOMENTS:
-        if pattern.fullmatch(text) and _convertible(pa.array([text]), dtype):
+        if re.fullmatch(pattern, text, re.ASCII) and _convertible(pa.array([text]), dtype):
             return dtype
     return STRING
 

@@ -11,7 +11,7 @@ import datetime
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from umbel.catalog.complaints import damaged
 from umbel.catalog.files import FileEntry, compression_of, is_remote, resolve
 from umbel.catalog.footers import ipc_rows, is_young, parquet_metadata, read_all
 from umbel.catalog.stores.registry import open_file
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyMapping, LazyModule
 from umbel.plan.sources import (
     CsvSource,

@@ -14,7 +14,6 @@ import tempfile
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -27,6 +26,7 @@ from umbel.catalog.files import compression_of
 from umbel.catalog.formats import csv_header, csv_rows, json_rows, refuse_csv
 from umbel.catalog.parquet_writer import write_parquet
 from umbel.catalog.stores.registry import is_remote, plain_path, store_of
+from umbel.dataclass import dataclass
 from umbel.failpoints import reach
 from umbel.plan.errors import RunError
 from umbel.plan.operators import Element

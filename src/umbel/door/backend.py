@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from umbel.catalog.address import Secret
+from umbel.dataclass import dataclass
 from umbel.executor import Cancellation
 
 #: Where the door is if nobody says otherwise: this machine alone.

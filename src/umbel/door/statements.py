@@ -9,11 +9,11 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.door.backend import Statement
 from umbel.door.messages import MalformedError
 from umbel.plan.errors import PlanError

@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from umbel.catalog.commits import Commit
+from umbel.dataclass import dataclass
 from umbel.plan.errors import CancelledError
 from umbel.plan.operators import Operator
 

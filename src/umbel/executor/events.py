@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from umbel.dataclass import dataclass
 from umbel.optimizer import ExecutionPlan, PlannedStage
 from umbel.plan.errors import CancelledError
 

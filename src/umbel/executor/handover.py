@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.execution_plan import ExecutionPlan, Location, PlannedStage
 from umbel.optimizer.movement import ChannelGraph, minimum_conversion_tree
 from umbel.plan.operators import Operator

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 
 from umbel.catalog.versions import source_key, source_version
+from umbel.dataclass import dataclass
 from umbel.executor.record import Run
 from umbel.plan.operators import DoWhile, Loop, Operator, Scan, topological
 from umbel.plan.sources import Source

@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from umbel.dataclass import dataclass
 
 #: A stage may use this part of the machine's memory before it spills, and at least so many bytes.
 _MEMORY_PART, _LEAST_MEMORY = 4, 256 << 20

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from umbel.dataclass import dataclass
 from umbel.executor.events import (
     Event,
     RoundFinished,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.executor.context import StageContext
 from umbel.optimizer import ExecutionPlan
 from umbel.optimizer.execution_plan import COLLECTED, PlannedStage

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.lakes import check_lake_sink
 from umbel.catalog.writers import check_sink
+from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation, Scratch
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
 from umbel.executor.interrupts import Interrupts

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation, Scratch, StageContext
 from umbel.executor.events import Listener, StageProgress
 from umbel.executor.failures import explain_memory

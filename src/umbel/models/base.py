@@ -9,9 +9,10 @@ lay together, but for the order in which numbers are added up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
+from umbel.dataclass import dataclass
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.plan.errors import PlanError, RunError

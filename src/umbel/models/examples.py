@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.dataclass import dataclass
 from umbel.models.layout import Array
 from umbel.plan.expressions import Literal
 from umbel.plan.models import (

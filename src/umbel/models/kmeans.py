@@ -10,10 +10,10 @@ of them at a time and always those that vary most. That needs only sums, and dra
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.models.base import DivergedError, FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples, counted
 from umbel.models.layout import Array, Layout

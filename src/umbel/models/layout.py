@@ -7,12 +7,12 @@ knows from the design which numbers it holds, so nothing else can be smuggled al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.operators.learning import STATE
 

@@ -8,10 +8,9 @@ Journal of Cryptology 23, 2010, so find one, halving the range.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.models.layout import Array
 
 #: How often cuts are moved.

@@ -11,10 +11,10 @@ split passes all rows on to the first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.models.base import DivergedError, FoundAtOnce, Memory, Step
 from umbel.models.examples import Examples, counted
 from umbel.models.layout import Array, Layout

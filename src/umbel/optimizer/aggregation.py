@@ -12,8 +12,9 @@ Source: Yan and Larson, "Eager aggregation and lazy aggregation", VLDB 1995 (eag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.homes import homes_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.execution_plan import ExecutionPlan, PlannedStage
 from umbel.optimizer.problem import HERE, site_of, straight_to
 from umbel.platforms.base import SEALED, Elsewhere

@@ -9,8 +9,8 @@ evaluate it for other rows: then every engine evaluates it for all rows that rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.bounds import Bounds
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Call, Expression, columns_of, walk

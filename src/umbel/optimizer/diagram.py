@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from xml.etree import ElementTree as ET
+
+from umbel.dataclass import dataclass
 
 _LINE, _PAD, _GAP_X, _GAP_Y, _CHAR = 16, 10, 30, 46, 6.7
 _FILLS = ("#e8f1fb", "#fdf0e0", "#e9f6ea", "#f6e9f4", "#f4f4e4", "#e6f5f5")

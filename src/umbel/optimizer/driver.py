@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.plan.operators import Loop, Operator, Write
 from umbel.plan.sinks import RelationSink
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
@@ -21,7 +21,7 @@ class Driver:
     name: str = DRIVER
     engine: str = DRIVER
     version: str = ""
-    costs: CostProfile = CostProfile(  # noqa: RUF009 - frozen
+    costs: CostProfile = CostProfile(
         operators={"Write": Linear(fixed=0.002, per_row=2e-8, per_byte=4e-9)}
     )
     reads: Sequence[str] = (ARROW, PYTHON)

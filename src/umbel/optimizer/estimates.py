@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.statistics import Interval
+from umbel.dataclass import dataclass
 from umbel.plan.types import type_width
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.cost import Cost
 from umbel.optimizer.estimates import Estimate
 from umbel.plan.operators import Operator

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.borders import crossings
 from umbel.optimizer.cost import Budget
 from umbel.optimizer.diagram import Box, draw

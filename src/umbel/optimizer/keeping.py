@@ -9,10 +9,11 @@ costs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.aggregation import Custody, counts_values, partial_aggregates
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.partials import split

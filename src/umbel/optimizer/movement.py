@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.platforms.base import Conversion
 
 

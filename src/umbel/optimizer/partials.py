@@ -9,10 +9,11 @@ together, and then may differ in their last digits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import AggregateCall, Call, Case, Cast, Column, Expression, Literal
 from umbel.plan.types import FLOAT64, INT64, is_float
 from umbel.plan.typing import infer_type

@@ -17,10 +17,11 @@ Econometrica 28, 1960 (the bound).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isqrt
 from typing import NamedTuple, TypeVar
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.driver import DRIVER
 from umbel.optimizer.problem import Problem, Reader, handover, transfer

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import cast
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.cost import Cost
 from umbel.optimizer.movement import (
     ChannelGraph,

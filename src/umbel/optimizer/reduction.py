@@ -10,8 +10,9 @@ Source: Bernstein and Chiu, "Using semi-joins to solve relational queries", Jour
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.cardinality import Estimator
 from umbel.optimizer.homes import homes_of
 from umbel.optimizer.matching import matching_share

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.constants import value_from_json
 from umbel.plan.errors import PlanError, PlanFormatError, UnknownNameError
 from umbel.plan.expressions import Literal

@@ -8,12 +8,13 @@ columns' types: `umbel.plan.typing.infer` checks an expression against a schema.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from typing import Literal as OneOf
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.limits import MAX_EXPRESSION_DEPTH
 from umbel.plan.types import type_name

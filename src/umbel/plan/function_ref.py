@@ -6,9 +6,10 @@ import hashlib
 import json
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanFormatError
 
 #: Expressions inside expressions, when they are built as when they are read.

@@ -8,8 +8,10 @@ everything else they are dataclasses: `fields` and `replace` work.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, field, fields
 from typing import Any, ClassVar, Self, dataclass_transform
+
+from umbel.dataclass import dataclass
 
 
 class _Shared:

@@ -8,7 +8,6 @@ says which expressions the promise is about. It is careful: what it holds to be 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.casting import cast_value, integer_bounds
 from umbel.plan.errors import TypeClashError
 from umbel.plan.expressions import (

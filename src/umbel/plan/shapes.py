@@ -10,11 +10,11 @@ import dataclasses
 import enum
 import types
 import typing
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import (
     AggregateCall,
     Call,

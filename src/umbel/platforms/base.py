@@ -7,7 +7,7 @@ channels it takes and gives data, and what that costs; it compiles a whole stage
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from umbel.catalog.address import Address
 from umbel.catalog.commits import Commit
 from umbel.catalog.namespace import Namespace
 from umbel.catalog.statistics import Interval, TableStatistics
+from umbel.dataclass import dataclass
 from umbel.plan.errors import UmbelError
 from umbel.plan.operators import (
     Element,

@@ -16,11 +16,12 @@ import tempfile
 import tomllib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umbel.dataclass import dataclass
 from umbel.platforms.costs import LINEAR_SECTIONS, CostProfile, Linear
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ are converted by the engine's own casts; everything else comes in the source's t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow as pa
 from umbel.catalog.files import FileEntry, resolve
 from umbel.catalog.readers import convert, csv_batches, read
 from umbel.catalog.texts import read_here_only
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import Expression, columns_of
 from umbel.plan.operators import Scan
 from umbel.plan.sources import CsvSource, FileSource

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.expressions import Column, Expression, walk
 from umbel.sql.expressions import Scope, column

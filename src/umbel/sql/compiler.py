@@ -9,11 +9,11 @@ their FROM item, so that no output name can hide an input's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.expressions import Call, Column, Expression, Literal, columns_of, walk
 from umbel.plan.operators import (

@@ -6,11 +6,11 @@ What differs between engines comes in a `Dialect`: the forms of functions, casts
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.expressions import (
     AggregateCall,

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import SourceError
 
 #: How folders spell a null, by the convention of Hive.

@@ -18,7 +18,6 @@ import urllib.error
 import urllib.request
 import urllib.response
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +26,7 @@ import pyarrow as pa
 
 from umbel.catalog.address import Address, is_secret
 from umbel.catalog.stores.base import Child, FileEntry
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, RunError, SourceError, UnknownNameError
 
 #: What may be said of a server.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.versions import source_key, source_version
+from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation
 from umbel.executor.record import Result
 from umbel.executor.run import run

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any, ClassVar
 
+from umbel.dataclass import dataclass
 from umbel.executor.runs.seals import Seal
 
 #: The states of a run. What is running may also have died; its lease tells.

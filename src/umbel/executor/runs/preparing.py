@@ -10,13 +10,14 @@ import hashlib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.writers import arrow_batches
+from umbel.dataclass import dataclass
 from umbel.executor.runs.errors import StoreError
 from umbel.executor.runs.seals import Seal, is_whole, read_seal, seal_table, seal_values
 from umbel.executor.runs.values import NoFormError

@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from umbel.dataclass import dataclass
 from umbel.executor.runs.errors import LostRunError
 from umbel.executor.runs.history import (
     RUNNING,

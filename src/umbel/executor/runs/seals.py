@@ -11,7 +11,6 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from umbel.catalog.commits import digest_of
 from umbel.catalog.writers import sync_folder
+from umbel.dataclass import dataclass
 from umbel.executor.runs.errors import StoreError
 from umbel.executor.runs.values import value_from_text, value_to_text
 from umbel.failpoints import reach

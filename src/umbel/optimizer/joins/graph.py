@@ -6,9 +6,9 @@ Sets of relations are bits of an integer: relation 3 is `1 << 3`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.estimates import Estimate
 from umbel.optimizer.matching import key_distinct
 from umbel.plan.expressions import Expression

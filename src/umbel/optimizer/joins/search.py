@@ -7,9 +7,9 @@ databases that the relations lie in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.joins.graph import JoinGraph, members
 
 #: Up to so many relations all orders are looked at that have no cross product.

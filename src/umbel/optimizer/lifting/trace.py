@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.lifting import symbols
 from umbel.optimizer.lifting.purity import prepare
 from umbel.optimizer.lifting.symbols import NotLiftable, Symbol, lift_value

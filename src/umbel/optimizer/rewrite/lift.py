@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.lifting import NotLiftable, trace
 from umbel.optimizer.lifting.elements import (

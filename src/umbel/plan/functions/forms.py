@@ -7,11 +7,11 @@ completeness test holds every table against the catalogue, so that nothing is mi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.functions.row import Function
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
 from functools import lru_cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 
 #: RE2 takes no more repetitions.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.types import type_name

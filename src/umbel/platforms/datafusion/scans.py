@@ -8,7 +8,7 @@ numbers into texts, and neither names the row at fault.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow as pa
 from umbel.catalog.columns import check_columns
 from umbel.catalog.files import FileEntry, is_remote
 from umbel.catalog.pruning import scan_files
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Placeholder, Scan, Values

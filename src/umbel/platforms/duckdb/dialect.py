@@ -19,7 +19,7 @@ else:
 
 
 class DuckDBDialect:
-    """Implements `umbel.sql.expressions.Dialect`.
+    """Implements `umbel.sql.expressions.Dialect` and `Unnesting`.
 
     >>> DIALECT.literal(1, pa.int64()).sql("duckdb")
     'CAST(1 AS BIGINT)'
@@ -42,6 +42,14 @@ class DuckDBDialect:
     def literal(self, value: Any, dtype: pa.DataType) -> exp.Expr:
         """Write a constant of exactly this type."""
         return types.literal(value, dtype)
+
+    def items(self, node: exp.Expr, dtype: pa.DataType, *, outer: bool) -> exp.Expr:
+        """Take a list apart in SELECT: as a join it costs an eighth more, for the list is kept."""
+        if outer:
+            nothing = types.literal([None], dtype)
+            empty = exp.Length(this=node.copy()) > exp.Literal.number(0)
+            node = exp.Case().when(empty, node, copy=False).else_(nothing, copy=False)
+        return exp.Unnest(expressions=[node])
 
     def reference(self, call: TypedCall[exp.Expr]) -> exp.Expr:
         """Call the catalogue's Python reference of a function from inside DuckDB."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.operators import (
     Aggregate,
     Count,

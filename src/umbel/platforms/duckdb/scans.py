@@ -8,7 +8,7 @@ JSON lines and Arrow IPC files then come as Arrow streams. Tables in memory are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from umbel.catalog.csv_rows import check_header
 from umbel.catalog.files import FileEntry, compression_of, is_remote
 from umbel.catalog.pruning import scan_files
 from umbel.catalog.stores.base import partition_values
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError, UmbelError
 from umbel.plan.operators import Placeholder, Scan, Values

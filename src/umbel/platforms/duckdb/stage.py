@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import SourceError
 from umbel.plan.operators import Sort
 from umbel.plan.sources import AttachedSource, QuerySource

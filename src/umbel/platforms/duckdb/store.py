@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pyarrow as pa
 from umbel.catalog.commits import COMMITS
 from umbel.catalog.namespace import TableEntry, ambiguous, unknown_table
 from umbel.catalog.statistics import ColumnStatistics, Interval, TableStatistics
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, QuerySource, RelationSource, dotted
 from umbel.plan.types import canonical_type, is_list, type_width

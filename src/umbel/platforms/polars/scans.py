@@ -9,7 +9,6 @@ at their end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from umbel.catalog.columns import check_columns
 from umbel.catalog.files import FileEntry, compression_of, is_remote, resolve
 from umbel.catalog.pruning import scan_files
 from umbel.catalog.stores.registry import store_of
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Expression
 from umbel.plan.operators import Placeholder, Scan, Values

@@ -9,11 +9,11 @@ does not load it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import AggregateCall, Frame, WindowCall
 from umbel.plan.functions import CATALOGUE, Kind
 from umbel.plan.functions.forms import Absent, TypedCall, refuse_function

@@ -7,11 +7,11 @@ an array of arrays) fails when it is read, with the column's name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.types import MAX_DECIMAL_PRECISION
 from umbel.platforms.postgres.snippets import error, once, snippet

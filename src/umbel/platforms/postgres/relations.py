@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.namespace import TableEntry, ambiguous, unknown_table
 from umbel.catalog.statistics import ColumnStatistics, Interval, TableStatistics
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, SourceError
 from umbel.plan.types import type_width
 from umbel.platforms.postgres.columns import ServerColumn, schema_of

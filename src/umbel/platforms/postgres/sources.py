@@ -8,11 +8,12 @@ temporary tables before the statement runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.errors import PlanError
 from umbel.plan.operators import Placeholder, Scan, Values

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.operators import Operator
 from umbel.platforms.python.failures import current, function_error, stopped, unfinished

@@ -8,12 +8,12 @@ nearly nothing per element.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.operators import Operator
 from umbel.platforms.base import RunContext
 

@@ -8,13 +8,13 @@ such operators is one frame deep, and costs per element what its functions cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.operators import Element, Operator
 from umbel.platforms.python.elements import to_elements, to_rows
 from umbel.platforms.python.loops import LONGEST_LOOP, Calling, Loop, calling, inline

@@ -7,13 +7,14 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from umbel.dataclass import dataclass
 from umbel.platforms.spark.arrow import from_physical, physical_schema, to_physical
 from umbel.platforms.spark.connection import Connection
 from umbel.platforms.spark.workers import NOTHING, PICKLED, loads, pickled_batches

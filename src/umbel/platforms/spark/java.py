@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+
+from umbel.dataclass import dataclass
 
 #: The oldest Java that Spark 4 runs on.
 OLDEST = 17

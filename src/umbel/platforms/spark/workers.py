@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from umbel.catalog.commits import Commit
+from umbel.dataclass import dataclass
 from umbel.plan.errors import UmbelError
 from umbel.plan.operators import Operator
 from umbel.platforms.base import ARROW, PYTHON, Platform, Stage

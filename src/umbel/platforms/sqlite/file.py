@@ -10,7 +10,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 from umbel.catalog.commits import COMMITS
 from umbel.catalog.namespace import TableEntry, unknown_table
 from umbel.catalog.statistics import Interval
+from umbel.dataclass import dataclass
 from umbel.plan.errors import EvaluationError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, QuerySource, RelationSource
 from umbel.plan.types import type_name

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan.errors import EvaluationError, PlanError, SourceError
 from umbel.plan.operators import Operator, Placeholder, Scan, Values, Write

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 from sqlglot import expressions as exp
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import (
     AggregateCall,

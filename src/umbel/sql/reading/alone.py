@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from umbel.dataclass import dataclass
 from umbel.lazy import LazyModule
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError

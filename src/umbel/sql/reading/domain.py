@@ -5,8 +5,9 @@ The domain moves down to where they are read, as `umbel.sql.reading.unnest` says
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import Call, Column, Expression, columns_of
 from umbel.sql.reading import tree
 from umbel.sql.reading.correlation import (

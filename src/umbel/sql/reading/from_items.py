@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlglot import expressions as exp
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Expression, Literal, columns_of
 from umbel.sql.reading import tree

@@ -7,11 +7,12 @@ differs from it in upper and lower case only. A name in quotes means what is spe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from sqlglot import expressions as exp
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.sql.reading.values import Value
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sqlglot import expressions as exp
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import (
     AggregateCall,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal as OneOf
 
 import pyarrow as pa
 from sqlglot import expressions as exp
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import (
     AggregateCall,

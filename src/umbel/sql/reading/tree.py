@@ -8,10 +8,10 @@ relations until none is free, and `umbel.sql.reading.lower` makes operators of t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal as OneOf
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import (
     AggregateCall,
     Expression,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.casting import cast_value
 from umbel.plan.errors import EvaluationError, PlanError
 from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal
