@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import Literal
 from umbel.plan.operators import Element, Operator, Scan, Write, topological

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 
 from umbel.catalog.versions import is_settled
+from umbel.dataclass import dataclass
 from umbel.executor.measurements import Facts
 from umbel.optimizer import Budget, ExecutionPlan
 from umbel.optimizer.execution_plan import PlannedStage
