@@ -127,7 +127,8 @@ def test_exists_fail_keeps_the_file_and_runs_nothing(session: ub.Session, tmp_pa
     frame = session.from_items([1]).map(note).to_frame({"n": int})
     with pytest.raises(ub.RunError) as caught:
         frame.write_parquet(path, exists="fail")
-    assert caught.value.message == f"{path}: the file is there already"
+    line = caught.traceback[0].lineno + 1
+    assert caught.value.message == f"Write at {__file__}:{line}: {path}: the file is there already"
     assert "exists='replace'" in caught.value.hint
     assert path.read_bytes() == b"before"
     assert called == []
@@ -142,7 +143,7 @@ def test_a_file_that_comes_to_be_meanwhile_is_kept(session: ub.Session, tmp_path
         path.write_text("somebody else's")
         return n
 
-    with pytest.raises(ub.RunError, match="is there already"):
+    with pytest.raises(ub.RunError, match=r"^Write at .*test_writes\.py:\d+: .*is there already"):
         session.from_items([1]).map(intrude).write_text(path, exists="fail")
     assert path.read_text() == "somebody else's"
     assert names(tmp_path) == [path.name]

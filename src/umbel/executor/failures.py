@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from umbel.catalog.diagnose import diagnose
 from umbel.optimizer import PlannedStage
 from umbel.plan.errors import EvaluationError, MemoryLimitError, RunError, UmbelError
-from umbel.plan.operators import Operator, Scan
+from umbel.plan.operators import Operator, Scan, Write
 from umbel.plan.sources import CsvSource
 from umbel.platforms.streams import scanned_columns
 
@@ -30,7 +30,10 @@ def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
     evaluation = isinstance(error, EvaluationError)
     if isinstance(error, UmbelError) and (not evaluation or _names_operator(planned, error)):
         advice = "" if error.hint or not evaluation else _advice(error.message)
-        return EvaluationError(error.message, hint=advice) if advice else error
+        if advice:
+            return EvaluationError(error.message, hint=advice)
+        root = planned.stage.root
+        return at_write(root, error) if isinstance(root, Write) else error
     for operator in _operators(planned):
         # Of all that is read only CSV is converted by expressions.
         if isinstance(operator, Scan) and (
@@ -49,6 +52,16 @@ def explain_failure(planned: PlannedStage, error: Exception) -> UmbelError:
         f"at {_chain(planned)}: {what}",
         hint=hint or _advice(what),
     )
+
+
+def at_write(write: Operator, error: UmbelError) -> UmbelError:
+    """Give an error of writing the line of the script that asked for it.
+
+    An error that says the line already, or is more than a failure of the run, stays as it is.
+    """
+    if type(error) is not RunError or write.origin is None or str(write.origin) in error.message:
+        return error
+    return RunError(f"{write.name} at {write.origin}: {error.message}", hint=error.hint)
 
 
 def first_lines(error: BaseException) -> str:

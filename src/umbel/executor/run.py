@@ -15,6 +15,7 @@ from umbel.catalog.writers import check_sink
 from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation, Scratch
 from umbel.executor.events import Listener, RunFinished, RunStarted, Unlifted
+from umbel.executor.failures import at_write
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal, JournalError
 from umbel.executor.memory import WATCH, default_memory_budget, default_memory_limit
@@ -35,6 +36,7 @@ from umbel.plan.errors import (
     PlacementError,
     PlanError,
     RunError,
+    UmbelError,
 )
 from umbel.plan.operators import Operator, Write, topological
 from umbel.plan.sinks import FileSink, LakeSink, RelationSink
@@ -210,13 +212,16 @@ class _Attempts:
 
     def _check(self, write: Write) -> None:
         """Raise if rows cannot be written where they should."""
-        match write.sink:
-            case FileSink() as sink:
-                check_sink(sink)
-            case LakeSink() as sink:
-                check_lake_sink(sink, write.input.schema)
-            case RelationSink() as sink if sink.platform in self.platforms:
-                self.platforms.store(sink.platform).check_sink(sink, write.input.schema)
+        try:
+            match write.sink:
+                case FileSink() as sink:
+                    check_sink(sink)
+                case LakeSink() as sink:
+                    check_lake_sink(sink, write.input.schema)
+                case RelationSink() as sink if sink.platform in self.platforms:
+                    self.platforms.store(sink.platform).check_sink(sink, write.input.schema)
+        except UmbelError as error:
+            raise at_write(write, error) from error.__cause__
 
     def _plan(self, *, lifting: bool | None) -> ExecutionPlan:
         self.cancellation.check()
