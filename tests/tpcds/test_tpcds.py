@@ -62,9 +62,7 @@ def queries() -> dict[str, str]:
 QUERIES = queries()
 #: The 99 of the benchmark, in which four have two statements: 14, 23, 24 and 39.
 NAMES = sorted(
-    name
-    for name, text in QUERIES.items()
-    if len([tree for tree in sqlglot.parse(text, read="spark") if tree is not None]) == 1
+    name for name, text in QUERIES.items() if len(list(filter(str.strip, text.split(";")))) == 1
 )
 #: Variants of other queries of the 99: each is asked of one engine.
 VARIANTS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -238,13 +238,34 @@ def find_json_error(path: str, stored: pa.Schema) -> SourceError | None:
         while piece := list(islice(remaining, _PIECE)):
             if _reads(b"\n".join(line for _, line in piece), stored):
                 continue
-            for number, line in piece:
-                found = _line_error(path, number, line, stored)
+            looked_at = 0
+            for at in _refused([line for _, line in piece], stored):
+                for number, line in piece[looked_at:at]:
+                    parse(path, number, line)
+                looked_at = at + 1
+                found = _line_error(path, *piece[at], stored)
                 if found is not None:
                     return found
+            for number, line in piece[looked_at:]:
+                parse(path, number, line)
     except SourceError as error:
         return error
     return None
+
+
+def _refused(piece: Sequence[bytes], stored: pa.Schema, first: int = 0) -> Iterator[int]:
+    """Yield the positions of lines that Arrow's reader refuses, from the first on.
+
+    They are found by halving: to start the reader costs as much as to read many lines.
+    """
+    if _reads(b"\n".join(piece), stored):
+        return
+    if len(piece) == 1:
+        yield first
+        return
+    middle = len(piece) // 2
+    yield from _refused(piece[:middle], stored, first)
+    yield from _refused(piece[middle:], stored, first + middle)
 
 
 def _line_error(path: str, number: int, line: bytes, stored: pa.Schema) -> SourceError | None:

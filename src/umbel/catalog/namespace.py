@@ -8,11 +8,11 @@ that an installed package offers under the entry point group `umbel.namespaces`,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
 from umbel.catalog.address import Address
 from umbel.dataclass import dataclass
+from umbel.installed import offered
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.sinks import Sink
 from umbel.plan.sources import Source, dotted
@@ -117,7 +117,7 @@ Opener = Callable[[str, Address], Namespace]
 
 def openers() -> dict[str, Callable[[], Opener]]:
     """What opens namespaces, by URL scheme; each is imported when it is called for."""
-    return {entry.name: entry.load for entry in entry_points(group=GROUP)}
+    return {entry.name: entry.load for entry in offered(GROUP)}
 
 
 def ambiguous(name: Sequence[str], found: Sequence[Sequence[str]]) -> PlanError:

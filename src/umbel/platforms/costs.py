@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ class CostProfile:
 
     @classmethod
     def load(cls, path: Path) -> CostProfile:
-        """Read a `costs.toml`."""
-        return cls.of(tomllib.loads(path.read_text(encoding="utf-8")))
+        """Read a `costs.toml`; one that ships with an engine is asked for by every session."""
+        return _load(path, path.stat().st_mtime_ns)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> CostProfile:
@@ -218,3 +219,8 @@ class CostProfile:
 
 #: The sections of a profile whose entries are linear functions.
 LINEAR_SECTIONS = ("operators", "output", "read", "write", "conversions")
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path, changed: int) -> CostProfile:
+    return CostProfile.of(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from umbel.catalog.address import Address
 from umbel.catalog.statistics import TableStatistics
 from umbel.catalog.statistics import statistics as source_statistics
 from umbel.garbage import fewer_collections
+from umbel.installed import offered
 from umbel.plan.errors import PlacementError, PlanError, SourceError, UnknownNameError
 from umbel.plan.sources import AttachedSource, Source
 from umbel.platforms.base import Conversion, Engine, MissingEngineError, Platform, TableStore
@@ -65,7 +65,7 @@ class Registry:
         Their costs are those that `umbel calibrate` measured here, if it was run.
         """
         registry = cls(calibration=read_calibration())
-        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        for entry in sorted(offered(GROUP), key=lambda e: e.name):
             try:
                 registry._offer(entry.name, entry.load())
             except MissingEngineError as missing:
@@ -74,15 +74,15 @@ class Registry:
                 registry.missing[entry.name] = f"cannot be imported: {error}"
         return registry
 
-    def _offer(self, name: str, offered: Engine | Callable[[], Platform]) -> None:
+    def _offer(self, name: str, engine: Engine | Callable[[], Platform]) -> None:
         """Take what an entry point names."""
-        if not isinstance(offered, Engine):
-            self.add(offered())
+        if not isinstance(engine, Engine):
+            self.add(engine())
             return
-        self.engines[name] = offered
-        offered.check()
-        if offered.make is not None:
-            self.add(offered.make(name))
+        self.engines[name] = engine
+        engine.check()
+        if engine.make is not None:
+            self.add(engine.make(name))
 
     def add(self, platform: Platform) -> None:
         """Add a platform; its name must be free."""
