@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from umbel.optimizer.driver import Driver
 from umbel.optimizer.execution_plan import Refusal
+from umbel.optimizer.problem import elsewhere
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, Placeholder, Scan, Write
 from umbel.plan.sinks import RelationSink
 from umbel.plan.sources import AttachedSource
-from umbel.platforms.base import Elsewhere, Platform
+from umbel.platforms.base import Platform
 from umbel.platforms.registry import Registry
 
 
@@ -24,7 +25,7 @@ class Candidates:
         self._platforms = platforms
         self._driver = Driver()
         self._answers: dict[tuple[int, str], str | None] = {}
-        self._sites = {p.name for p in platforms if isinstance(p, Elsewhere)}
+        self._sites = {p.name for p in platforms if elsewhere(p) is not None}
         self._alive: list[Operator] = []  # so that no identity is used again
 
     def of(

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from umbel.dataclass import dataclass
 from umbel.optimizer.aggregation import Custody, counts_values, partial_aggregates
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.partials import split
-from umbel.optimizer.problem import HERE
+from umbel.optimizer.problem import HERE, elsewhere
 from umbel.plan import operators as ops
 from umbel.plan.errors import UmbelError
 from umbel.plan.expressions import Column, Literal
@@ -58,8 +58,15 @@ class Keeping:
     """Knows what stays at which site of a set of platforms."""
 
     def __init__(self, platforms: Registry) -> None:
-        self._sites: dict[str, _Site] = {p.name: p for p in platforms if isinstance(p, Elsewhere)}
+        self._sites: dict[str, _Site] = {
+            p.name: cast("_Site", p) for p in platforms if elsewhere(p) is not None
+        }
         self._custody = Custody(self._stays, self._leaves, self._apart)
+
+    @property
+    def knows_sites(self) -> bool:
+        """Whether there are other sites at all."""
+        return bool(self._sites)
 
     def withheld(self, operator: ops.Operator) -> UmbelError | None:
         """Say why an operator's rows must not come together with others; None if they may."""

@@ -24,10 +24,10 @@ from typing import NamedTuple, TypeVar
 from umbel.dataclass import dataclass
 from umbel.optimizer.cost import Budget, Cost
 from umbel.optimizer.driver import DRIVER
-from umbel.optimizer.problem import Problem, Reader, handover, transfer
+from umbel.optimizer.problem import Problem, Reader, elsewhere, handover, transfer
 from umbel.plan.errors import PlacementError
 from umbel.plan.operators import Operator, topological
-from umbel.platforms.base import Elsewhere, Platform
+from umbel.platforms.base import Platform
 from umbel.platforms.costs import Price
 
 #: Partial plans of one branch that are kept. Beyond it the fastest survive, and pruning may lose the
@@ -270,7 +270,7 @@ class _Search:
         None if none of them is within the bound, in seconds, and the budget.
         """
         best = None
-        here = [n for n, p in sorted(self._platforms.items()) if not isinstance(p, Elsewhere)]
+        here = [n for n, p in sorted(self._platforms.items()) if elsewhere(p) is None]
         for name in here or sorted(self._platforms):
             choices = [
                 [c for c in able if c.platform.name == name] or able[:1] for able in self._choices
@@ -365,15 +365,21 @@ class _Search:
         left = most - choice.cost.seconds
         if self._starting(choice.used) > left:
             return
-        arrived = [_Arrived(0.0, (), choice.used, (), False, ())]
+        arrived = None
         for partials in meeting:
             arriving = self._best(self._arriving(at, choice, partials, left))
-            arrived = self._best(
-                one.beside(other)
-                for one in self._widest(arrived, len(arriving))
-                for other in self._widest(arriving, len(arrived))
-                if one.seconds + other.seconds <= left
+            arrived = (
+                arriving
+                if arrived is None
+                else self._best(
+                    one.beside(other)
+                    for one in self._widest(arrived, len(arriving))
+                    for other in self._widest(arriving, len(arrived))
+                    if one.seconds + other.seconds <= left
+                )
             )
+        if arrived is None:  # a source
+            arrived = [_Arrived(0.0, (), choice.used, (), False, ())]
         is_root = at == len(self._order) - 1
         own = () if is_root else ((at, choice.platform.name, frozenset[str]()),)
         decision = (at, choice.platform)
@@ -416,7 +422,8 @@ class _Search:
                     seconds += way.seconds
                     added += (way,)
             else:
-                yield _Arrived(seconds, added, partial.used, tuple(still_open), fused, (partial,))
+                used = partial.used | choice.used if choice.used else partial.used
+                yield _Arrived(seconds, added, used, tuple(still_open), fused, (partial,))
 
     def _best(self, arrived: Iterable[_Arrived]) -> list[_Arrived]:
         """Of those that are alike but for their cost, the ones that may be part of a best plan."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from umbel.garbage import fewer_collections
 from umbel.optimizer.aggregation import GAIN, MOST_TRIED, partial_aggregates
 from umbel.optimizer.candidates import Candidates
 from umbel.optimizer.cost import Budget
@@ -36,7 +37,7 @@ from umbel.platforms.registry import Registry
 
 #: Several engines are taken only if they are reckoned to take less than this part of the time that
 #: fewer take.
-SURE = 0.9
+SURE = 0.8
 
 #: Partial plans of one search beyond which no variants of a plan are searched too. A thousand take
 #: a tenth of a second; TPC-H, its tables spread over three engines, looks at up to 1,200.
@@ -74,6 +75,19 @@ def optimize(
         PlacementError: no platform can run some operator, a pinned one cannot, or no plan fits
             the budget.
     """
+    with fewer_collections():
+        return _optimized(root, platforms, budget, lifting, observer, measured, up)
+
+
+def _optimized(
+    root: Operator,
+    platforms: Registry,
+    budget: Budget | None,
+    lifting: bool | None,
+    observer: Observer | None,
+    measured: Mapping[str, float] | None,
+    up: frozenset[str] | None,
+) -> ExecutionPlan:
     facts = Facts.of(platforms, measured)
     planner = Planner(platforms, budget=budget, facts=facts, up=up)
     as_written: ExecutionPlan | None = None
@@ -234,6 +248,7 @@ class Planner:
         order = topological(root)
         estimates = {id(op): reckon(op) for op in order}
         bodies = {id(op): self._plan_bodies(op, estimates) for op in order if isinstance(op, Loop)}
+        anywhere = {id(op) for op in order if _fits_anywhere(op)}
         problem = Problem(
             root=root,
             candidates={},
@@ -241,14 +256,16 @@ class Planner:
             conversion_cost=lambda op, linear: linear(
                 estimates[id(op)].expected, estimates[id(op)].size
             ),
-            channels_for=channels_for,
+            channels_for=lambda op, channels: (
+                channels if id(op) in anywhere else channels_for(op, channels)
+            ),
             graph=self._graph,
             wanted=wanted,
             up=self._up,
             rounds=rounds,
             price=self._platforms.price,
             profile=self._platforms.costs,
-            barred=lambda op, site: self._keeping.barred(op, site) is not None,
+            barred=self._bars if self._keeping.knows_sites else None,
         )
         problem, placement, refusals = self._placed(problem)
         stages, result = cut(problem, placement, estimates, bodies, self._facts)
@@ -262,6 +279,9 @@ class Planner:
             pruned=placement.pruned,
             estimates=estimates,
         )
+
+    def _bars(self, operator: Operator, site: str) -> bool:
+        return self._keeping.barred(operator, site) is not None
 
     def _plan_bodies(
         self, loop: Loop, estimates: Mapping[int, Estimate]
@@ -368,8 +388,13 @@ def body_channel(loop: Loop) -> str:
 
 def channels_for(operator: Operator, channels: Sequence[str]) -> Sequence[str]:
     """The channels that can hold an operator's output: Python objects live in Python only."""
-    if any(is_object(field.type) for field in operator.schema):
+    if _fits_anywhere(operator):
+        return channels
+    if any(map(is_object, operator.schema.types)):
         return [channel for channel in channels if channel == PYTHON]
-    if isinstance(operator, Write):  # its one row says what was written
-        return [channel for channel in channels if channel in (ARROW, PYTHON)]
-    return channels
+    return [channel for channel in channels if channel in (ARROW, PYTHON)]  # what was written
+
+
+def _fits_anywhere(operator: Operator) -> bool:
+    """Whether every channel can hold an operator's output."""
+    return not isinstance(operator, Write) and not any(map(is_object, operator.schema.types))

@@ -38,7 +38,7 @@ class Problem:
         rounds: how often the plan runs; everything but starting engines is paid each time.
         price: what a platform costs while it works, hands data over included.
         profile: the seconds that a platform's work takes.
-        barred: whether what an operator gives must not go to a site.
+        barred: whether what an operator gives must not go to a site; None if there are no sites.
     """
 
     root: Operator
@@ -52,7 +52,7 @@ class Problem:
     rounds: float = 1
     price: Callable[[Platform], Price] = lambda platform: platform.costs.price
     profile: Callable[[Platform], CostProfile] = lambda platform: platform.costs
-    barred: Callable[[Operator, str], bool] = lambda operator, site: False
+    barred: Callable[[Operator, str], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,13 @@ def handover(
     there = elsewhere(producer)
     if there is not None and there.withheld(operator) is not None:
         return None
-    if any(problem.barred(operator, site) for site in sorted({r.site for r in readers_at})):
+    if problem.barred is not None and any(
+        problem.barred(operator, site) for site in sorted({r.site for r in readers_at})
+    ):
         return None
     readable = [problem.channels_for(operator, reader.channels) for reader in readers_at]
     writing = problem.profile(producer).write
-    best: ConversionTree | None = None
+    best: tuple[float, ConversionTree] | None = None
     for channel in problem.channels_for(operator, producer.writes):
         try:
             found = minimum_conversion_tree(
@@ -99,9 +101,9 @@ def handover(
         seconds = found.seconds + _crossing(problem, operator, writing, channel)
         for reader, end in zip(readers_at, found.ends, strict=True):
             seconds += _crossing(problem, operator, reader.costs, end)
-        if best is None or seconds < best.seconds:
-            best = replace(found, seconds=seconds)
-    return best
+        if best is None or seconds < best[0]:
+            best = seconds, found
+    return None if best is None else replace(best[1], seconds=best[0])
 
 
 def transfer(

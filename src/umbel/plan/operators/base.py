@@ -75,9 +75,10 @@ class Operator(KeywordRecord):
     def _over(self, **inputs: Any) -> Self:
         """Rebuild over other inputs; what is checked and inferred depends on their form only."""
         if all(same_form(getattr(self, name), new) for name, new in inputs.items()):
-            known = {"schema": self.schema}
-            return self._copied(inputs, known)
-        return replace(self, **inputs)
+            return self._copied(inputs, {"schema": self.schema})
+        over = self._copied(inputs, {})
+        over.__post_init__()
+        return over
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -110,8 +111,9 @@ class Operator(KeywordRecord):
     @cached_property
     def places(self) -> frozenset[str]:
         """The platforms in which the tables lie that the operator's rows come from."""
-        for operator in self.below:  # inputs first, so that none asks deeper than its inputs
-            _ = operator.places
+        if any("places" not in child.__dict__ for child in self.inputs):
+            for operator in self.below:  # inputs first, so that none asks deeper than its inputs
+                _ = operator.places
         return frozenset().union(*(child.places for child in self.inputs))
 
     @cached_property
