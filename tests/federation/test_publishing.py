@@ -1,6 +1,7 @@
 """What sites publish: from Python, from a file of settings, and as the coordinator is told of it."""
 
 import json
+import math
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,6 +126,15 @@ MANIFEST = Manifest(
         ({"code": "1"}, "code"),
         ({"tables": [{}]}, "tables.0"),
         ({"link": {"bandwidth": 0.0, "latency": 0.0, "dollars_per_gb": 0.0}}, "no link"),
+        # Costs beside which nothing else counts, or that are no numbers.
+        ({"link": {"bandwidth": 1e-300, "latency": 0.0, "dollars_per_gb": 0.0}}, "no link"),
+        ({"link": {"bandwidth": 1e6, "latency": 1e308, "dollars_per_gb": 0.0}}, "no link"),
+        ({"link": {"bandwidth": 1e6, "latency": 0.0, "dollars_per_gb": 1e308}}, "no link"),
+        ({"link": {"bandwidth": math.nan, "latency": 0.0, "dollars_per_gb": 0.0}}, "NaN"),
+        ({"link": {"bandwidth": math.inf, "latency": 0.0, "dollars_per_gb": 0.0}}, "Infinity"),
+        ({"version": "1\x1b[2J"}, "control characters"),
+        ({"engines": [{"name": "duck\x00db", "version": "1"}]}, "control characters"),
+        ({"signers": ["key\u202e"]}, "control characters"),
     ],
 )
 def test_what_is_no_manifest_is_refused(change: dict[str, object], word: str) -> None:
@@ -161,6 +171,13 @@ def test_what_is_no_manifest_is_refused(change: dict[str, object], word: str) ->
             "form",
         ),
         ({"schema": [{"name": "id", "type": "object of any kind"}]}, "not a manifest"),
+        # What a terminal would obey, or show as another name.
+        ({"name": "people\x1b[31m"}, r"'people\\x1b\[31m' is no name of a table: it holds control"),
+        ({"name": "elpoep\u202e"}, "control characters"),
+        (
+            {"schema": [{"name": n, "type": "int64"} for n in ("id", "x\r\n")]},
+            "column of table",
+        ),
         ({"rows": -1}, "rows"),
     ],
 )

@@ -2,13 +2,14 @@
 
 import errno
 import json
+import sqlite3
 
 import pyarrow as pa
 import pytest
 
 from umbel.federation.errors import FederationError, LimitError, PolicyError, SiteError
 from umbel.federation.tasks import Failure, FailureCode, Input, Limits, Outcome, Requester, Task
-from umbel.plan.errors import CancelledError, EvaluationError, PlanError, RunError
+from umbel.plan.errors import CancelledError, EvaluationError, PlanError, RunError, SourceError
 from umbel.plan.expressions import Call, Column, Literal
 from umbel.plan.operators import Filter, Join, Placeholder, Scan
 from umbel.plan.sources import RelationSource
@@ -113,6 +114,21 @@ def test_an_outcome_is_read_as_it_was_written() -> None:
     assert len(Outcome.from_json(long.to_json()).text) == 100_000
 
 
+def test_what_a_site_says_is_shown_as_text() -> None:
+    """Words of a hostile site: no terminal obeys them, and no line of a log is made of them."""
+    said = "\x1b]0;owned\x07\x1b[2Jall is well\r\u202e"
+    shown = "\ufffd]0;owned\ufffd\ufffd[2Jall is well\ufffd\ufffd"
+    failure = Failure.from_json(Failure(FailureCode.PERMANENT, said, said).to_json())
+    assert (failure.message, failure.hint) == (shown, shown)
+    outcome = Outcome.from_json(Outcome(1, 8, 0.1, said, note=said).to_json())
+    assert (outcome.text, outcome.note) == (shown, shown)
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "raised"),
     [
@@ -125,6 +141,10 @@ def test_an_outcome_is_read_as_it_was_written() -> None:
         (LimitError("too many rows"), "resource", SiteError),
         (MemoryError("SECRET"), "resource", SiteError),
         (OSError(errno.ENOSPC, "SECRET"), "resource", SiteError),
+        (_caused(RunError("SECRET"), MemoryError("SECRET")), "resource", SiteError),
+        (_caused(RunError("SECRET"), OSError(errno.EDQUOT, "SECRET")), "resource", SiteError),
+        (sqlite3.OperationalError("database or disk is full"), "resource", SiteError),
+        (SourceError("SECRET.parquet is damaged"), "permanent", SiteError),
         (ConnectionResetError("SECRET"), "retryable", SiteError),
     ],
 )

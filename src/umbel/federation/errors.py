@@ -11,6 +11,10 @@ class FederationError(UmbelError):
     exit_code = 10
 
 
+class DiskFullError(FederationError):
+    """There is no room on a disk for what has to be kept; nothing of it was."""
+
+
 class IdentityError(FederationError):
     """A credential that is missing, forged, expired, revoked or meant for somebody else."""
 

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import enum
+import errno
 import json
 from dataclasses import dataclass
 from typing import Literal
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from umbel.federation.errors import (
     ApprovalError,
+    DiskFullError,
     FederationError,
     LimitError,
     PolicyError,
     SiteError,
 )
+from umbel.federation.identity.names import readable
 from umbel.federation.messages import read_message
 from umbel.plan.errors import (
     CancelledError,
     EvaluationError,
     PlacementError,
     PlanError,
+    SourceError,
     UmbelError,
 )
 
 #: The version of the format.
 VERSION = 1
 _LONGEST_MESSAGE = 2_000
+#: How far down the causes of an error are looked at.
+_MOST_CAUSES = 8
 
 
 class FailureCode(enum.Enum):
@@ -66,6 +71,9 @@ class Failure:
         >>> Failure.of(ValueError("could not convert string to float: 'Ann Smith'")).message
         'the work failed (ValueError)'
         """
+        decided = isinstance(error, PolicyError | CancelledError | LimitError)
+        if not decided and (lacks := lacking(error)):
+            return cls(FailureCode.RESOURCE, f"the site{lacks}")
         match error:
             case ApprovalError():
                 return cls(FailureCode.WAITING, error.message, error.hint)
@@ -83,10 +91,13 @@ class Failure:
                     "an expression has no value for some row, which is not shown",
                     "a cast, a division or a sum: use try_cast, or a wider type",
                 )
-            case MemoryError() | pa.ArrowMemoryError():
-                return cls(FailureCode.RESOURCE, "the site ran out of memory")
-            case OSError(errno=28):
-                return cls(FailureCode.RESOURCE, "the site's disk is full")
+            case SourceError():
+                return cls(
+                    FailureCode.PERMANENT,
+                    "a source of one of its tables cannot be read: it is damaged, was changed, or "
+                    "is away",
+                    "the site's log says which",
+                )
             case ConnectionError() | TimeoutError() | InterruptedError():
                 return cls(FailureCode.RETRYABLE, f"the work failed ({type(error).__name__})")
         return cls(
@@ -129,7 +140,31 @@ class Failure:
             FederationError: it is none.
         """
         read = read_message(_FailureModel, "failure", text, 12 * _LONGEST_MESSAGE + 1_000)
-        return cls(FailureCode(read.code), read.message, read.hint)
+        return cls(FailureCode(read.code), readable(read.message), readable(read.hint))
+
+
+def lacking(error: BaseException) -> str:
+    """Say whether work failed for want of memory or of space on a disk; empty if of neither.
+
+    Engines wrap what went wrong, so causes are looked at too.
+
+    >>> lacking(OSError(28, "No space left on device"))
+    "'s disk is full"
+    """
+    seen: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        match seen:
+            case None:
+                break
+            case MemoryError():
+                return " ran out of memory"
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT) | DiskFullError():
+                return "'s disk is full"
+        # The words of SQLite, and of the system as engines of other languages pass them on.
+        if "database or disk is full" in str(seen) or "No space left on device" in str(seen):
+            return "'s disk is full"
+        seen = seen.__cause__ or seen.__context__
+    return ""
 
 
 class _FailureModel(BaseModel):
@@ -140,4 +175,4 @@ class _FailureModel(BaseModel):
     hint: str = Field(max_length=_LONGEST_MESSAGE)
 
 
-__all__ = ["Failure", "FailureCode"]
+__all__ = ["Failure", "FailureCode", "lacking"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from umbel.federation.errors import FederationError
-from umbel.federation.identity.names import check_name
+from umbel.federation.identity.names import check_name, check_readable
 from umbel.federation.messages import read_message
 from umbel.federation.policy.clauses import Clause
 from umbel.federation.rules import Form, Rule
@@ -40,9 +40,14 @@ class Link:
     dollars_per_gb: float = 0.0
 
     def __post_init__(self) -> None:
-        sure = math.isfinite(self.bandwidth) and math.isfinite(self.latency)
-        if not sure or self.bandwidth <= 0 or self.latency < 0 or not self.dollars_per_gb >= 0:
-            raise FederationError(f"{self} is no link", hint="bandwidth is in bytes a second")
+        # NaN is within nothing. What no line has would make costs of which none is the least.
+        for value, least, most in (
+            (self.bandwidth, 1.0, 1e15),
+            (self.latency, 0.0, 1e6),
+            (self.dollars_per_gb, 0.0, 1e9),
+        ):
+            if not least <= value <= most:
+                raise FederationError(f"{self} is no link", hint="bandwidth is in bytes a second")
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class TableManifest:
     rule: Rule = field(default_factory=Rule)
     rows: int | None = None
     others: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_readable(self.name, "table")
+        for name in self.schema.names:
+            check_readable(name, f"column of table {self.name!r}")
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -93,6 +103,11 @@ class Manifest:
     link: Link = field(default_factory=Link)
     routes: tuple[str, ...] = ()
     signers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_readable(self.version, "version")
+        for part in (*(text for engine in self.engines for text in engine), *self.signers):
+            check_readable(part, "platform or key")
 
     def to_json(self) -> str:
         """Write it."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from umbel.executor.context import Cancellation
 from umbel.federation.errors import FederationError
 from umbel.federation.failures import Failure, FailureCode
-from umbel.federation.identity.names import check_name
+from umbel.federation.identity.names import check_name, readable
 from umbel.federation.messages import read_message
 from umbel.federation.noise import LONGEST
 from umbel.federation.signed.statements import LARGEST_STATEMENT, Signed
@@ -350,11 +350,11 @@ class Outcome:
             read.rows,
             read.bytes,
             read.seconds,
-            read.text,
+            readable(read.text),
             read.withheld,
             read.envelope,
             read.direct,
-            read.note,
+            readable(read.note),
             read.noise,
         )
 

@@ -11,17 +11,19 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import RedirectResponse
 
+import umbel as ub
 from tests.federation.coordinator.conftest import Running
 from umbel.federation.access import Role
 from umbel.federation.client import RemoteSession
-from umbel.federation.coordinator import run_routes
+from umbel.federation.coordinator import app, run_routes
 from umbel.federation.coordinator.spool import Spool
 from umbel.federation.coordinator.tables import SessionTables
 from umbel.federation.errors import CoordinatorError, FederationError
 from umbel.federation.protocol import DATA, END, FrameReader, error_from_json, error_to_json, frame
 from umbel.federation.stream import Counter, read_rows, write_rows, write_table
-from umbel.plan import errors
+from umbel.plan import errors, sources
 from umbel.plan.codec import plan_to_json
 from umbel.plan.encoder import schema_to_json
 from umbel.plan.expressions import Call, Column, Literal
@@ -31,6 +33,9 @@ from umbel.plan.sinks import ParquetSink, RelationSink
 from umbel.plan.sources import (
     CsvSource,
     DeltaSource,
+    IcebergSource,
+    IpcSource,
+    JsonLinesSource,
     MemorySource,
     ParquetSource,
     QuerySource,
@@ -69,6 +74,9 @@ REFUSED: dict[str, tuple[Callable[[], Operator], str]] = {
     "lines": (lambda: scan(TextSource(ID, ("/etc/passwd",))), "text sources"),
     "the web": (lambda: scan(ParquetSource(ID, ("http://169.254.169.254/x",))), "parquet sources"),
     "a store": (lambda: scan(DeltaSource(ID, ("s3://other/bucket",))), "delta sources"),
+    "a catalogue": (lambda: scan(IcebergSource(ID, ("http://[fd00::1]/x",))), "iceberg sources"),
+    "lines of JSON": (lambda: scan(JsonLinesSource(ID, ("file:///etc/passwd",))), "json sources"),
+    "Arrow": (lambda: scan(IpcSource(ID, ("gs://other/x",))), "ipc sources"),
     "a statement": (lambda: scan(QuerySource(ID, "ref", "select 1")), "query sources"),
     "a file in a loop": (_loop_over_a_file, "csv sources"),
     "a function": (
@@ -84,6 +92,13 @@ REFUSED: dict[str, tuple[Callable[[], Operator], str]] = {
         "nothing is written",
     ),
 }
+
+
+def test_every_kind_of_source_is_tried() -> None:
+    kinds = {kind.kind for kind in vars(sources).values() if isinstance(kind, type)
+             and issubclass(kind, Source) and kind.kind}  # fmt: skip
+    tried = {words.partition(" sources")[0] for _, words in REFUSED.values() if " sources" in words}
+    assert kinds - tried == {"memory", "relation"}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -253,6 +268,35 @@ def test_a_result_without_its_end_is_no_result(
     monkeypatch.setattr(remote, "patience", 0.3)
     with pytest.raises(CoordinatorError, match="broke off after"):
         remote.table("ref.people").collect()
+
+
+def test_a_coordinator_cannot_name_a_table_of_the_clients(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a question for its table would read one of the client's own, and send the rows there."""
+    described = SessionTables.described
+
+    def lying(self: SessionTables, name: tuple[str, ...]) -> dict[str, Any]:
+        return {**described(self, name), "name": ["mine", "salaries"]}
+
+    monkeypatch.setattr(SessionTables, "described", lying)
+    with (
+        ub.connect(running.url, token=running.token(), progress=False) as session,
+        pytest.raises(CoordinatorError, match=r"asked for ref\.people, .* described another"),
+    ):
+        session.table("ref.people")
+
+
+@pytest.mark.parametrize("to", ["http://169.254.169.254/latest", "file:///etc/passwd", "/v1/hello"])
+def test_a_client_follows_nobody_elsewhere(
+    running: Running, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """With the next request its token would go along."""
+    with ub.connect(running.url, token=running.token(), progress=False) as session:
+        elsewhere = RedirectResponse(to, 307)
+        monkeypatch.setattr(app, "JSONResponse", lambda *of: elsewhere)
+        with pytest.raises(CoordinatorError, match="not as a coordinator does"):
+            session.sites()
 
 
 def test_a_byte_that_changed_on_the_coordinators_disk_is_found(

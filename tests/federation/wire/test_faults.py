@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
 from tests import postgres_server
 from tests.federation.harness import (
@@ -28,7 +27,7 @@ from tests.federation.harness import (
 )
 from tests.federation.proxy import Proxy
 from tests.federation.raw import Raw
-from umbel.federation.errors import FederationError, SiteError
+from umbel.federation.errors import DiskFullError, FederationError, SiteError
 from umbel.federation.store import Store
 from umbel.federation.tasks import Outcome, Task
 from umbel.federation.wire import Agent, AgentConfig, arrivals
@@ -257,14 +256,14 @@ def test_a_store_whose_disk_is_full_pauses_and_resumes(tmp_path: Path) -> None:
             sa.event.listen(made.store.database._engine, "checkout", limit)
             try:
                 return commit(*values, **more)
-            except OperationalError as error:
-                refused.append(str(error.orig))
+            except DiskFullError as error:
+                refused.append(error.message)
                 pages[0] = 1 << 30
                 raise
 
         setattr(made.store.tasks, "commit", recorded)  # noqa: B010 - a method, for mypy
         assert made.begin(work).result().equals(numbers(work))
-        assert refused == ["database or disk is full"]
+        assert refused == ["the coordinator's disk is full"]
 
 
 def test_the_same_on_postgresql() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+import struct
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -76,6 +79,54 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch)
     assert len(content) < 2_000
     message = refused(content, 1 << 20, pa.schema([("x", pa.int64())]))
     assert message.endswith(f"bytes would decode to {8 << 20:,}")
+
+
+def patched(content: bytes, count: int, by: int) -> Iterator[bytes]:
+    """The file with one of the places changed in which it says how many rows there are."""
+    here = struct.pack("<q", count)
+    at = content.find(here)
+    while at >= 0:
+        yield content[:at] + struct.pack("<q", by) + content[at + 8 :]
+        at = content.find(here, at + 1)
+
+
+@pytest.mark.parametrize("count", [78, 2**31, 2**40, 2**62, 2**63 - 1])
+def test_a_count_that_is_not_true_is_refused(count: int) -> None:
+    """The length of the batch, of its column's node: each alone, whatever the manifest says."""
+    content = written(pa.table({"x": pa.array(range(77), pa.int64())}))
+    tried = list(patched(content, 77, count))
+    assert len(tried) >= 2
+    for changed in tried:
+        for rows in (77, count):
+            message = refused(changed, rows, pa.schema([("x", pa.int64())]))
+            assert re.search("number of rows than its manifest|is corrupt|would decode", message)
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.list_(pa.int64(), 0), pa.struct([])])
+def test_rows_that_take_no_bytes_are_a_bomb_too(kind: pa.DataType) -> None:
+    """A terabyte of rows in no bytes: what is computed of them would take memory all the same."""
+    content = written(pa.table({"x": pa.nulls(77, kind) if kind == pa.null() else empty(kind)}))
+    changed = content.replace(struct.pack("<q", 77), struct.pack("<q", 2**40))
+    message = refused(changed, 2**40, pa.schema([("x", kind)]))
+    assert message.endswith(f"bytes would decode to {2**40:,} rows")
+
+
+def empty(kind: pa.DataType) -> pa.Array:
+    return pa.array([{} if pa.types.is_struct(kind) else []] * 77, kind)
+
+
+def test_nulls_of_any_number_go_in_segments_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "LARGEST_DECODED", 1000)
+    assert [one.rows for one in segments.seal(pa.table({"x": pa.nulls(1005)}))] == [1000, 5]
+
+
+def test_columns_within_columns_are_not_what_was_asked_for() -> None:
+    """As deep as Arrow's own limit lets a file be written; it is refused by its schema alone."""
+    kind: pa.DataType = pa.int64()
+    for _ in range(63):
+        kind = pa.list_(kind)
+    content = written(pa.table({"x": pa.array([None], kind)}))
+    assert "is no 'x' of type int64" in refused(content, 1, pa.schema([("x", pa.int64())]))
 
 
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd"])

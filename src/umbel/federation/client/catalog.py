@@ -10,6 +10,7 @@ from umbel.api.catalog import Catalog, TableDescription, TableName
 from umbel.catalog.namespace import Namespace, TableEntry
 from umbel.catalog.statistics import ColumnStatistics, Interval, TableStatistics
 from umbel.federation.client.connection import Connection
+from umbel.federation.errors import CoordinatorError
 from umbel.plan.decoder import schema_from_json
 from umbel.plan.errors import PlanError
 from umbel.plan.limits import Limits
@@ -35,8 +36,9 @@ class RemoteTables:
         """List the tables."""
         answer = self._connection.get("/v1/tables", namespace=self.name)
         return [
-            TableEntry(found["name"][0], tuple(found["name"][1:]), found["kind"], found["rows"])
+            TableEntry(self.name, tuple(found["name"][1:]), found["kind"], found["rows"])
             for found in answer["tables"]
+            if found["name"][:1] == [self.name]
         ]
 
     def source(self, table: Sequence[str], **options: Any) -> RelationSource:
@@ -50,12 +52,19 @@ class RemoteTables:
             raise PlanError(f"tables of {self.name!r} take no option {next(iter(options))!r}")
         answer = self.describe(table)
         schema = schema_from_json(answer["schema"], "$.schema", Limits())
-        name = tuple(answer["name"])
-        return RelationSource(schema=schema, platform=name[0], relation=name[1:])
+        return RelationSource(schema=schema, platform=self.name, relation=tuple(table))
 
     def describe(self, table: Sequence[str]) -> dict[str, Any]:
         """Ask for what is known of a table."""
-        found: dict[str, Any] = self._connection.get("/v1/table", part=[self.name, *table])
+        asked = [self.name, *table]
+        found: dict[str, Any] = self._connection.get("/v1/table", part=asked)
+        if found.get("name") != asked:
+            # A name of another namespace could be one of this process: its rows would be read
+            # here, and sent to whoever answered.
+            raise CoordinatorError(
+                f"asked for {dotted(asked)}, the coordinator described another table",
+                hint="it is broken, or means harm: speak to its operator before you send it rows",
+            )
         return found
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ from umbel.federation.coordinator.settings import LimitsSection
 from umbel.federation.coordinator.spool import Folder, Quota, Spool
 from umbel.federation.coordinator.timeline import moment
 from umbel.federation.errors import AccessError, SiteError
+from umbel.federation.failures import lacking
 from umbel.federation.store import TaskRecord
 from umbel.plan.errors import CancelledError, PlanError, RunError, UmbelError, UnknownNameError
 from umbel.telemetry.logs import say
@@ -488,6 +489,11 @@ def unexpected(error: BaseException) -> UmbelError:
     """Log what should not have happened, under a number; give the error that says the number."""
     number = secrets.token_hex(4)
     say(log, logging.ERROR, "unexpected", cause=error, number=number)
+    if lacks := lacking(error):
+        return RunError(
+            f"the coordinator{lacks} (error {number})",
+            hint="its operator has to make room; its log says more under this number",
+        )
     return RunError(
         f"something went wrong inside of the coordinator (error {number})",
         hint="its log says more under this number",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from umbel.federation.errors import IdentityError
+from umbel.federation.errors import FederationError, IdentityError
 
 #: Small letters, digits and hyphens: names go into URLs, file names and certificates.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -37,6 +38,43 @@ def check_name(name: str, what: str = "site") -> str:
             "an end",
         )
     return name
+
+
+#: Marks that turn the direction of text around, by which a name can look like another.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def readable(text: str) -> str:
+    r"""Give text of another party as it may be shown: without what a terminal would obey.
+
+    >>> readable("the \x1b[31mred\x1b[0m one")
+    'the �[31mred�[0m one'
+    """
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if _commands(one) and one not in "\n\t" else one for one in text)
+
+
+def check_readable(text: str, what: str) -> str:
+    """Give a name of another party back if it can be shown as it is.
+
+    Raises:
+        FederationError: it cannot.
+
+    >>> check_readable("Größe in cm²", "column")
+    'Größe in cm²'
+    """
+    if not text.isprintable() and any(map(_commands, text)):
+        raise FederationError(
+            f"{text[:80]!r} is no name of a {what}: it holds control characters",
+            hint="name it otherwise where it is published",
+        )
+    return text
+
+
+def _commands(one: str) -> bool:
+    """Whether a terminal would obey a character rather than show it."""
+    return unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or one in _TURNING
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from umbel.federation.errors import FederationError
+from umbel.federation.errors import DiskFullError, FederationError
 from umbel.federation.store.schema import COORDINATOR
 
 #: The newest migration, and the number by which PostgreSQL knows a coordinator's lock.
@@ -81,6 +81,7 @@ class Database:
         options: dict[str, Any] = {_WRITE: True, _DURABLE: durable}
         with (
             self._turn,
+            _room(),
             self._engine.connect().execution_options(**options) as connection,
             connection.begin(),
         ):
@@ -251,6 +252,21 @@ def _engine(url: URL) -> Engine:
     sa.event.listen(engine, "connect", on_connect)
     sa.event.listen(engine, "begin", on_begin)
     return engine
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say in words that the disk is full."""
+    try:
+        yield
+    except OperationalError as error:
+        # SQLite's words, and those of PostgreSQL, which passes on the system's.
+        if "is full" not in str(error.orig) and "No space left" not in str(error.orig):
+            raise
+        raise DiskFullError(
+            "the coordinator's disk is full",
+            hint="make room there, and try again; what was kept before is there",
+        ) from error
 
 
 def _unreachable(url: URL, error: DBAPIError) -> FederationError:

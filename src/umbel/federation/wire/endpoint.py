@@ -20,7 +20,7 @@ from pyarrow import flight
 from sqlalchemy.exc import OperationalError
 
 from umbel.federation.audit import Anchor, Head
-from umbel.federation.errors import FederationError, IdentityError
+from umbel.federation.errors import DiskFullError, FederationError, IdentityError
 from umbel.federation.identity import Authority, Certificate, enrolment
 from umbel.federation.identity.cards import Peers
 from umbel.federation.identity.keys import PrivateKey, key_bytes, new_key
@@ -217,13 +217,15 @@ class FlightEndpoint:
             yield from messages.answer(_refusal(refusal.why, refusal.message, refusal.hint))
         except FederationError as error:
             say(_LOG, logging.ERROR, "message.failed", cause=error, what=_known(action))
-            yield from messages.answer(_refusal(Refused.INTERNAL, error.message, error.hint))
-        except OperationalError as error:
-            full = "full" in str(error.orig)
-            say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
-            what = "the coordinator's disk is full" if full else "the coordinator's store fails"
+            full = isinstance(error, DiskFullError)
             why = Refused.RESOURCE if full else Refused.INTERNAL
-            yield from messages.answer(_refusal(why, what, "the site tries again"))
+            yield from messages.answer(_refusal(why, error.message, error.hint))
+        except OperationalError as error:
+            say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
+            refusal = _refusal(
+                Refused.INTERNAL, "the coordinator's store fails", "the site tries again"
+            )
+            yield from messages.answer(refusal)
         except Exception as error:  # noqa: BLE001 - logged here; a site learns nothing of our inside
             say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
             yield from messages.answer(

@@ -117,8 +117,9 @@ class Job:
 
     def _run(self, execute: Execute, spool: Spool, uploads: Executor) -> None:
         task = self._work
-        draft = spool.begin() if isinstance(task, Task) else task
+        draft: Draft | None = None
         try:
+            draft = spool.begin() if isinstance(task, Task) else task
             with executing(task if isinstance(task, Task) else None, self._trace) as self._trace:
                 if isinstance(task, Task):
                     say(_LOG, logging.INFO, "task.started")
@@ -136,7 +137,7 @@ class Job:
             else:
                 self._report(error)
         finally:
-            if not draft.sealed or not self._stopping:
+            if draft is not None and not (draft.sealed and self._stopping):
                 draft.remove()
 
     #: Whether the agent is stopping, so that a sealed result stays for its next life.

@@ -95,7 +95,9 @@ def seal(table: pa.Table, size: int = SEGMENT_BYTES) -> Iterator[Segment]:
     if not table.num_rows:
         return
     table = table.replace_schema_metadata()
-    rows = max(1, min(table.num_rows, size * table.num_rows // max(table.nbytes, 1)))
+    # Columns of nulls hold any number of rows in no bytes; who reads takes each row for a byte.
+    most = min(table.num_rows, LARGEST_DECODED)
+    rows = max(1, min(most, size * table.num_rows // max(table.nbytes, 1)))
     sample = table.slice(0, min(rows, _SAMPLE)).combine_chunks()
     plain, compressed = _written_size(sample, None), _written_size(sample, "lz4")
     compression = "lz4" if compressed < (1 - _WORTH) * plain else None
@@ -181,6 +183,13 @@ def read_foreign(
     if said.bytes > most:
         raise FederationError(
             f"{what} of {len(view):,} bytes would decode to {said.bytes:,}",
+            hint=f"at most {most:,} are taken",
+        )
+    if said.rows > most:
+        # Of nulls, or of lists of no items, any number lies in no bytes; what is computed of them
+        # takes memory all the same.
+        raise FederationError(
+            f"{what} of {len(view):,} bytes would decode to {said.rows:,} rows",
             hint=f"at most {most:,} are taken",
         )
     try:
