@@ -59,6 +59,12 @@ def post(running: Running, plan: str | Operator, **more: Any) -> tuple[int, dict
     return answer.status_code, answer.json().get("error", {})
 
 
+def connected(running: Running) -> RemoteSession:
+    session: Any = ub.connect(running.url, token=running.token(), progress=False)
+    assert isinstance(session, RemoteSession)
+    return session
+
+
 def scan(source: Source) -> Operator:
     return Scan(source=source)
 
@@ -281,7 +287,7 @@ def test_a_coordinator_cannot_name_a_table_of_the_clients(
 
     monkeypatch.setattr(SessionTables, "described", lying)
     with (
-        ub.connect(running.url, token=running.token(), progress=False) as session,
+        connected(running) as session,
         pytest.raises(CoordinatorError, match=r"asked for ref\.people, .* described another"),
     ):
         session.table("ref.people")
@@ -292,7 +298,7 @@ def test_a_client_follows_nobody_elsewhere(
     running: Running, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     """With the next request its token would go along."""
-    with ub.connect(running.url, token=running.token(), progress=False) as session:
+    with connected(running) as session:
         elsewhere = RedirectResponse(to, 307)
         monkeypatch.setattr(app, "JSONResponse", lambda *of: elsewhere)
         with pytest.raises(CoordinatorError, match="not as a coordinator does"):

@@ -222,10 +222,8 @@ class FlightEndpoint:
             yield from messages.answer(_refusal(why, error.message, error.hint))
         except OperationalError as error:
             say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
-            refusal = _refusal(
-                Refused.INTERNAL, "the coordinator's store fails", "the site tries again"
-            )
-            yield from messages.answer(refusal)
+            what, hint = "the coordinator's store fails", "the site tries again"
+            yield from messages.answer(_refusal(Refused.INTERNAL, what, hint))
         except Exception as error:  # noqa: BLE001 - logged here; a site learns nothing of our inside
             say(_LOG, logging.ERROR, "message.failed", what=_known(action), cause=error)
             yield from messages.answer(
