@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import umbel as ub
-from umbel.api import functions
+from umbel.api import dataframe, functions
 from umbel.plan.errors import PlanError, TypeClashError, UmbelError, UnknownNameError
 
 JUNK: tuple[Any, ...] = (
@@ -131,6 +131,9 @@ def test_columns_are_not_items_or_attributes() -> None:
         _ = FRAME.b  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no attribute 'heads'"):
         _ = FRAME.heads  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"\.rows\(\)\.map\(\.\.\.\) calls Python functions"):
+        _ = FRAME.map  # type: ignore[attr-defined]
+    assert all(hasattr(ub.Dataset, name) for name in dataframe._OF_ROWS)
     with pytest.raises(PlanError, match=r"\.to_dicts\(\)"):
         FRAME[0]  # type: ignore[index]
 

@@ -72,6 +72,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Path = str | os.PathLike[str]
 
+#: Methods of a Dataset that people look for here.
+_OF_ROWS = frozenset(
+    ("map", "flat_map", "map_partitions", "key_by", "reduce", "reduce_by", "reduce_by_key")
+)
+
 
 @located_methods
 class DataFrame(FrameDisplay, Handle):
@@ -109,8 +114,11 @@ class DataFrame(FrameDisplay, Handle):
 
         def __getattr__(self, name: str) -> NoReturn:
             plan = vars(self).get("plan")
-            column = plan is not None and name in plan.schema.names
-            what = f": umbel.col({name!r}) is the column" if column else ""
+            what = ""
+            if plan is not None and name in plan.schema.names:
+                what = f": umbel.col({name!r}) is the column"
+            elif name in _OF_ROWS:
+                what = f": .rows().{name}(...) calls Python functions with its rows"
             raise AttributeError(
                 f"a DataFrame has no attribute {name!r}{what}", name=name, obj=self
             )

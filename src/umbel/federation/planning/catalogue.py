@@ -94,6 +94,12 @@ class FederatedCatalogue:
     >>> both = FederatedCatalogue([Manifest(site, "1", (part,)) for site in ("north", "south")])
     >>> [table.sites for table in both]
     [('north', 'south')]
+    >>> FederatedCatalogue([])["visits"]
+    Traceback (most recent call last):
+        ...
+    umbel.plan.errors.UnknownNameError: unknown table 'visits' in a federation that no site has \
+told its tables yet
+      There are none
     """
 
     def __init__(self, manifests: Iterable[Manifest]) -> None:
@@ -120,7 +126,7 @@ class FederatedCatalogue:
             UnknownNameError: no site has one of the name.
         """
         if name not in self._tables:
-            raise UnknownNameError("table", name, self._tables)
+            raise UnknownNameError("table", name, self._tables, where=self._nobody())
         return self._tables[name]
 
     def operator_of(self, parts: Sequence[str]) -> Operator:
@@ -141,7 +147,11 @@ class FederatedCatalogue:
                 raise UnknownNameError(f"table of site {parts[0]!r}", parts[1], tables)
             return Scan(source=source_of(parts[0], tables[parts[1]]))
         known = [*self._tables, *(f"{s}.…" for s in self._sites)]
-        raise UnknownNameError("table", dotted(parts), known)
+        raise UnknownNameError("table", dotted(parts), known, where=self._nobody())
+
+    def _nobody(self) -> str:
+        """Why there are no tables at all, if that is so."""
+        return "" if self._sites else "a federation that no site has told its tables yet"
 
 
 def _fit(types: list[pa.DataType]) -> bool:
