@@ -46,6 +46,9 @@ FOOTERS_ELSEWHERE = 8
 #: Files of text that are sampled at most, and bytes of each.
 SAMPLES, SAMPLE_BYTES = 4, 2**16
 
+#: Readers of one file to which is said again what is known of it.
+_READINGS = 16
+
 #: Values of data in memory of which distinct ones are counted.
 _COUNTED = 200_000
 
@@ -221,6 +224,19 @@ class Footer:
     rows: int
     size: int
     columns: Mapping[str, ColumnStatistics]
+    _tables: dict[int, tuple[FileSource, TableStatistics]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def table(self, source: FileSource, make: Callable[[], TableStatistics]) -> TableStatistics:
+        """What is known of a source that is this file alone: said again to who asks again."""
+        known = self._tables.get(id(source))
+        if known is None:
+            if len(self._tables) >= _READINGS:
+                self._tables.clear()
+            # The source is kept too, so that no other one gets its identity.
+            known = self._tables[id(source)] = source, make()
+        return known[1]
 
     @cached_property
     def alone(self) -> Mapping[str, ColumnStatistics]:
@@ -294,6 +310,15 @@ def _of_groups(parts: Sequence[Any], rows: int) -> ColumnStatistics:
 
 def _of_footers(source: FileSource, read: Callable[[FileEntry], Footer]) -> TableStatistics:
     files = resolve(source)
+    if len(files) == 1 and not source.partitions and files[0].rows is None:
+        footer = read(files[0])
+        return footer.table(source, lambda: _of_files(source, files, read))
+    return _of_files(source, files, read)
+
+
+def _of_files(
+    source: FileSource, files: Sequence[FileEntry], read: Callable[[FileEntry], Footer]
+) -> TableStatistics:
     known = all(entry.rows is not None for entry in files)
     most = FOOTERS_ELSEWHERE if files and is_remote(files[0].path) else FOOTERS
     looked = files if known else _spread(files, most)

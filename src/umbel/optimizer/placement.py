@@ -173,6 +173,21 @@ class _Choice(NamedTuple):
     stage: Cost
 
 
+class _DeadEndError(Exception):
+    """No placement hands data to an operator, or none within the bound; most are never shown."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+
+    def explained(self) -> PlacementError:
+        """The same for people."""
+        operator = self.operator
+        return PlacementError(
+            f"no placement can hand data to {operator.name} ({operator.describe()})",
+            hint="some of its inputs cannot be converted to what its platforms read",
+        )
+
+
 def place(
     problem: Problem,
     budget: Budget | None = None,
@@ -200,9 +215,9 @@ def place(
         bound *= sure
     try:
         finished = search.plans(bound)
-    except PlacementError:
+    except _DeadEndError as end:
         if best is None:
-            raise
+            raise end.explained() from None
         return replace(best, pruned=search.pruned, partials=search.partials)
     allowed = [p for p in finished if budget is None or budget.allows(search.whole(p))]
     if not allowed:
@@ -270,14 +285,24 @@ class _Search:
         None if none of them is within the bound, in seconds, and the budget.
         """
         best = None
+
+        def work(name: str) -> tuple[float, str]:
+            own = (
+                next((c for c in able if c.platform.name == name), able[0])
+                for able in self._choices
+                if able
+            )
+            return sum(choice.cost.seconds for choice in own), name
+
         here = [n for n, p in sorted(self._platforms.items()) if elsewhere(p) is None]
-        for name in here or sorted(self._platforms):
+        # The cheapest first: it bounds the others.
+        for name in sorted(here or self._platforms, key=work):
             choices = [
                 [c for c in able if c.platform.name == name] or able[:1] for able in self._choices
             ]
             try:
                 found = self._enumerate(choices, bound)
-            except PlacementError:
+            except _DeadEndError:
                 continue  # it takes too long, or its data cannot be handed on
             allowed = [p for p in found if budget is None or budget.allows(self.whole(p))]
             if best is not None:
@@ -347,11 +372,7 @@ class _Search:
             self.partials += len(grown)
             kept = self._kept(grown)
             if not kept:
-                operator = self._order[at]
-                raise PlacementError(
-                    f"no placement can hand data to {operator.name} ({operator.describe()})",
-                    hint="some of its inputs cannot be converted to what its platforms read",
-                )
+                raise _DeadEndError(self._order[at])
             branches[at] = kept
             floors[at] = min(partial.seconds for partial in kept)
             for output in kept[0].open:

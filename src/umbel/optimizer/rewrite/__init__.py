@@ -21,7 +21,7 @@ from umbel.optimizer.rewrite.restrict_groups import restrict_groups
 from umbel.optimizer.rewrite.share import share
 from umbel.optimizer.rewrite.simplify import simplify
 from umbel.optimizer.rewrite.spread_code import spread_code
-from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild
+from umbel.plan.operators import DoWhile, Element, Loop, Operator, rebuild, topological
 
 #: Gives an equal plan; what it needs to know of sources it asks the facts.
 Rule = Callable[[Operator, Facts], Operator]
@@ -75,6 +75,8 @@ def rewrite(
         root = after
         if observer is not None:
             observer(rule.__name__, root)
+    if not any(isinstance(operator, Loop) for operator in topological(root)):
+        return root
     return rebuild(root, lambda op: _rewrite_bodies(op, lifting=lifting, rules=rules, facts=facts))
 
 
@@ -96,6 +98,8 @@ def _rewrite_bodies(
 
 def _check(rule: Rule, before: Operator, after: Operator) -> None:
     if before is after or (rule is lift and before.element is Element.OBJECT):
+        return
+    if before.element is after.element and before.schema.equals(after.schema):
         return
     same = before.schema.names == after.schema.names and before.schema.types == after.schema.types
     if not same or before.element is not after.element:
