@@ -29,10 +29,20 @@ help: ## Show this list
 demo: $(READY) ## Run the demonstration
 	@$(BIN)/umbel demo
 
-test: $(READY) ## Everything that CI checks
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint docs
+test: ## Everything that CI checks
+	@$(find-python)
+	# Java comes while packages are installed; lint and docs run beside the tests, which leave a
+	# processor idle wherever they wait for a server or another process.
+	beside=()
+	trap 'kill "$${beside[@]}" 2>/dev/null || true' EXIT
+	( $(find-java) ) & beside+=($$!)
+	$(MAKE) --no-print-directory $(READY)
+	wait "$${beside[0]}"
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint docs & beside=($$!)
 	$(MAKE) --no-print-directory unit
-	echo "make test: all checks passed"
+	wait "$${beside[0]}"
+	beside=()
+	echo "make test: all checks passed in $$SECONDS seconds"
 
 lint: $(READY) ## Style, format, types and layers
 	@echo "== ruff";        $(BIN)/ruff check --quiet .
@@ -49,7 +59,7 @@ docs: $(READY) ## Build the manual into site/; a warning fails the build
 unit: $(READY) ## Tests: unit, conformance, doctests, code blocks, examples, wheel
 	@$(find-java)
 	echo "== pytest"
-	# No more workers than processors: each has a Spark of its own, which takes more than it brings.
+	# No more workers than processors: each collects all tests, and compiles what engines run.
 	$(BIN)/python -m pytest --numprocesses=logical --dist=worksteal --durations=25 --durations-min=3
 	echo "== pytest took $$SECONDS seconds"
 
@@ -160,14 +170,23 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	echo "Installing umbel and its tools into $(VENV); the first time takes a minute or two"
 	if ! $(BIN)/python -c 'import pyspark' 2>/dev/null; then
-	    # It comes as source, of which pip makes a wheel for a minute: meanwhile, all the rest.
-	    wheels=$$(mktemp -d)
-	    trap 'rm -rf "$$wheels"' EXIT
-	    $(BIN)/python -m pip wheel -qq --no-deps --constraint constraints.txt --wheel-dir "$$wheels" pyspark &
-	    grep -ivE '^(#|torch=|pyspark=)' constraints.txt > "$$wheels/rest.txt"
-	    $(BIN)/python $(PIP_INSTALL) --no-deps --requirement "$$wheels/rest.txt"
-	    wait $$!
-	    $(BIN)/python $(PIP_INSTALL) --no-deps "$$wheels"/pyspark-*.whl
+	    # It comes as source, of which pip makes a wheel for a minute: meanwhile all the rest, in
+	    # three parts, as pip fetches and unpacks one package after the other. torch is left to
+	    # the end, where pip chooses its build.
+	    parts=$$(mktemp -d)
+	    trap 'rm -rf "$$parts"' EXIT
+	    grep -ivE '^(#|torch=|pyspark=|opendp=)' constraints.txt |
+	        awk -v to="$$parts" '{ print > (to "/" NR % 2) }'
+	    grep -i '^opendp=' constraints.txt > "$$parts/2"
+	    pids=()
+	    (
+	        $(BIN)/python -m pip wheel -qq --no-deps --constraint constraints.txt --wheel-dir "$$parts" pyspark
+	        $(BIN)/python $(PIP_INSTALL) --no-deps "$$parts"/pyspark-*.whl
+	    ) & pids+=($$!)
+	    for part in 0 1 2; do
+	        $(BIN)/python $(PIP_INSTALL) --no-deps --requirement "$$parts/$$part" & pids+=($$!)
+	    done
+	    for pid in "$${pids[@]}"; do wait "$$pid"; done
 	fi
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@

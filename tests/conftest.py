@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from _pytest.doctest import DoctestModule
 
-from tests import spark_server
+from tests import orphans, spark_server
 
 # Tests plan with the costs that ship with the engines, whatever was measured on this machine.
 os.environ["UMBEL_COSTS"] = ""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the process that leads the run hold what its Spark lives by."""
+    """Let the process that leads the run hold what its Spark lives by, and be guarded."""
     if not hasattr(config, "workerinput"):
+        config.add_cleanup(orphans.lead())
         config.add_cleanup(spark_server.lead())
 
 
