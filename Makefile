@@ -36,7 +36,7 @@ test: ## Everything that CI checks
 	beside=()
 	trap 'kill "$${beside[@]}" 2>/dev/null || true' EXIT
 	( $(find-java) ) & beside+=($$!)
-	$(MAKE) --no-print-directory $(READY)
+	$(MAKE) --no-print-directory --silent $(READY)
 	wait "$${beside[0]}"
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint docs & beside=($$!)
 	$(MAKE) --no-print-directory unit
