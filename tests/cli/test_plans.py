@@ -176,3 +176,23 @@ def test_a_reader_that_goes_away_ends_it_quietly(folder: Path, environment: dict
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait(timeout=60) == 141
+
+
+def test_a_plan_that_trains_a_model_gives_scored_rows(umbel: Run, folder: Path):
+    """y is 1 + 2 x, so the line that is found predicts 1 + 2 * 10 where y is missing."""
+    (folder / "rows.csv").write_text("x,y\n0,1\n1,3\n2,5\n10,\n", encoding="utf-8")
+    rows = ub.connect().read_csv(folder / "rows.csv")
+    line = ub.learn.plan_fit(
+        rows.filter(col("y").is_not_null()),
+        features=["x"],
+        label="y",
+        model=ub.learn.LinearRegression(),
+    )
+    path = write(folder, line.predict(rows.filter(col("y").is_null())).select("x", "prediction"))
+    done = umbel("run", path, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (found,) = map(json.loads, done.stdout.splitlines())
+    assert found["x"] == 10
+    assert found["prediction"] == pytest.approx(21)
+    said = umbel("explain", path)
+    assert said.stdout.startswith("first trains LinearRegression of y by x: exactly")

@@ -39,6 +39,7 @@ from umbel.plan.operators import (
     DoWhile,
     Element,
     Evaluate,
+    EvaluateWith,
     Except,
     Explode,
     Filter,
@@ -56,6 +57,7 @@ from umbel.plan.operators import (
     Operator,
     Placeholder,
     Predict,
+    PredictWith,
     Project,
     Reduce,
     ReduceBy,
@@ -74,6 +76,7 @@ from umbel.plan.operators import (
     ZipWithId,
 )
 from umbel.plan.operators.learning import STATE
+from umbel.plan.recipes import Recipe, WantedNumber
 from umbel.plan.sinks import ParquetSink
 from umbel.plan.sources import MemorySource
 
@@ -108,6 +111,7 @@ def one_of_each() -> dict[str, Operator]:
     both = memory(a=[1, 2], b=[1, 2])
     design = Design(LinearRegression(), (Number("a"),), "b")
     state = pa.Table.from_arrays([pa.array([0.0, 0.0])], schema=STATE)
+    fit = Fit(input=both, recipe=Recipe(LinearRegression(), (WantedNumber("a"),), "b"))
     condition = Project(input=start, columns=(("value", yes),), form=Element.VALUE)
     plans: list[Operator] = [
         rows,
@@ -147,7 +151,9 @@ def one_of_each() -> dict[str, Operator]:
         Repeat(initial=single, body=start, labels=("round",), times=2),
         DoWhile(initial=single, body=start, labels=("round",), condition=condition),
         Write(input=rows, sink=ParquetSink(path="never-written.parquet")),
-        Fit(input=both, design=design),
+        fit,
+        PredictWith(left=both, right=fit),
+        EvaluateWith(left=both, right=fit),
         Contribute(input=both, design=design, state=state),
         Predict(input=both, design=design, state=state),
         Evaluate(input=both, design=design, state=state),

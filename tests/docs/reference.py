@@ -23,6 +23,7 @@ from umbel.plan.operators import (
     Loop,
     PairOperator,
     Transform,
+    WithModel,
 )
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -139,7 +140,7 @@ def _operators() -> Iterator[str]:
             issubclass(cls, Functional | PairOperator) or cls.__name__ in ("Count", "ZipWithId")
         ),
         "Between the two": lambda cls: cls.__name__ in ("Rows", "ToFrame", "Broadcast"),
-        "Learning": lambda cls: issubclass(cls, Learned | Fit | Transform),
+        "Learning": lambda cls: issubclass(cls, Learned | Fit | Transform | WithModel),
         "Control": lambda cls: issubclass(cls, Loop) or cls.__name__ in ("Placeholder", "Write"),
     }
     for title, holds in sections.items():

@@ -23,6 +23,7 @@ from umbel.models.layout import UpdateError
 from umbel.plan.models import Design, LinearRegression, Number
 from umbel.plan.operators import Contribute, Fit
 from umbel.plan.operators.learning import GUARDS, STATE
+from umbel.plan.recipes import Recipe, WantedNumber
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +178,11 @@ def test_who_somebody_is_is_not_learned_from(session: FederatedSession) -> None:
         ub.learn.fit(session.table("people"), features=["id"], label="ill", model=LOGISTIC)
 
 
-def test_a_whole_fit_does_not_run_at_a_site(session: FederatedSession) -> None:
-    design = Design(LinearRegression(), (Number("id"),), "age")
-    plan = Fit(input=session.table("people").plan, design=design)
-    with pytest.raises(PolicyError):
-        session.run(plan)
+def test_a_whole_fit_is_no_task_of_a_site(session: FederatedSession) -> None:
+    recipe = Recipe(LinearRegression(), (WantedNumber("id"),), "age")
+    plan = Fit(input=session.table("people").plan, recipe=recipe)
+    for platform in session.platforms():
+        assert platform.refuse(plan)
 
 
 def test_a_task_cannot_ask_for_the_sites_own_counts() -> None:

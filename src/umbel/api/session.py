@@ -15,7 +15,7 @@ from umbel.api.handle import check_budget
 from umbel.api.located import here, located, located_methods
 from umbel.api.reading import Reading
 from umbel.plan.errors import PlanError
-from umbel.plan.operators import Element, Operator, Scan
+from umbel.plan.operators import Element, Operator, Scan, trains
 from umbel.plan.sources import Source
 from umbel.platforms.base import Elsewhere
 
@@ -173,6 +173,7 @@ class Session(Reading):
 
         durable = self.durable if durable is None else durable
         with self._cancelled_with(cancellation) as cancellation:
+            plan = self._with_models(plan, cancellation)
             facts = self.facts(plan)
             options: dict[str, Any] = {
                 "platforms": self.platforms(),
@@ -238,6 +239,14 @@ class Session(Reading):
             "profile": self.profile,
         }
 
+    def _with_models(self, plan: Operator, cancellation: Cancellation) -> Operator:
+        """Train the models of a plan, and give the plan that applies them."""
+        if not trains(plan):
+            return plan
+        from umbel.learning.lowering import trained
+
+        return trained(plan, self, cancellation)
+
     @contextmanager
     def _cancelled_with(self, cancellation: Cancellation | None) -> Iterator[Cancellation]:
         """Let `cancel` stop what runs inside the block."""
@@ -263,6 +272,10 @@ class Session(Reading):
         """
         from umbel.optimizer import explain
 
+        if trains(plan):
+            from umbel.learning.explaining import explained
+
+            return explained(plan, self, lambda rest: self.explain(rest, budget))  # type: ignore[return-value]
         measured = self.facts(plan).rows
         budget = budget or self.budget
         return explain(plan, self.platforms(), budget=budget, measured=measured)

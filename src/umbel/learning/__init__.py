@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from umbel.learning.gathering import Patience as Patience
     from umbel.learning.model import Evaluation as Evaluation
     from umbel.learning.model import Model as Model
+    from umbel.learning.planned import PlannedModel as PlannedModel
+    from umbel.learning.planned import plan_fit as plan_fit
     from umbel.learning.preparation import binned as binned
     from umbel.learning.preparation import numeric as numeric
     from umbel.learning.preparation import one_hot as one_hot
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 #: Where each public name lives; imported when it is first used, as in `umbel` itself.
 _HOMES = {
     "umbel.learning.model": ["Evaluation", "Model"],
+    "umbel.learning.planned": ["PlannedModel", "plan_fit"],
     "umbel.learning.preparation": ["binned", "numeric", "one_hot"],
     "umbel.learning.compression.quantized": ["Quantized"],
     "umbel.learning.compression.sparse": ["RandomK", "TopK"],
@@ -90,6 +93,7 @@ __all__ = [
     "NaiveBayes",
     "Network",
     "Patience",
+    "PlannedModel",
     "PoissonRegression",
     "Private",
     "Quantized",
@@ -105,6 +109,7 @@ __all__ = [
     "iid",
     "numeric",
     "one_hot",
+    "plan_fit",
     "quantity_skew",
     "simulate",
     "strategy",

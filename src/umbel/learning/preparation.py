@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 from typing import Literal as OneOf
@@ -21,6 +20,7 @@ from umbel.api.values import literal
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import Expression, Literal
 from umbel.plan.models import Bins, Category, Feature, Number
+from umbel.plan.recipes import MadeFeature, Wanted, WantedBins, WantedCategory, WantedNumber
 from umbel.plan.types import is_float, is_numeric
 
 if TYPE_CHECKING:
@@ -30,31 +30,12 @@ if TYPE_CHECKING:
 MOST_VALUES = 1000
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A feature that is yet to be made; see `numeric`, `one_hot` and `binned`."""
-
-    column: str
-
-
-@dataclass(frozen=True)
-class _Numeric(Wanted):
-    scale: bool = False
-    impute: float | str | None = None
-
-
-@dataclass(frozen=True)
 class _OneHot(Wanted):
+    """A column for each of some values as the user wrote them: of which type is not known yet."""
+
     values: tuple[Any, ...] | None = None
     drop_first: bool = True
     impute: Any = None
-
-
-@dataclass(frozen=True)
-class _Binned(Wanted):
-    edges: tuple[float, ...] = ()
-    bins: int = 0
-    impute: float | str | None = None
 
 
 def numeric(
@@ -72,7 +53,7 @@ def numeric(
     """
     if isinstance(impute, str) and impute != "mean":
         raise PlanError(f"feature {column!r} is imputed by a number or 'mean', not {impute!r}")
-    return _Numeric(column, scale, impute)
+    return WantedNumber(column, scale, *_filled(impute))
 
 
 def one_hot(
@@ -112,21 +93,36 @@ def binned(
     """
     if bool(edges) == bool(bins) or bins == 1:
         raise PlanError(f"feature {column!r} is cut at given edges, or into two bins or more")
-    return _Binned(column, tuple(map(float, edges)), bins, impute)
+    return WantedBins(column, tuple(map(float, edges)), bins, *_filled(impute))
 
 
-def prepared(df: DataFrame, features: Iterable[str | Wanted | Feature]) -> tuple[Feature, ...]:
+def _filled(impute: float | str | None) -> tuple[float | None, bool]:
+    """What a missing value counts as, and whether it is the mean."""
+    return (None, True) if impute == "mean" else (_number(impute), False)
+
+
+def prepared(df: DataFrame, wanted: Iterable[Wanted]) -> tuple[Feature, ...]:
     """Make features, asking for what they need to know of all rows.
+
+    Args:
+        df: the rows.
+        wanted: what `wanted_of` gives.
+    """
+    features = tuple(wanted)
+    numbers = [feature.column for feature in features if _asks(feature)]
+    known = _spreads(df, tuple(dict.fromkeys(numbers)))
+    return tuple(_made(df, feature, known) for feature in features)
+
+
+def wanted_of(df: DataFrame, features: Iterable[str | Wanted | Feature]) -> tuple[Wanted, ...]:
+    """Say what features are to be made of columns; nothing is asked for yet.
 
     Args:
         df: the rows.
         features: names of columns (numbers are taken as they are, texts get a column for each
             value), features yet to be made, or made ones.
     """
-    wanted = [_wanted(df, feature) for feature in features]
-    numbers = [w.column for w in wanted if isinstance(w, Wanted) and _asks(w)]
-    known = _spreads(df, tuple(dict.fromkeys(numbers)))
-    return tuple(_made(df, w, known) if isinstance(w, Wanted) else w for w in wanted)
+    return tuple(_wanted(df, feature) for feature in features)
 
 
 def values_of(df: DataFrame, column: str, what: str) -> tuple[Expression, ...]:
@@ -159,7 +155,7 @@ def literals(values: Iterable[Any], dtype: pa.DataType) -> tuple[Expression, ...
     return tuple(literal(value, dtype) for value in values)
 
 
-def _wanted(df: DataFrame, feature: str | Wanted | Feature) -> Wanted | Feature:
+def _wanted(df: DataFrame, feature: str | Wanted | Feature) -> Wanted:
     name = feature if isinstance(feature, str) else getattr(feature, "column", None)
     if not isinstance(name, str):
         raise PlanError(
@@ -168,21 +164,28 @@ def _wanted(df: DataFrame, feature: str | Wanted | Feature) -> Wanted | Feature:
         )
     if name not in df.columns:
         raise UnknownNameError("column", name, df.columns, where="the features")
-    if not isinstance(feature, str):
-        return feature
     dtype = df.schema.field(name).type
-    if is_numeric(dtype) or pa.types.is_boolean(dtype):
-        return _Numeric(name)
-    return _OneHot(name)
+    match feature:
+        case str() if is_numeric(dtype) or pa.types.is_boolean(dtype):
+            return WantedNumber(name)
+        case str():
+            return WantedCategory(name)
+        case Feature():
+            return MadeFeature(name, feature)
+        case _OneHot(values=given, drop_first=drop_first, impute=impute):
+            values = None if given is None else literals(given, dtype)
+            fill = None if impute is None else literal(impute, dtype)
+            return WantedCategory(name, values, drop_first, fill)
+    return feature
 
 
 def _asks(wanted: Wanted) -> bool:
     """Whether a feature needs the mean or the spread of its column."""
     match wanted:
-        case _Numeric(scale=scale, impute=impute):
-            return scale or impute == "mean"
-        case _Binned(bins=bins, impute=impute):
-            return bins > 0 or impute == "mean"
+        case WantedNumber(scale=scale, mean=mean):
+            return scale or mean
+        case WantedBins(bins=bins, mean=mean):
+            return bins > 0 or mean
     return False
 
 
@@ -223,31 +226,31 @@ def _made(df: DataFrame, wanted: Wanted, known: dict[str, tuple[float, float]]) 
     name = wanted.column
     mean, spread = known.get(name, (0.0, 1.0))
     match wanted:
-        case _Numeric(scale=scale, impute=impute):
-            fill = mean if impute == "mean" else impute
+        case WantedNumber(scale=scale, fill=fill, mean=by_mean):
+            fill = mean if by_mean else fill
             if not scale:
-                return Number(name, fill=_number(fill))
+                return Number(name, fill=fill)
             if not spread:
                 raise PlanError(f"feature {name!r} has one value only, so it cannot be scaled")
-            return Number(name, mean, spread, _number(fill))
-        case _Binned(edges=edges, bins=bins, impute=impute):
+            return Number(name, mean, spread, fill)
+        case WantedBins(edges=edges, bins=bins, fill=fill, mean=by_mean):
             if bins:
                 if not spread:
                     raise PlanError(f"feature {name!r} has one value only, so it cannot be cut")
                 edges = tuple(NormalDist(mean, spread).quantiles(bins))
-            return Bins(name, edges, _number(mean if impute == "mean" else impute))
-        case _OneHot(values=given, drop_first=drop_first, impute=impute):
-            dtype = df.schema.field(name).type
-            if is_float(dtype):
+            return Bins(name, edges, mean if by_mean else fill)
+        case WantedCategory(values=given, drop_first=drop_first, fill=missing):
+            if is_float(df.schema.field(name).type):
                 raise TypeClashError(
                     f"feature {name!r} has fractions, so its values get no columns",
                     hint="cut it into intervals: ub.learn.binned",
                 )
-            found = values_of(df, name, "feature") if given is None else literals(given, dtype)
+            found = values_of(df, name, "feature") if given is None else given
             if len(found) - drop_first < 1:
                 raise PlanError(f"feature {name!r} has {len(found)} value: there is nothing in it")
-            missing = None if impute is None else literal(impute, dtype)
             return Category(name, found[int(drop_first) :], missing)
+        case MadeFeature(feature=made):
+            return made
     raise PlanError(f"no feature: {wanted!r}")
 
 
@@ -255,4 +258,13 @@ def _number(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-__all__ = ["Wanted", "binned", "literals", "numeric", "one_hot", "prepared", "values_of"]
+__all__ = [
+    "Wanted",
+    "binned",
+    "literals",
+    "numeric",
+    "one_hot",
+    "prepared",
+    "values_of",
+    "wanted_of",
+]

@@ -129,7 +129,7 @@ class Registry:
             )
         from umbel import __version__
 
-        state, design = _state_bytes(model), _design_text(model.design).encode()
+        state, design = _state_bytes(model), design_text(model.design).encode()
         about = {
             "format": _FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -365,7 +365,7 @@ def _state_bytes(model: Model) -> bytes:
     return to_bytes(tensors | {f"details/{n}": np.asarray(t) for n, t in model.details.items()})
 
 
-def _design_text(design: Design) -> str:
+def design_text(design: Design) -> str:
     """A design as a plan over a table without rows."""
     types: dict[str, pa.DataType] = dict.fromkeys(design.columns, pa.float64())
     for feature in design.features:

@@ -16,7 +16,7 @@ from umbel.learning.lineage import lineage_of
 from umbel.learning.masked import check_parts
 from umbel.learning.model import Model
 from umbel.learning.parts import Part, parts_of
-from umbel.learning.preparation import Wanted, literals, prepared, values_of
+from umbel.learning.preparation import Wanted, literals, prepared, values_of, wanted_of
 from umbel.learning.rounds import Watcher, check_rounds, history_of, train_exactly, watcher_of
 from umbel.learning.secure.options import Secure
 from umbel.learning.steps import train_by_steps
@@ -128,7 +128,7 @@ def fit(
         known = values_of(df, label, "label") if classes is None else literals(classes, dtype)
     elif classes is not None:
         raise PlanError(f"{type(model).__name__} has no classes")
-    design = Design(model, prepared(df, features), label, known)
+    design = Design(model, prepared(df, wanted_of(df, features)), label, known)
     design.check(df.schema, label=True)
     if isinstance(model, CoxRegression):
         design = replace(design, algorithm=timed(df, model, label))

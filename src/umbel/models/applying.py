@@ -16,7 +16,7 @@ from umbel.models import measures
 from umbel.models.base import DivergedError
 from umbel.models.descent import descend
 from umbel.models.examples import PIECE_ROWS, Data, Examples, counted, matrix
-from umbel.models.layout import Array, Layout, state_array, state_table, to_bytes
+from umbel.models.layout import Array, Layout, state_array, to_bytes
 from umbel.models.solvers import mathematics_of, solver_of
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
@@ -24,7 +24,6 @@ from umbel.plan.models import Design
 from umbel.plan.operators import (
     Contribute,
     Evaluate,
-    Fit,
     Operator,
     Predict,
     Summing,
@@ -187,21 +186,6 @@ def transform(operator: Transform, table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(_nulled(x, known), schema=operator.schema)
 
 
-def fit(operator: Fit, table: pa.Table) -> pa.Table:
-    """Train a model on one table."""
-    design = operator.design
-    solver = solver_of(design)
-    state, memory = solver.initial(design, operator.seed), None
-    data = Data(table, design)
-    for _ in range(operator.rounds):
-        sums = solver.contribute(design, state, data.pieces())
-        step = solver.solve(design, state, sums, data.rows, memory)
-        state, memory = step.state, step.memory
-        if step.converged:
-            return state_table(state)
-    raise not_converged(operator.rounds)
-
-
 def not_converged(rounds: int) -> DivergedError:
     """The error of a model that is not done after all rounds."""
     return DivergedError(
@@ -226,7 +210,6 @@ def checked_state(design: Design, table: pa.Table) -> Array:
 OVER_TABLES: dict[type[Operator], Callable[[Any, pa.Table], pa.Table]] = {
     Contribute: contribute,
     Evaluate: contribute,
-    Fit: fit,
     Predict: predict,
     Transform: transform,
 }

@@ -18,6 +18,7 @@ from umbel.plan.function_ref import PythonFunction, SignedCode
 from umbel.plan.models import Algorithm, Design, Feature, Masking, Training
 from umbel.plan.operators import OPERATORS
 from umbel.plan.origin import Origin
+from umbel.plan.recipes import Combining, Hiding, Recipe, Wanted
 from umbel.plan.shapes import (
     Atom,
     Choice,
@@ -73,6 +74,7 @@ def plan_json_schema() -> dict[str, Any]:
     for base in (
         *(Expression, Source, Sink, SortKey, Frame, PythonFunction, SignedCode, Origin),
         *(Algorithm, Feature, Design, Training, Masking),
+        *(Wanted, Combining, Hiding, Recipe),
     ):
         definitions.update(_family(shape_of(base)))
     return {

@@ -31,6 +31,7 @@ from umbel.plan.function_ref import PythonFunction, SignedCode
 from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Design, Feature, Masking, Training
 from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
+from umbel.plan.recipes import WANTED, Combining, Hiding, Recipe, Wanted
 from umbel.plan.sinks import (
     CsvSink,
     DeltaSink,
@@ -176,6 +177,10 @@ _FAMILIES: dict[Any, Family] = {
     Design: Family("Design", "", (("Design", Design),)),
     Training: Family("Training", "", (("Training", Training),)),
     Masking: Family("Masking", "", (("Masking", Masking),)),
+    Wanted: Family("Wanted", "kind", tuple(WANTED.items())),
+    Combining: Family("Combining", "", (("Combining", Combining),)),
+    Hiding: Family("Hiding", "", (("Hiding", Hiding),)),
+    Recipe: Family("Recipe", "", (("Recipe", Recipe),)),
 }
 
 

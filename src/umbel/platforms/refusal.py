@@ -47,6 +47,7 @@ from umbel.plan.operators import (
     Union,
     Values,
     Window,
+    WithModel,
 )
 from umbel.plan.operators.base import OBJECT_SCHEMA, Element
 from umbel.plan.sources import AttachedSource, CsvSource, MemorySource, Source
@@ -64,7 +65,7 @@ RELATIONAL: tuple[type[Operator], ...] = (
 
 
 #: The operators that learn and apply what was learned; they work on columns.
-LEARNING: tuple[type[Operator], ...] = (Contribute, Evaluate, Fit, Predict, Transform)
+LEARNING: tuple[type[Operator], ...] = (Contribute, Evaluate, Predict, Transform)
 
 
 class Abilities(Protocol):
@@ -188,6 +189,8 @@ def refuse_class(operator: Operator) -> str:
     """Say why a class of operators that an SQL engine does not compile is not for it."""
     if isinstance(operator, LEARNING):
         return f"{operator.name} works on columns of numbers, which the python platform does"
+    if isinstance(operator, Fit | WithModel):
+        return "a session trains models before it runs what reads them, and not inside a loop"
     if isinstance(operator, Sample):
         return "the sample is defined by Python's random number generator"
     if operator.schema == OBJECT_SCHEMA or getattr(operator, "functions", ()):

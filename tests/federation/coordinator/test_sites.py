@@ -181,6 +181,16 @@ def test_a_model_is_trained_at_all_sites(session: Any) -> None:
     assert found.rows == 9
     scored = model.predict(people).group_by("what").agg(p=(col("prediction") + 1).mean())
     assert scored.sort("what").collect()["p"].to_pylist() == pytest.approx([1.0, mean + 1])
+    planned = ub.learn.plan_fit(
+        people,
+        features=[ub.learn.one_hot("what", values=["x", "y"])],
+        label="age",
+        model=ub.learn.LinearRegression(intercept=False),
+    )
+    in_one = planned.predict(people).group_by("what").agg(p=(col("prediction") + 1).mean())
+    again = session.from_plan(ub.plan_from_json(in_one.to_json()))
+    assert again.sort("what").collect()["p"].to_pylist() == pytest.approx([1.0, mean + 1])
+    assert "over north, south; a round:" in str(in_one.explain())
     alone = ub.learn.fit(
         people, features=model.design.features, label="age", model=model.design.algorithm,
         without=["north"],

@@ -44,7 +44,7 @@ from umbel.plan.errors import (
     UmbelError,
     UnknownNameError,
 )
-from umbel.plan.operators import Operator, Scan, Union, rebuild, topological
+from umbel.plan.operators import Operator, Scan, Union, rebuild, topological, trains
 from umbel.plan.sources import RelationSource
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class RemoteSession(SessionOverSites):
                 sent along is read.
             budget: bounds on the estimates; None for those of the session.
         """
-        if not self.asks(plan):
+        if trains(plan) or not self.asks(plan):
             return super().explain(plan, budget)
         lines = Lines(plan)
         parts = self._cut(lifted(plan))
@@ -241,6 +241,9 @@ class RemoteSession(SessionOverSites):
             listener: told of every event of this run; None for the session's.
             options: those of a run that stays here.
         """
+        if trains(plan):
+            with self._asking(cancellation, plan) as cancellation:
+                plan = self._with_models(plan, cancellation)
         if not self.asks(plan):
             return super().run(
                 plan, budget, cancellation=cancellation, deliver=deliver, listener=listener,

@@ -78,11 +78,8 @@ def _reads(operator: ops.Operator, needed: set[str]) -> list[set[str]]:
             return [_some(set(needed), operator)] * len(operator.members)
         case ops.Count():
             return [_some(set(), operator.input)]
-        case ops.Summing() | ops.Fit():
-            wanted = {*operator.design.columns, *operator.design.targets}
-            if isinstance(operator, ops.Summing):
-                wanted |= set(operator.individuals)
-            return [wanted]
+        case ops.Summing():
+            return [{*operator.design.columns, *operator.design.targets, *operator.individuals}]
         case ops.Transform():
             return [set(operator.design.columns)]
     return [set(child.schema.names) for child in operator.inputs]
@@ -193,7 +190,7 @@ def _narrowed(reader: ops.Operator, operator: ops.Operator, names: set[str]) -> 
     if isinstance(reader, ops.Join | ops.Aggregate):
         if not isinstance(operator, ops.Join | ops.Window | ops.Explode | ops.Filter):
             return operator
-    elif not isinstance(reader, ops.Union | ops.Summing | ops.Fit | ops.Transform):
+    elif not isinstance(reader, ops.Union | ops.Summing | ops.Transform):
         return operator
     columns = tuple((name, Column(name)) for name in kept)
     pin = operator.pin if operator.pin == reader.pin else ""  # what is pinned stays in one stage

@@ -39,11 +39,15 @@ from umbel.plan.operators.functional import (
 from umbel.plan.operators.learning import (
     Contribute,
     Evaluate,
+    EvaluateWith,
     Fit,
     Learned,
     Predict,
+    PredictWith,
     Summing,
     Transform,
+    WithModel,
+    trains,
 )
 from umbel.plan.operators.relational import (
     Aggregate,
@@ -70,7 +74,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Map, FlatMap, FilterRows, MapPartitions, ReduceByKey, ReduceBy, GroupByKey, GroupBy,
         Reduce, JoinByKey, CoGroup, Cartesian, SortBy, ZipWithId, Count, Rows, ToFrame,
         Broadcast, Placeholder, Repeat, DoWhile, Write,
-        Fit, Contribute, Predict, Evaluate, Transform,
+        Fit, PredictWith, EvaluateWith, Contribute, Predict, Evaluate, Transform,
     )
 }  # fmt: skip
 
@@ -89,6 +93,7 @@ __all__ = [
     "DoWhile",
     "Element",
     "Evaluate",
+    "EvaluateWith",
     "Except",
     "Explode",
     "Filter",
@@ -111,6 +116,7 @@ __all__ = [
     "PairOperator",
     "Placeholder",
     "Predict",
+    "PredictWith",
     "Project",
     "Reduce",
     "ReduceBy",
@@ -128,6 +134,7 @@ __all__ = [
     "Union",
     "Values",
     "Window",
+    "WithModel",
     "Write",
     "ZipWithId",
     "broadcast_keywords",
@@ -135,4 +142,5 @@ __all__ = [
     "is_signed",
     "rebuild",
     "topological",
+    "trains",
 ]

@@ -1,7 +1,8 @@
 """Operators that learn from rows, and apply what was learned.
 
 A model is data: a `Design` says what it is, and `state`, a table of one column of numbers, holds
-what it learned. What the numbers mean is the algorithm's affair (`umbel.models`).
+what it learned. What the numbers mean is the algorithm's affair (`umbel.models`). A model that is
+yet to be trained is a `Fit` with a `Recipe`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,31 @@ import pyarrow as pa
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
 from umbel.plan.models import Design, Masking, Training, value_text
-from umbel.plan.operators.base import Unary
+from umbel.plan.operators.base import Binary, Operator, Unary, topological
 from umbel.plan.operators.relational import check_names
+from umbel.plan.recipes import Recipe
 from umbel.plan.types import FLOAT64, INT64
 
 #: The only column of a model's state.
 STATE = pa.schema([pa.field("values", FLOAT64, nullable=False)])
+
+#: What a trained model is as a table: its design as JSON of a plan, and its state.
+MODEL = pa.schema(
+    [
+        pa.field("design", pa.string(), nullable=False),
+        pa.field("values", pa.list_(FLOAT64), nullable=False),
+    ]
+)
+
+#: What is measured of a model; the part of all parts together is null.
+MEASURES = pa.schema(
+    [
+        pa.field("part", pa.string()),
+        pa.field("rows", INT64, nullable=False),
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("value", FLOAT64),
+    ]
+)
 
 #: The only column of a message of secure aggregation.
 MESSAGE = pa.schema([pa.field("message", pa.binary(), nullable=False)])
@@ -172,29 +192,96 @@ class Evaluate(Summing):
 
 
 class Fit(Unary):
-    """All rounds of training, in one place; gives the state.
+    """A model, trained where the input's rows are: one row with its design and its numbers.
+
+    It is worked out in rounds over the places that the rows lie at, before the plan that it stands
+    in runs. What reads it is `PredictWith` and `EvaluateWith`.
 
     Attributes:
-        design: the model without its numbers.
-        rounds: at most so many.
-        seed: of whatever is drawn.
+        recipe: what it is made of.
     """
 
-    design: Design
-    rounds: int = 50
-    seed: int = 0
+    recipe: Recipe
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise PlanError("a model is trained in at least one round")
-        self.design.check(self.input.schema, label=True)
+        self.recipe.check(self.input.schema, label=True)
 
     @cached_property
     def schema(self) -> pa.Schema:
-        return STATE
+        return MODEL
 
     def describe(self) -> str:
-        return self.design.words
+        return self.recipe.words
+
+
+class WithModel(Binary):
+    """An operator over rows (left) with the model that a `Fit` gives (right)."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.right, Fit):
+            raise PlanError(
+                f"{self.name} takes the model of a Fit, not what {self.right.name} gives"
+            )
+        labelled = isinstance(self, EvaluateWith)
+        self.recipe.check(self.left.schema, label=labelled, like=self.right.input.schema)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the model is made of."""
+        if not isinstance(self.right, Fit):
+            raise PlanError(f"{self.name} has no model")
+        return self.right.recipe
+
+    def describe(self) -> str:
+        return self.recipe.words
+
+
+class PredictWith(WithModel):
+    """The left input with what the model predicts for each row, null where a feature is missing.
+
+    Attributes:
+        output: the column of the prediction.
+        probabilities: add a column with the probability of each class; the recipe must name these.
+    """
+
+    output: str = "prediction"
+    probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probabilities and not self.recipe.classes:
+            raise PlanError(
+                "which columns of probabilities there are must be known before training",
+                hint="name the classes: fit(…, classes=[…])",
+            )
+        check_names(list(self.schema.names))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        recipe = self.recipe
+        if recipe.algorithm.classifies:
+            dtype = self.right.inputs[0].schema.field(recipe.label).type
+            added = [pa.field(self.output, dtype)]
+        else:
+            added = recipe.algorithm.fields(self.output)
+        if self.probabilities:
+            added += [
+                pa.field(f"{self.output}_{value_text(value)}", FLOAT64) for value in recipe.classes
+            ]
+        return pa.schema([*self.left.schema, *added])
+
+
+class EvaluateWith(WithModel):
+    """The measures of the model over the left input, of each part and of all: a row for each."""
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return MEASURES
+
+
+def trains(plan: Operator) -> bool:
+    """Whether models are trained in a plan, before what reads them runs."""
+    return any(isinstance(operator, Fit) for operator in topological(plan))
 
 
 def check_state(table: pa.Table) -> None:
@@ -213,13 +300,19 @@ def check_message(table: pa.Table) -> None:
 
 __all__ = [
     "GUARDS",
+    "MEASURES",
     "MESSAGE",
+    "MODEL",
     "STATE",
     "Contribute",
     "Evaluate",
+    "EvaluateWith",
     "Fit",
     "Learned",
     "Predict",
+    "PredictWith",
     "Summing",
     "Transform",
+    "WithModel",
+    "trains",
 ]

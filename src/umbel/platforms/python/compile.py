@@ -21,7 +21,6 @@ from umbel.plan.operators import (
     Explode,
     Filter,
     FilterRows,
-    Fit,
     FlatMap,
     GroupBy,
     GroupByKey,
@@ -108,7 +107,6 @@ BUILDERS: dict[type[Operator], Builder | None] = {
     Broadcast: functional.build_broadcast,
     Contribute: build_columnar,
     Evaluate: build_columnar,
-    Fit: build_columnar,
     Predict: build_columnar,
     Transform: build_columnar,
 }

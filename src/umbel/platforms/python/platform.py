@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from umbel.plan.operators import DoWhile, Operator, Repeat, Write, is_signed
+from umbel.plan.operators import DoWhile, Fit, Operator, Repeat, WithModel, Write, is_signed
 from umbel.plan.sources import FileSource, MemorySource
 from umbel.platforms.base import ARROW, PYTHON, CompiledStage, Conversion, Stage
 from umbel.platforms.costs import CostProfile, Linear
 from umbel.platforms.python.arrow import arrow_to_python, python_to_arrow
 from umbel.platforms.python.columnar import missing
-from umbel.platforms.refusal import LEARNING, refuse_source
+from umbel.platforms.refusal import LEARNING, refuse_class, refuse_source
 
 #: Seconds of a conversion; measured on the machine that costs.toml names.
 _TO_PYTHON = Linear(fixed=2e-5, per_row=3e-7, per_byte=2e-8)
@@ -72,6 +72,8 @@ class PythonPlatform:
             return "the executor itself runs loops, round by round"
         if isinstance(operator, Write):
             return "the executor itself writes files"
+        if isinstance(operator, Fit | WithModel):
+            return refuse_class(operator)
         reason = refuse_source(operator, self.name, (FileSource, MemorySource))
         if reason is not None:
             return reason
