@@ -38,6 +38,7 @@ from umbel.plan.operators import (
     topological,
 )
 from umbel.plan.origin import Origin
+from umbel.plan.recipes import WANTED, Wanted
 from umbel.plan.shapes import EXPRESSIONS, SINKS, SOURCES
 from umbel.plan.sinks import Sink
 from umbel.plan.sources import MemorySource, Source
@@ -110,7 +111,7 @@ def test_every_name_on_the_closed_lists_is_every_class_there_is() -> None:
 
     lists: list[tuple[dict[str, Any], type]] = [
         (SOURCES, Source), (SINKS, Sink), (EXPRESSIONS, Expression), (OPERATORS, Operator),
-        (ALGORITHMS, Algorithm), (FEATURES, Feature),
+        (ALGORITHMS, Algorithm), (FEATURES, Feature), (WANTED, Wanted),
     ]  # fmt: skip
     for listed, base in lists:
         assert {cls.__name__ for cls in listed.values()} == leaves(base)
