@@ -42,6 +42,7 @@ def test_a_plan_over_sites_trains_and_scores_where_the_rows_are() -> None:
     assert session.last_run is None  # nothing has run
 
     again = session.from_plan(ub.plan_from_json(scored.to_json()))
+    assert isinstance(again, ub.DataFrame)
     eager = ub.learn.fit(df, features=FEATURES, label="ill", model=LOGISTIC)
     expected = (
         eager.predict(df, probabilities=True)
@@ -72,7 +73,9 @@ def test_by_steps_masked_and_by_a_strategy_of_numbers_the_bits_are_those_of_fit(
     read = ub.plan_from_json(model.frame().to_json())
     assert isinstance(read, Fit)
     assert read == model.plan
-    table = df.session.from_plan(read).collect()
+    again = df.session.from_plan(read)
+    assert isinstance(again, ub.DataFrame)
+    table = again.collect()
     eager = ub.learn.fit(df, features=FEATURES, label="ill", model=LOGISTIC, **options)  # type: ignore[arg-type]
     assert table["values"].to_pylist() == [eager.state.tolist()]
     assert '"kind": "LogisticRegression"' in table["design"][0].as_py()
