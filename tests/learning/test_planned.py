@@ -21,7 +21,7 @@ FEATURES = [ub.learn.numeric("age", scale=True), "ward"]
 
 def planned(df: ub.DataFrame, **options: object) -> PlannedModel:
     given = {"features": FEATURES, "label": "ill", "model": LOGISTIC, **options}
-    return ub.learn.plan_fit(df, **given)  # type: ignore[arg-type]
+    return ub.learn.plan_fit(df, **given)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_by_steps_masked_and_by_a_strategy_of_numbers_the_bits_are_those_of_fit(
     again = df.session.from_plan(read)
     assert isinstance(again, ub.DataFrame)
     table = again.collect()
-    eager = ub.learn.fit(df, features=FEATURES, label="ill", model=LOGISTIC, **options)  # type: ignore[arg-type]
+    eager = ub.learn.fit(df, features=FEATURES, label="ill", model=LOGISTIC, **options)
     assert table["values"].to_pylist() == [eager.state.tolist()]
     assert '"kind": "LogisticRegression"' in table["design"][0].as_py()
 
