@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,9 @@ def models_commands() -> typer.Typer:
     app.command("compare", help=texts.COMPARE, short_help="Compare the versions.")(_compare)
     app.command("promote", help=texts.PROMOTE, short_help="Put a version to use.")(_promote)
     app.command("export", help=texts.EXPORT, short_help="Write a version as a file.")(_export)
+    app.command("diagnose", help=texts.DIAGNOSE, short_help="Say what went wrong at whom.")(
+        _diagnose
+    )
     app.command("delete", help=texts.DELETE, short_help="Forget a version.")(_delete)
     return app
 
@@ -98,6 +102,29 @@ def _export(
     print(_registry(folder).export(name, file, version))
 
 
+def _diagnose(
+    journal: Annotated[
+        Path, typer.Argument(metavar="JOURNAL", help="The folder that fit(journal=…) wrote.")
+    ],
+    rounds: Annotated[
+        bool, typer.Option("--rounds", help="Show each part in each round too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    _learning()
+    from umbel.learning.debugging.diagnosis import diagnose
+
+    found = diagnose(journal)
+    if as_json:
+        about = {"findings": [asdict(finding) for finding in found.findings]}
+        shown = {"rounds": found.rounds.to_pylist()} if rounds else {}
+        print(json.dumps({**about, **shown}, ensure_ascii=False, indent=2))
+        return
+    print(found)
+    if rounds:
+        _print(found.rounds, as_json)
+
+
 def _delete(name: NameArgument, version: VersionArgument, folder: FolderOption = None) -> None:
     registry = _registry(folder)
     number = registry.version(name, version).number
@@ -106,15 +133,22 @@ def _delete(name: NameArgument, version: VersionArgument, folder: FolderOption =
 
 
 def _registry(folder: Path | None) -> Registry:
+    _learning()
+    from umbel.learning.registry import Registry
+
+    return Registry(folder)
+
+
+def _learning() -> None:
+    """Raise `PlanError` if what models need is not installed."""
     try:
-        from umbel.learning.registry import Registry
+        import umbel.learning.registry  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("numpy", "safetensors"):
             raise
         raise PlanError(
             f"models need {error.name}, which is not installed", hint="pip install 'umbel[learn]'"
         ) from None
-    return Registry(folder)
 
 
 def _print(table: pa.Table, as_json: bool) -> None:

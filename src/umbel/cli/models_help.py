@@ -13,6 +13,7 @@ Examples:
   umbel models show risk production
   umbel models promote risk 3 production
   umbel models export risk risk.safetensors --version 3
+  umbel models diagnose rounds/
 """
 LIST = """List the models that are kept, or the versions of one."""
 SHOW = """Show the card of a version: what it is, what it was made of, and how good it is."""
@@ -22,3 +23,8 @@ EXPORT = (
     """Write a version as one safetensors file: its numbers, its design, what is known of it."""
 )
 DELETE = """Forget a version that is not in use."""
+DIAGNOSE = """Say which parts of a training were broken, poisoned or left behind.
+
+It goes by what the parts gave in each round, which fit(…, journal=FOLDER) has kept. No rows are
+read.
+"""

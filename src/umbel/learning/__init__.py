@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from umbel.learning.compression.quantized import Quantized as Quantized
     from umbel.learning.compression.sparse import RandomK as RandomK
     from umbel.learning.compression.sparse import TopK as TopK
+    from umbel.learning.debugging.diagnosis import Diagnosis as Diagnosis
+    from umbel.learning.debugging.diagnosis import diagnose as diagnose
+    from umbel.learning.debugging.diagnosis import replay as replay
+    from umbel.learning.debugging.journal import Journal as Journal
     from umbel.learning.gathering import Patience as Patience
     from umbel.learning.model import Evaluation as Evaluation
     from umbel.learning.model import Model as Model
@@ -60,6 +64,8 @@ _HOMES = {
     "umbel.learning.privacy.accounting": ["Budget"],
     "umbel.learning.privacy.clipping": ["AdaptiveClip", "FixedClip"],
     "umbel.learning.privacy.private": ["Private"],
+    "umbel.learning.debugging.diagnosis": ["Diagnosis", "diagnose", "replay"],
+    "umbel.learning.debugging.journal": ["Journal"],
     "umbel.learning.gathering": ["Patience"],
     "umbel.learning.secure.options": ["Secure"],
     "umbel.learning.registry": ["Registry", "Version"],
@@ -82,8 +88,10 @@ __all__ = [
     "BoostedTrees",
     "Budget",
     "CoxRegression",
+    "Diagnosis",
     "Evaluation",
     "FixedClip",
+    "Journal",
     "KMeans",
     "LinearRegression",
     "LinearTrainer",
@@ -104,6 +112,7 @@ __all__ = [
     "TopK",
     "Version",
     "binned",
+    "diagnose",
     "dirichlet",
     "fit",
     "iid",
@@ -111,6 +120,7 @@ __all__ = [
     "one_hot",
     "plan_fit",
     "quantity_skew",
+    "replay",
     "simulate",
     "strategy",
 ]

@@ -69,10 +69,12 @@ class Gathered:
     Attributes:
         rows: the row that each part gave, by name.
         away: why the others gave none.
+        seconds: from the question to the answer, of those that were asked by themselves.
     """
 
     rows: Mapping[str, dict[str, Any]]
     away: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ class Answers:
     Attributes:
         tables: what each gave, by name.
         errors: why the others gave nothing.
+        seconds: from the question to the answer of each.
     """
 
     tables: Mapping[str, pa.Table]
     errors: Mapping[str, UmbelError] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -132,7 +136,8 @@ def gather(
     rows: dict[str, dict[str, Any]] = {}
     for name, table in answers.tables.items():
         rows |= _rows_of(table.to_pylist(), {name: asks[name]})
-    return Gathered(rows, {name: error.message for name, error in answers.errors.items()})
+    away = {name: error.message for name, error in answers.errors.items()}
+    return Gathered(rows, away, answers.seconds)
 
 
 def ask_each(
@@ -151,6 +156,8 @@ def ask_each(
     stops = {name: Cancellation() for name in names}
     tables: dict[str, pa.Table] = {}
     errors: dict[str, UmbelError] = {}
+    seconds: dict[str, float] = {}
+    begun = monotonic()
     end = None if patience.deadline is None else monotonic() + patience.deadline
     with ThreadPoolExecutor(len(stops), thread_name_prefix="umbel-part") as pool:
         waiting: dict[Future[pa.Table], str] = {
@@ -168,6 +175,7 @@ def ask_each(
                     name = waiting.pop(future)
                     try:
                         tables[name] = future.result()
+                        seconds[name] = monotonic() - begun
                     except _OWN:
                         raise
                     except UmbelError as error:
@@ -179,7 +187,7 @@ def ask_each(
         # Whoever was stopped at the deadline may have been done just then: that is too late.
         future.exception()
         errors[name] = RunError(f"it has not answered within {patience.deadline:g} s")
-    return Answers(tables, errors)
+    return Answers(tables, errors, seconds)
 
 
 def _rows_of(found: list[dict[str, Any]], asks: Mapping[str, Operator]) -> dict[str, Any]:

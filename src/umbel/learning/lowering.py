@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from umbel.api.dataframe import DataFrame
+from umbel.learning.designs import design_text
 from umbel.learning.model import Evaluation, Model
 from umbel.learning.parts import over_parts, parts_of
-from umbel.learning.planned import settings_of, strategy_of
-from umbel.learning.registry import Registry, design_text
+from umbel.learning.registry import Registry
 from umbel.learning.rounds import Round, Watcher, watcher_of
 from umbel.learning.secure.options import Secure
+from umbel.learning.strategies.options import settings_of, strategy_of
 from umbel.learning.training import fit
 from umbel.models.layout import Array, state_table
 from umbel.plan.expressions import Literal

@@ -25,6 +25,7 @@ from umbel.plan.operators import Evaluate, Operator, Predict, Transform
 if TYPE_CHECKING:
     from umbel.api.dataframe import DataFrame
     from umbel.api.session import Session
+    from umbel.learning.debugging.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Model:
         rounds: a row for each round and part of the training.
         details: what training found besides, by name.
         lineage: where it comes from; None if that is not known.
+        journal: the folder that its rounds are kept in; None if they are not.
     """
 
     design: Design
@@ -75,6 +77,7 @@ class Model:
     rounds: pa.Table = field(repr=False)
     details: Mapping[str, Array] = field(default_factory=dict, repr=False)
     lineage: Lineage | None = field(default=None, repr=False)
+    journal: str | None = field(default=None, repr=False)
 
     @property
     def tensors(self) -> dict[str, Array]:
@@ -166,6 +169,12 @@ class Model:
             ]
         )
         return Evaluation(measures.measures(self.design, together, rows), rows, table)
+
+    def debug(self, df: DataFrame | None = None, **options: Any) -> Diagnosis:
+        """Tell what parts did in training by steps that was kept; see `umbel.learn.diagnose`."""
+        from umbel.learning.debugging.diagnosis import diagnose
+
+        return diagnose(self, df, **options)
 
     def coefficients(self) -> pa.Table:
         """The coefficients of a regression, with their standard errors.

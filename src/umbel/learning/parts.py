@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from umbel.api.memory import memory_source
 from umbel.plan.errors import UnknownNameError
-from umbel.plan.expressions import WindowCall, walk
+from umbel.plan.expressions import Column, WindowCall, walk
+from umbel.plan.models import Design
 from umbel.plan.operators import (
     Filter,
     Operator,
     Predict,
     Project,
     Rows,
+    Scan,
     Union,
 )
 from umbel.plan.operators.base import same_schema
@@ -93,4 +96,20 @@ def _joined(pieces: list[Operator]) -> Operator:
     return pieces[0] if len(pieces) == 1 else Union(members=tuple(pieces))
 
 
-__all__ = ["HERE", "Part", "over_parts", "parts_of"]
+def kept_here(session: Session, part: Part, design: Design) -> Part:
+    """Read rows of this machine once, and not in every round: only the columns that count.
+
+    Args:
+        session: runs it.
+        part: of rows that lie here, or elsewhere: these stay where they are.
+        design: says which columns count.
+    """
+    if not part.local:
+        return part
+    names = [n for n in part.plan.schema.names if n in {*design.columns, *design.targets}]
+    plan: Operator = Project(input=part.plan, columns=tuple((n, Column(n)) for n in names))
+    table = session.run(plan).data
+    return Part(part.name, Scan(source=memory_source(table)), local=True)
+
+
+__all__ = ["HERE", "Part", "kept_here", "over_parts", "parts_of"]

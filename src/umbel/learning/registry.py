@@ -24,16 +24,14 @@ import numpy as np
 import pyarrow as pa
 
 from umbel.catalog.writers import sync_folder
+from umbel.learning.designs import design_of, design_text
+from umbel.learning.files import replace_file, write_file
 from umbel.learning.lineage import Lineage
 from umbel.learning.model import Model
 from umbel.learning.rounds import HISTORY
 from umbel.learning.state import StateError, from_bytes, to_bytes
 from umbel.models.solvers import mathematics_of
-from umbel.plan.codec import plan_from_json, plan_to_json
 from umbel.plan.errors import PlanError, RunError, UnknownNameError
-from umbel.plan.expressions import Literal
-from umbel.plan.models import Category, Design
-from umbel.plan.operators import Transform, Values
 
 if TYPE_CHECKING:
     from umbel.api.session import Session
@@ -154,7 +152,7 @@ class Registry:
         made = Path(tempfile.mkdtemp(dir=home, prefix=".new-"))
         try:
             for file, data in files.items():
-                _write(made / file, data)
+                write_file(made / file, data)
             sync_folder(made)
             while True:
                 number = max(self._numbers(name), default=0) + 1
@@ -223,7 +221,7 @@ class Registry:
                         f"the {kind} of {name} {number} was changed since it was kept"
                     )
             tensors, _ = from_bytes(state)
-            design = _design_of(text)
+            design = design_of(text)
             layout = mathematics_of(design).state(design)
             flat = layout.join({n: tensors[f"state/{n}"] for n, _ in layout.parts})
             details = {
@@ -297,7 +295,7 @@ class Registry:
         tensors, _ = from_bytes((home / "state.safetensors").read_bytes())
         notes = {file: (home / f"{file}.json").read_text() for file in ("design", "about")}
         target = Path(path)
-        _replace(target, to_bytes(tensors, notes))
+        replace_file(target, to_bytes(tensors, notes))
         return target
 
     def _number(self, name: str, which: int | str | None) -> int:
@@ -357,7 +355,7 @@ class Registry:
         return {stage: found[stage] for stage in STAGES if found.get(stage) in numbers}
 
     def _write_stages(self, name: str, stages: Mapping[str, int]) -> None:
-        _replace(self.folder / name / "stages.json", json.dumps(dict(stages)).encode())
+        replace_file(self.folder / name / "stages.json", json.dumps(dict(stages)).encode())
 
 
 def _state_bytes(model: Model) -> bytes:
@@ -365,43 +363,8 @@ def _state_bytes(model: Model) -> bytes:
     return to_bytes(tensors | {f"details/{n}": np.asarray(t) for n, t in model.details.items()})
 
 
-def design_text(design: Design) -> str:
-    """A design as a plan over a table without rows."""
-    types: dict[str, pa.DataType] = dict.fromkeys(design.columns, pa.float64())
-    for feature in design.features:
-        if isinstance(feature, Category) and feature.values:
-            first = feature.values[0]
-            types[feature.column] = first.dtype if isinstance(first, Literal) else pa.float64()
-    empty = pa.schema(list(types.items())).empty_table()
-    return plan_to_json(Transform(input=Values(table=empty), design=design), indent=1)
-
-
-def _design_of(text: bytes) -> Design:
-    plan = plan_from_json(text)
-    if not isinstance(plan, Transform):
-        raise StateError("its design is no model")
-    return plan.design
-
-
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a file in the place of what is there, at once."""
-    folder = path.absolute().parent
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as beside:
-        made = Path(beside) / "file"
-        _write(made, data)
-        made.replace(path)
-    sync_folder(folder)
 
 
 __all__ = ["STAGES", "Registry", "RegistryError", "Version"]

@@ -39,6 +39,7 @@ class Share:
         loss: of its rows together, before the round; None if it is not known.
         norm: how far it went, where it trained by steps.
         excluded: why what it gave was not used; empty if it was.
+        seconds: from the question to its answer; None if it was not asked by itself.
     """
 
     part: str
@@ -48,6 +49,7 @@ class Share:
     loss: float | None = None
     norm: float | None = None
     excluded: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from umbel.learning.asking import Asking, away_shares, diverged
 from umbel.learning.checkpoints import Checkpoint, CheckpointFile
+from umbel.learning.debugging.journal import Journal
 from umbel.learning.gathering import Patience, check_quorum, gather
 from umbel.learning.masked_steps import masked_round
 from umbel.learning.parts import Part
@@ -60,6 +62,7 @@ def train_by_steps(
     checkpoint: CheckpointFile | None = None,
     secure: Secure | None = None,
     patience: Patience | None = None,
+    journal: Journal | None = None,
 ) -> Trained:
     """Train for some rounds.
 
@@ -77,6 +80,7 @@ def train_by_steps(
         checkpoint: where the training goes on from, and is kept after each round.
         secure: have sites mask their updates, so that only the sum is seen.
         patience: how long a round waits, and for how many; None for all parts, as long as it takes.
+        journal: where each round is kept with what the parts gave.
 
     Raises:
         RunError: too few parts have answered.
@@ -100,9 +104,11 @@ def train_by_steps(
             row_wise(design)
     if secure is not None and not isinstance(strategy, Private):
         check_maskable(strategy)
+    if journal is not None:
+        journal.begin(design, strategy, settings, seed, [part.name for part in parts])
     asking = Asking(session, design, parts, seed, settings, patience)
     for number in range(len(done) + 1, rounds + 1):
-        start = time.perf_counter()
+        start, before, remembered = time.perf_counter(), state, memory
         if secure is None:
             state, memory, shares = _plain_round(asking, strategy, state, memory, number)
         else:
@@ -115,6 +121,9 @@ def train_by_steps(
         if used:
             loss = sum(share.loss or 0.0 for share in used) / max(1, sum(s.rows for s in used))
         done.append(Round(number, loss, tuple(shares), time.perf_counter() - start))
+        if journal is not None:
+            masked, seconds = secure is not None, done[-1].seconds
+            journal.write(number, before, remembered, state, shares, seconds, masked=masked)
         if checkpoint is not None:
             checkpoint.save(Checkpoint(state, memory, tuple(done)))
         if watch is not None:
@@ -134,7 +143,7 @@ def _plain_round(
     found = gather(asking.session, asks, asking.patience)
     check_quorum(found, len(parts), asking.patience)
     received = [
-        _received(asking.design, part, found.rows[part.name])
+        _received(asking.design, part, found.rows[part.name], found.seconds.get(part.name))
         for part in parts
         if part.name in found.rows
     ]
@@ -173,19 +182,22 @@ def _check_privacy(strategy: Private, memory: Memory, rounds: int) -> None:
         )
 
 
-def _received(design: Design, part: Part, row: dict[str, Any]) -> tuple[Share, Update | None]:
+def _received(
+    design: Design, part: Part, row: dict[str, Any], seconds: float | None
+) -> tuple[Share, Update | None]:
     """What a part gave; no update if it is not even as long as one."""
     layout = update_layout(design)
     data = row["sums"]
     if len(data) != 8 * layout.size:
-        share = Share(part.name, row["rows"], row["left_out"], np.zeros(layout.size))
+        nothing = np.zeros(0)
+        share = Share(part.name, row["rows"], row["left_out"], nothing, seconds=seconds)
         return share, None
     flat: Array = np.frombuffer(data, "<f8").astype(np.float64)
     delta, loss, steps = flat[:-2], float(flat[-2]), flat[-1]
     whole = int(steps) if np.isfinite(steps) and steps >= 1 else 0
     with np.errstate(all="ignore"):
         norm = float(np.linalg.norm(delta))
-    share = Share(part.name, row["rows"], row["left_out"], flat, loss, norm)
+    share = Share(part.name, row["rows"], row["left_out"], flat, loss, norm, seconds=seconds)
     return share, Update(part.name, delta, float(row["rows"]), whole, {"loss": loss})
 
 
@@ -209,7 +221,7 @@ def _fault(share: Share, update: Update | None, state: State) -> str:
 def _noted(share: Share, fault: str) -> Share:
     if not fault:
         return share
-    return Share(share.part, share.rows, share.left_out, share.sums, None, share.norm, fault)
+    return replace(share, loss=None, excluded=fault)
 
 
 __all__ = ["ABSURD", "train_by_steps"]

@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umbel.api.handle import check_handle
-from umbel.api.memory import memory_source
 from umbel.learning.checkpoints import CheckpointFile
+from umbel.learning.debugging.journal import Journal
 from umbel.learning.durations import timed
 from umbel.learning.gathering import Patience
 from umbel.learning.lineage import lineage_of
 from umbel.learning.masked import check_parts
 from umbel.learning.model import Model
-from umbel.learning.parts import Part, parts_of
+from umbel.learning.parts import kept_here, parts_of
 from umbel.learning.preparation import Wanted, literals, prepared, values_of, wanted_of
 from umbel.learning.rounds import Watcher, check_rounds, history_of, train_exactly, watcher_of
 from umbel.learning.secure.options import Secure
@@ -23,13 +23,11 @@ from umbel.learning.steps import train_by_steps
 from umbel.learning.strategies.base import Settings, Strategy
 from umbel.learning.strategies.catalogue import strategy as named_strategy
 from umbel.plan.errors import PlanError, UnknownNameError
-from umbel.plan.expressions import Column, Expression
+from umbel.plan.expressions import Expression
 from umbel.plan.models import Algorithm, CoxRegression, Design, Feature, Network
-from umbel.plan.operators import Operator, Project, Scan
 
 if TYPE_CHECKING:
     from umbel.api.dataframe import DataFrame
-    from umbel.api.session import Session
 
 
 def fit(
@@ -47,6 +45,7 @@ def fit(
     without: Iterable[str] = (),
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: bool | Watcher = False,
 ) -> Model:
     """Train a model where the rows are.
@@ -75,6 +74,8 @@ def fit(
         seed: of whatever is drawn.
         checkpoint: a file that training by steps is kept in after each round. Where it is there,
             the training goes on from it, and the model is the same as if it had never stopped.
+        journal: a folder in which each round of training by steps is kept with the update of each
+            part, for `diagnose` and `replay`.
         progress: True writes a line a round; a function is told of every round.
 
     Raises:
@@ -109,6 +110,11 @@ def fit(
         raise PlanError("settings are for training by steps", hint='strategy="fedavg"')
     if checkpoint is not None and exact:
         raise PlanError("a checkpoint is for training by steps", hint='strategy="fedavg"')
+    if journal is not None and exact:
+        raise PlanError(
+            "a journal is for training by steps: an exact model is that of all rows together",
+            hint='strategy="fedavg"',
+        )
     if patience is not None and exact:
         raise PlanError("patience is for training by steps", hint='strategy="fedavg"')
     rounds = (model.rounds if exact else 20) if rounds is None else rounds
@@ -133,7 +139,9 @@ def fit(
     if isinstance(model, CoxRegression):
         design = replace(design, algorithm=timed(df, model, label))
     session = df.session
-    parts = [_kept(session, part, design) for part in parts_of(df.plan, session, without=without)]
+    parts = [
+        kept_here(session, part, design) for part in parts_of(df.plan, session, without=without)
+    ]
     if not parts:
         raise PlanError("all parts of the data are left out")
     if privacy is not None:
@@ -162,6 +170,7 @@ def fit(
             checkpoint=file or None,
             secure=privacy,
             patience=patience,
+            journal=None if journal is None else Journal(journal),
         )
     lineage = lineage_of(
         df,
@@ -172,7 +181,9 @@ def fit(
         masked=privacy is not None,
         rounds=len(done.rounds),
     )
-    return Model(design, done.state, session, history_of(done.rounds), done.details, lineage)
+    folder = None if journal is None else os.fspath(journal)
+    history = history_of(done.rounds)
+    return Model(design, done.state, session, history, done.details, lineage, folder)
 
 
 def _strategy(given: str | Strategy | None) -> Strategy:
@@ -182,16 +193,6 @@ def _strategy(given: str | Strategy | None) -> Strategy:
         except ValueError as error:
             raise PlanError(str(error)) from None
     return given
-
-
-def _kept(session: Session, part: Part, design: Design) -> Part:
-    """Read rows of this machine once, and not in every round: only the columns that count."""
-    if not part.local:
-        return part
-    names = [n for n in part.plan.schema.names if n in {*design.columns, *design.targets}]
-    plan: Operator = Project(input=part.plan, columns=tuple((n, Column(n)) for n in names))
-    table = session.run(plan).data
-    return Part(part.name, Scan(source=memory_source(table)), local=True)
 
 
 __all__ = ["fit"]
