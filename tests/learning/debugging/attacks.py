@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def rows(seed: int, skew: float = 0.0, each: int = 200) -> dict[str, pa.Table]:
 class Lying(DirectDispatcher):
     """Puts something else in the place of what some sites answer."""
 
-    def __init__(self, sites: Any, forged: dict[str, Forge], seed: int) -> None:
+    def __init__(self, sites: Any, forged: Mapping[str, Forge], seed: int) -> None:
         super().__init__(sites)
         self.forged = forged
         self.draw = np.random.default_rng(seed)
@@ -64,8 +64,8 @@ class Lying(DirectDispatcher):
 
 def session(
     tables: dict[str, pa.Table],
-    poisoned: dict[str, Poison] | None = None,
-    forged: dict[str, Forge] | None = None,
+    poisoned: Mapping[str, Poison] | None = None,
+    forged: Mapping[str, Forge] | None = None,
     seed: int = 0,
 ) -> FederatedSession:
     """A federation of the sites."""

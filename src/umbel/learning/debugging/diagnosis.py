@@ -184,7 +184,7 @@ def replay(
         return Replay(number, same, state)
     about = journal.about
     layout = update_layout(about.design)
-    known = {part.name: part.delta for part in entry.used}
+    known = {part.name: part.delta for part in entry.used if part.delta is not None}
     parts = [part for part in parts_of(df.plan, df.session) if part.name in known]
     asking = Asking(df.session, about.design, parts, about.seed, settings)
 
@@ -201,17 +201,16 @@ def replay(
 
 
 def _journal_of(trained: Model | Journal | str | os.PathLike[str]) -> Journal:
-    match trained:
-        case Journal():
-            return trained
-        case Model(journal=None):
-            raise PlanError(
-                "nothing was kept of the rounds of this model",
-                hint="train by steps with fit(…, journal=FOLDER)",
-            )
-        case Model(journal=kept):
-            return Journal(kept)
-    return Journal(trained)  # type: ignore[arg-type]
+    if isinstance(trained, Journal):
+        return trained
+    if not isinstance(trained, Model):
+        return Journal(trained)
+    if trained.journal is None:
+        raise PlanError(
+            "nothing was kept of the rounds of this model",
+            hint="train by steps with fit(…, journal=FOLDER)",
+        )
+    return Journal(trained.journal)
 
 
 class _Measured:

@@ -81,7 +81,7 @@ def _round(entry: Entry, last: dict[str, Array]) -> list[dict[str, object]]:
                 "to_mean": cosine(delta, mean) if fine else None,
                 "to_others": cosine(delta, others) if fine else None,
                 "to_last": cosine(delta, last.get(part.name)) if fine else None,
-                "drift": None if mean is None or not fine else _norm(delta - mean),  # type: ignore[operator]
+                "drift": None if mean is None or not fine else _norm(delta - mean),
                 "health": _health(part, norms[part.name], middle),
                 "seconds": part.seconds,
                 "waited": None

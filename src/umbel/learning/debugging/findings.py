@@ -250,7 +250,7 @@ def _planted(
     for i, name in enumerate(parts):
         others = np.delete(shares, i, axis=0).max(axis=0)
         ratio, share = shares[i] / np.maximum(others, 0.02), shares[i]
-        for j in np.flatnonzero((ratio > PLANTED) & (share > CONCENTRATED)):
+        for j in map(int, np.flatnonzero((ratio > PLANTED) & (share > CONCENTRATED))):
             yield Finding(
                 "suspect",
                 "trigger",

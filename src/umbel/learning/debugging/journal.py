@@ -345,7 +345,7 @@ def _part(
 
 
 def _plain(training: Training) -> dict[str, Any]:
-    return {item.name: getattr(training, item.name) for item in fields(training)}  # type: ignore[arg-type]
+    return {item.name: getattr(training, item.name) for item in fields(training)}
 
 
 __all__ = ["About", "Entry", "Journal", "JournalError", "Part"]
