@@ -77,12 +77,17 @@ def try_out(
     ] = None,
 ) -> None:
     """Say whether a question is allowed, by which clause, and what would be."""
+    from umbel.federation.disclosure.ledger import LEDGER, Ledger
     from umbel.federation.policy.reading import read_policy
     from umbel.federation.policy.trying import published, question, tried
 
     there = published(read_policy(file), site)
     plan = question(there, _text(against))
-    verdict = tried(there, plan, user, tuple(role or ()), purpose, tuple(to or ()))
+    path = (site if site.is_dir() else site.parent) / LEDGER
+    ledger = Ledger(path) if path.exists() else None
+    verdict = tried(there, plan, user, tuple(role or ()), purpose, tuple(to or ()), ledger)
+    if ledger is not None:
+        ledger.close()
     print(verdict.text)
     if not verdict.allowed:
         raise typer.Exit(12)

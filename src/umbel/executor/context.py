@@ -137,6 +137,7 @@ class StageContext:
         memory_limit: int,
         progress: Callable[[Operator, int], None] = lambda operator, rows: None,
         *,
+        waits: Callable[[str], None] = lambda why: None,
         profile: bool = False,
         run_id: str = "",
         commit: Commit | None = None,
@@ -145,6 +146,7 @@ class StageContext:
         self.run_id = run_id
         self.commit = commit
         self._progress = progress
+        self._waits = waits
         self._told = time.monotonic()
         self._cancellation = cancellation
         self._scratch = scratch
@@ -179,6 +181,10 @@ class StageContext:
         if now - self._told >= _PROGRESS:
             self._told = now
             self._progress(operator, rows)
+
+    def waits(self, why: str) -> None:
+        """Tell that the stage waits for a person."""
+        self._waits(why)
 
     def measured(self, operator: Operator) -> Measurement | None:
         """What was measured of an operator of the stage; told apart by identity."""

@@ -1,7 +1,7 @@
 """What happens during a run, as typed events. Progress display, logs and records feed on them.
 
 A run goes `RunStarted` … `RunFinished`, and each stage in it `StageQueued`, `StageStarted`, any
-number of `StageProgress`, then one of `StageFinished`, `StageFailed` and `StageCancelled`; the
+number of `StageProgress` and `StageWaiting`, then one of `StageFinished`, `StageFailed` and `StageCancelled`; the
 hand-over of a finished stage's output shows as `ConversionFinished`. The stages of a loop's body
 do so in each round, with `depth` 1 and more, and `RoundFinished` ends the round.
 """
@@ -59,6 +59,15 @@ class StageProgress(Event):
     operator: str
     rows: int
     fraction: float | None
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class StageWaiting(Event):
+    """A stage waits for a person, and `why` says for whom; told once for each time."""
+
+    stage: PlannedStage
+    why: str
     depth: int = 0
 
 

@@ -16,6 +16,7 @@ from umbel.executor.events import (
     StageFinished,
     StageProgress,
     StageStarted,
+    StageWaiting,
     Unlifted,
 )
 from umbel.optimizer.driver import DRIVER
@@ -109,6 +110,8 @@ class ProgressDisplay:
                     self._change(stage, "" if rows is None else f"{rows:,} rows", done=True)
                 case StageProgress(stage=stage, rows=rows, depth=0):
                     self._change(stage, f"{rows:,} rows so far")
+                case StageWaiting(stage=stage, why=why):
+                    self._change(stage, why)
                 case StageCancelled(stage=stage, depth=0):
                     self._change(stage, "cancelled")
                 case StageFailed(stage=stage, depth=0):

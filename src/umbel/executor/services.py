@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation, Scratch, StageContext
-from umbel.executor.events import Listener, StageProgress
+from umbel.executor.events import Listener, StageProgress, StageWaiting
 from umbel.executor.failures import explain_memory
 from umbel.executor.interrupts import Interrupts
 from umbel.executor.journal import Journal
@@ -106,6 +106,7 @@ class Services:
             self.scratch,
             self.memory_limit,
             progress,
+            waits=lambda why: self.tell(StageWaiting, planned, why, depth),
             profile=self.profile,
             run_id=self.run_id,
             commit=commit,

@@ -67,6 +67,7 @@ class PublishedTable:
         rule: what of it may leave.
         tells_size: whether the federation may know about how many rows it has.
         others: further rules, in order; what one of them lets out may leave.
+        pseudonyms: columns that hold pseudonyms to whoever asks.
     """
 
     name: str
@@ -74,11 +75,17 @@ class PublishedTable:
     rule: Rule = field(default_factory=Rule)
     tells_size: bool = False
     others: tuple[Rule, ...] = ()
+    pseudonyms: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns."""
-        return self.plan.schema
+        """Its columns, as whoever asks sees them."""
+        return pa.schema(
+            [
+                field.with_type(pa.string()) if field.name in self.pseudonyms else field
+                for field in self.plan.schema
+            ]
+        )
 
 
 class Site:
@@ -122,6 +129,8 @@ class Site:
         self.code = CodeRules()
         #: Those who may ask, by their keys; empty where the coordinator's word is taken.
         self.people: Mapping[str, Person] = {}
+        #: The key of pseudonyms; None draws one that is forgotten with this process.
+        self.pseudonym_key: bytes | None = None
         self._version = version
 
     def publish(

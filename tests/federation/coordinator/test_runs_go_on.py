@@ -8,16 +8,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import umbel as ub
 from tests.federation.harness import settles
 from tests.federation.real import free_ports
 from umbel import col
+from umbel.executor.events import StageWaiting
 from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
 from umbel.federation.client import MissingSitesWarning
@@ -27,13 +30,20 @@ from umbel.federation.coordinator import (
     Server,
     create,
     run_routes,
+    sites,
 )
+from umbel.federation.coordinator.deadlines import Deadline
+from umbel.federation.disclosure import DisclosureControl, Ledger
+from umbel.federation.disclosure.approvals import Approvals
 from umbel.federation.errors import AccessError, CoordinatorError, SiteError
 from umbel.federation.execution import SiteExecution
+from umbel.federation.policy.clauses import ALL, Approval, Clause, Duties, Recipients
 from umbel.federation.site import join
-from umbel.federation.tasks import Task
+from umbel.federation.tasks import Requester, Task
+from umbel.federation.wire import dispatcher
 from umbel.federation.wire.agent import Agent, AgentConfig
 from umbel.plan.errors import CancelledError, PlanError, RunError, UnknownNameError
+from umbel.plan.operators import Values
 
 AGES = {"north": [30, 40, 50, 61], "south": [62, 63, 64, 65, 66]}
 EVERY = [age for ages in AGES.values() for age in ages]
@@ -565,3 +575,82 @@ def test_a_site_that_leaves_a_run_is_skipped_where_one_says_so(
     with kept.session() as session:
         found = session.runs.show(shown["id"])
     assert (found["covers"], found["missing"]) == (["north"], ["south"])
+
+
+def test_a_run_that_waits_for_a_person_says_so_and_outlives_the_coordinator(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_ASK_AGAIN", 0.05)
+    gate = kept.gates["north"]
+    before, site = gate._execute, gate._execute._site
+    table = site.tables["people"]
+    clause = Clause(
+        "asked", Form.AGGREGATES, 2, *(ALL,) * 5, recipients=Recipients(ALL),
+        duties=Duties(approval=Approval.PLAN),
+    )  # fmt: skip
+    site.tables["people"] = replace(table, rule=replace(table.rule, clause=clause))
+    ledger = Ledger(tmp_path / "ledger.db")
+    gate._execute = SiteExecution(site, disclosure=DisclosureControl(ledger))
+    approvals = Approvals(ledger)
+    told: list[Any] = []
+    found: list[Any] = []
+
+    def ask() -> None:
+        with kept.session(listener=told.append) as session:
+            found.append(session.sql("select count(*) as n from north.people").collect())
+
+    thread = threading.Thread(target=ask, daemon=True)
+    try:
+        thread.start()
+        settles(approvals.all, 30)
+        settles(lambda: any(isinstance(event, StageWaiting) for event in told), 30)
+        kept.stop()
+        kept.start()
+        kept.there("north", "south")
+        asked_before = len(gate.came)
+        settles(lambda: len(gate.came) > asked_before, 60)  # the run goes on, and waits
+        [request] = approvals.all()
+        approvals.decide(request.name, approve=True)
+        thread.join(60)
+        assert [table.to_pylist() for table in found] == [[{"n": len(AGES["north"])}]]
+        waiting = [event.why for event in told if isinstance(event, StageWaiting)]
+        assert "waiting for approval of site 'north' since" in waiting[0]
+    finally:
+        gate._execute, site.tables["people"] = before, table
+        ledger.close()
+
+
+def test_what_a_person_takes_to_decide_is_not_the_runs_time(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    now = SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setattr("umbel.federation.coordinator.sites.time", now)
+    endpoint = kept.coordinator.endpoint
+    assert endpoint is not None
+    run = sites.RunDispatcher(endpoint, None)
+    run.limit(60)
+    with run._waiting(), run._waiting():  # two sites, at the same time
+        clock[0] += 1000
+        assert run.waited() == 1000
+    task = Task("r", 0, "north", Values(table=pa.table({"a": [1]})), (), Requester("ann"))
+    assert run._limited(task).limits.seconds == 60
+    clock[0] += 20
+    assert (run._limited(task).limits.seconds, run.waited()) == (40, 1000)
+
+
+def test_a_deadline_moves_on_while_a_run_waits() -> None:
+    over, waited = threading.Event(), [0.0]
+    asked = threading.Event()
+
+    def so_far() -> float:
+        asked.set()
+        waited[0] += 0.01
+        return waited[0]
+
+    deadline = Deadline(0.01, over.set, so_far)
+    assert asked.wait(30)
+    assert not over.is_set()
+    deadline.cancel()
+    Deadline(0.01, over.set, lambda: 0.0)
+    assert over.wait(30)

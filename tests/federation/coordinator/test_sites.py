@@ -16,6 +16,7 @@ import pytest
 import umbel as ub
 from tests.federation.coordinator.conftest import Running
 from umbel import col
+from umbel.cli.main import run_command
 from umbel.federation import Form, Rule, Site
 from umbel.federation.access import Role
 from umbel.federation.client import MissingSitesWarning
@@ -162,6 +163,24 @@ def test_sites_answer_what_somebody_has_signed_whatever_the_coordinator_says(
     finally:
         for site in sited.sites.values():
             site.people = {}
+
+
+def test_the_command_tells_what_may_be_asked(
+    sited: Sited, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UMBEL_TOKEN", sited.token(Role.VIEWER))
+    assert run_command(("tables", "--policy", "--coordinator", sited.url)) == 0
+    told = capsys.readouterr().out
+    for line in (
+        "north.people:\n  aggregates over at least 2 different id leave, for: everybody\n",
+        "  updates of models over at least 4 different id leave\n",
+        "south.codes:\n  rows leave, for: everybody",
+    ):
+        assert line in told
+    assert run_command(("tables", "north.codes", "--policy", "--coordinator", sited.url)) == 0
+    assert capsys.readouterr().out.startswith("north.codes:\n  rows leave")
+    assert run_command(("tables", "nobody", "--policy", "--coordinator", sited.url)) != 0
+    assert "no site publishes 'nobody'" in capsys.readouterr().err
 
 
 def test_a_model_is_trained_at_all_sites(session: Any) -> None:

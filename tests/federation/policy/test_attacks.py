@@ -134,6 +134,22 @@ def _attacks(table: Table) -> dict[str, tuple[DataFrame, str]]:
         "divided by zero": (t.select((1 // (cost - 7)).sum()), "may"),
         "a cast as an oracle": (t.select(col("name").cast("int64").sum()), "may fail"),
         "overflow as an oracle": (t.select((cost * 2**40 * 2**20).sum()), "may fail"),
+        "a regular expression as an oracle": (
+            t.filter(col("name").str.contains("^CANARY-9.* 7$")).select(n),
+            "picks rows by 'name'",
+        ),
+        "a regular expression that takes long": (
+            t.select(col("name").str.contains("(a+)+b").cast("int64").sum()),
+            "computes .* of 'name'|sum of 'name'",
+        ),
+        "fanned out by a join with one's own rows": (
+            t.join(outside("codes", _CODES), left_on="code", right_on="key").select(cost.sum()),
+            "joins by 'code'",
+        ),
+        "one of two groups that make a whole": (
+            t.group_by(k=ub.when(col("id") == 7).then(1).otherwise(0)).agg(n),
+            "who a row is about",
+        ),
         "a sort that fails": (t.sort(col("name").cast("int64")).select(n), "may fail"),
         "nested": (
             t.group_by("id").agg(m=cost.max()).filter(col("m") > 50).select(n),
@@ -164,7 +180,15 @@ def _attacks(table: Table) -> dict[str, tuple[DataFrame, str]]:
     }
 
 
-def test_attacks_are_refused_before_anything_runs(site: Site, table: Table) -> None:
+def test_attacks_are_refused_before_anything_runs(
+    site: Site, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So how long a refusal takes tells of the plan alone: no engine has seen a row."""
+
+    def runs(*_: Any, **__: Any) -> None:
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr("umbel.federation.execution.run.run", runs)
     given = {"ids": _IDS, "codes": _CODES, "wards": _IDS}
     for name, (frame, why) in _attacks(table).items():
         inputs = {label: data for label, data in given.items() if label in _labels(frame)}
@@ -239,7 +263,7 @@ def test_duties_that_nobody_does_let_nothing_out(
 def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table: Table) -> None:
     seen: list[Any] = []
 
-    class Recording:
+    class Recording(Thresholds):
         def admit(self, release: Any, question: str) -> None:
             seen.append(release)
 
@@ -278,9 +302,8 @@ def test_the_disclosure_gets_cells_with_the_people_behind_them(site: Site, table
     ("conditions", "refused"),
     [
         ('algorithms = ["PoissonRegression"]', "trains a LinearRegression"),
-        ("clip = 1.0", "asks for clipping of updates, which site 'north' does not do yet"),
-        ("noise = 1.5", "asks for noise on updates"),
-        ("rounds = 10", "asks for counting of rounds"),
+        ("clip = 1.0", "updates that are clipped to 1, which sums of Contribute are not"),
+        ("rounds = 10", ""),
         ('algorithms = ["LinearRegression"]', ""),
     ],
 )

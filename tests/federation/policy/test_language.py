@@ -9,6 +9,7 @@ import umbel as ub
 from tests.federation.policy.conftest import POLICY, visits
 from umbel.cli.main import run_command
 from umbel.federation import Site, local
+from umbel.federation.disclosure.ledger import LEDGER, Ledger
 from umbel.federation.errors import IdentityError, PolicyError
 from umbel.federation.manifest import Manifest
 from umbel.federation.policy.reading import read_policy
@@ -122,6 +123,24 @@ def test_commands_check_explain_and_try(folder: Path, capsys: pytest.CaptureFixt
     assert "groups by 'ward'" in text
     assert "allowed: count, sum, mean of cost, in groups by sex, zip, code" in text
     assert "clause 'sepsis' of the table is for others" in text
+    # Where the site has answered before, what is left of a day and of a budget is told too.
+    budget = (
+        '[tables.visits.allow.private]\nform = "private"\nusers = ["eve"]\n'
+        "[tables.visits.allow.private.privacy]\nepsilon = 0.5\nper_user = 2\nper_table = 9\n"
+        "[tables.codes.allow.all]"
+    )
+    limited = POLICY.replace('regions = ["eu"]', 'regions = ["eu"]\nanswers_per_day = 5')
+    Path(file).write_text(limited.replace("[tables.codes.allow.all]", budget))
+    ledger = Ledger(folder / LEDGER)
+    ledger.answered("ann", "visits", "a-task", 3, 100)
+    with ledger.transaction():
+        ledger.charge("eve", "visits", "a-task/1", (0.5, 0.0))
+    ledger.close()
+    _, text = run("test", file, *asked, "select sex, sum(cost) from visits group by sex")
+    assert "Today 'ann' has had 1 of 5 answers." in text
+    eve = ("--site", str(folder), "--user", "eve", "--against", "select count(*) from visits")
+    _, text = run("test", file, *eve)
+    assert "0.5 of 2 spent by the user, 0.5 of 9 by all; 1.5 is left" in text
 
 
 def test_a_site_takes_signed_policies_and_no_older_ones(

@@ -150,6 +150,9 @@ _STAGES: dict[str, Callable[[float, Any, dict[str, Any]], Event]] = {
     "StageProgress": lambda at, stage, d: known_events.StageProgress(
         at, stage, d["operator"], d["rows"], d["fraction"], d["depth"]
     ),
+    "StageWaiting": lambda at, stage, d: known_events.StageWaiting(
+        at, stage, str(d["why"]), d["depth"]
+    ),
     "StageFinished": lambda at, stage, d: known_events.StageFinished(
         at, stage, d["rows"], d["seconds"], d["depth"], d["bytes"]
     ),

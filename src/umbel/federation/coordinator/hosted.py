@@ -56,6 +56,7 @@ class HostedRun:
         schema: the columns of its rows, as JSON.
         missing, covers: the sites without which it goes on, and those that it asks.
         tasks: gives what sites were asked for.
+        waited: gives for how many seconds it has waited for people at sites.
         state: how far it is.
         fence: counts its tries: rows of one try do not continue those of another.
         spool: where its rows wait; None before it begins.
@@ -82,6 +83,7 @@ class HostedRun:
     missing: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()
     tasks: Callable[[str], list[TaskRecord]] = lambda run: []
+    waited: Callable[[], float] = lambda: 0.0
     state: State = State.QUEUED
     fence: int = 0
     spool: Spool | None = None
@@ -131,6 +133,10 @@ class HostedRun:
             self.error = error_to_json(CancelledError("the run was cancelled"))
         elif state is State.FAILED and self.error is None:
             self.error = error_to_json(RunError(history.error, hint=history.hint))
+
+    def has_waited(self) -> float:
+        """Give for how many seconds it has waited for people; its tries do not add up."""
+        return self.waited()
 
     def to_json(self) -> dict[str, Any]:
         """Describe it in short."""

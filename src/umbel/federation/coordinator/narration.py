@@ -16,6 +16,7 @@ from umbel.executor.events import (
     StageProgress,
     StageQueued,
     StageStarted,
+    StageWaiting,
     Unlifted,
 )
 from umbel.federation.protocol import error_to_json
@@ -32,6 +33,8 @@ def narrate(event: Event) -> dict[str, Any]:
             found["error"] = None if event.error is None else error_to_json(event.error)
         case StageProgress():
             found |= {"operator": event.operator, "rows": event.rows, "fraction": event.fraction}
+        case StageWaiting():
+            found["why"] = event.why
         case StageFinished():
             found |= {"rows": event.rows, "bytes": event.bytes, "seconds": event.seconds}
         case ConversionFinished():
@@ -50,6 +53,7 @@ def narrate(event: Event) -> dict[str, Any]:
             StageQueued()
             | StageStarted()
             | StageProgress()
+            | StageWaiting()
             | StageFinished()
             | ConversionFinished()
             | StageFailed()

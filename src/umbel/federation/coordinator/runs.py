@@ -28,6 +28,7 @@ from umbel.executor.runs.history import FINISHED, Begun
 from umbel.executor.runs.rows import INTERRUPTED
 from umbel.executor.runs.store import Owned
 from umbel.federation.access import Permission, Principal
+from umbel.federation.coordinator.deadlines import Deadline
 from umbel.federation.coordinator.hosted import HostedRun, State
 from umbel.federation.coordinator.questions import Job, Question
 from umbel.federation.coordinator.run_log import logged
@@ -203,9 +204,7 @@ class Runs:
 
     def _try(self, run: HostedRun, job: Job | None) -> None:
         limit = self._limits.seconds
-        timer = threading.Timer(limit, run.overdue)
-        timer.daemon = True
-        timer.start()
+        timer = Deadline(limit, run.overdue, run.has_waited)
         state = State.FAILED
         failure: UmbelError | None = None
         try:
@@ -260,6 +259,8 @@ class Runs:
                 self._check_tries(run.id)
                 job = self._again(owned)
             run.missing, run.covers = job.missing, job.covers
+            if job.asker.dispatcher is not None:
+                run.waited = job.asker.dispatcher.waited
             job.asker.answer(
                 job.ready,
                 cancellation=run.cancellation,

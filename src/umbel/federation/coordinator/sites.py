@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -54,12 +55,38 @@ class RunDispatcher:
     """Takes the tasks of one run to sites, each with the time that is left to the run."""
 
     def __init__(self, endpoint: FlightEndpoint, patience: float | None) -> None:
-        self._wire = WireDispatcher(endpoint, patience=patience)
+        self._wire = WireDispatcher(endpoint, patience=patience, waiting=self._waiting)
         self._end: float | None = None
+        self._lock = threading.Lock()
+        self._waits, self._since, self._waited = 0, 0.0, 0.0
 
     def limit(self, seconds: float) -> None:
         """Let the run have so many seconds from now on."""
         self._end = time.monotonic() + seconds
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Wait for a person: what they take to decide is not the run's own time."""
+        with self._lock:
+            self._waits += 1
+            if self._waits == 1:
+                self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waits -= 1
+                if not self._waits:
+                    seconds = time.monotonic() - self._since
+                    self._waited += seconds
+                    if self._end is not None:
+                        self._end += seconds
+
+    def waited(self) -> float:
+        """For how many seconds the run has waited for people."""
+        with self._lock:
+            now = time.monotonic() - self._since if self._waits else 0.0
+            return self._waited + now
 
     def run(
         self,

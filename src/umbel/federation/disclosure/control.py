@@ -18,10 +18,12 @@ from umbel.federation.disclosure.individuals import Population, populations, uni
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.disclosure.noise import cell_key, noise_of, rounded
 from umbel.federation.disclosure.private_control import PrivateAnswers
+from umbel.federation.disclosure.updates import conditioned, count_round
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Approval, Duties, Form
 from umbel.federation.policy.disclosing import enough, undone
 from umbel.federation.policy.verdict import Cells, Grant, Release
+from umbel.plan import operators as ops
 
 _COUNTS = ("count", "len", "n_unique")
 _MEASURED = ("sum", "mean")
@@ -98,6 +100,14 @@ class DisclosureControl:
                     f"day, and has had {had:,}",
                     hint="ask for less, or tomorrow",
                 )
+
+    def update(self, table: pa.Table, operator: ops.Summing, release: Release) -> pa.Table:
+        """Count a round, and give an update as it may leave; see `Disclosure`."""
+        for grant in release.grants:
+            if grant.clause.form is Form.UPDATES:
+                count_round(self.ledger, party(release, grant), grant, operator)
+                table = conditioned(table, operator, grant, self.ledger.secret)
+        return table
 
     def disclose(self, cells: Cells, release: Release) -> pa.Table:
         """Give the cells that may leave, changed as duties say; see `Disclosure`."""

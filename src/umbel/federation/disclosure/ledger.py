@@ -181,6 +181,28 @@ class Ledger:
         with self.transaction() as database:
             database.execute(insert, (owner, table, task, time.time(), rows, nbytes))
 
+    def round_taken(self, owner: str, table: str, name: str, most: int) -> int | None:
+        """Count a round of training, once; None if it may be had, else how many there were today.
+
+        Args:
+            owner: on whose account.
+            table: of which.
+            name: identifies the round.
+            most: of a day.
+        """
+        kind = f"rounds\n{table}"
+        query = "select task from answers where owner = ? and of_table = ? and at > ?"
+        with self.transaction() as database:
+            today = (owner, kind, time.time() - DAY)
+            had = {task for (task,) in database.execute(query, today)}
+            if name in had:
+                return None
+            if len(had) >= most:
+                return len(had)
+            insert = "insert or replace into answers values (?, ?, ?, ?, 0, 0)"
+            database.execute(insert, (owner, kind, name, time.time()))
+        return None
+
     # --- What it has cost.
 
     def costs(self, owner: str | None, table: str, part: str, days: int = 0) -> list[Cost]:

@@ -46,6 +46,7 @@ class Gate:
         analysis: Analysis,
         run: Callable[[ops.Operator], pa.Table],
         disclose: Callable[[Cells], pa.Table],
+        update: Callable[[pa.Table, ops.Summing], pa.Table],
     ) -> None:
         """Prepare.
 
@@ -53,10 +54,12 @@ class Gate:
             analysis: the site's rules.
             run: gives the rows of a plan over the site's tables.
             disclose: gives those of an aggregate's cells that may leave.
+            update: gives an update of a model as it may leave.
         """
         self._analysis = analysis
         self._run = run
         self._disclose = disclose
+        self._update = update
         self._open: dict[int, ops.Operator] = {}
         self._private = 0
         self.withheld = False
@@ -169,8 +172,8 @@ class Gate:
         for position, who in enumerate(raw):
             distinct = counts.get(f"umbel count {_hidden(position)}")
             check_update(who, counts, distinct, len(operator.design.names))
-        source = memory_source(table.select(operator.schema.names).cast(operator.schema))
-        return ops.Scan(source=replace(source, schema=operator.schema))
+        kept = self._update(table.select(operator.schema.names).cast(operator.schema), operator)
+        return ops.Scan(source=replace(memory_source(kept), schema=operator.schema))
 
     def _alone(
         self, aggregate: ops.Aggregate, used: Mapping[str, Expression | None], individuals: int

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from umbel.api.memory import memory_source
-from umbel.executor import Cancellation, run
+from umbel.executor import Cancellation, Result, run
 from umbel.executor.record import Run
 from umbel.federation.audit import Account, AuditLog
 from umbel.federation.audit.account import question_of
@@ -23,12 +23,13 @@ from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.coded import Coded, codes_of, verify
 from umbel.federation.execution.gate import Gate
 from umbel.federation.execution.masked import Masked
+from umbel.federation.execution.pseudonyms import Pseudonyms
 from umbel.federation.noise import written
 from umbel.federation.policy.applying import filtered
 from umbel.federation.policy.clauses import Approval
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.disclosing import Disclosure
-from umbel.federation.publishing import Site
+from umbel.federation.publishing import PublishedTable, Site
 from umbel.federation.rules import Analysis, Form, Refusal
 from umbel.federation.signed.people import SignedQuestions
 from umbel.federation.tasks import Limits, Outcome, Task
@@ -36,7 +37,7 @@ from umbel.learning.secure.identities import identity_here
 from umbel.learning.secure.messages import Identity
 from umbel.plan import operators as ops
 from umbel.plan.errors import CancelledError, UnknownNameError
-from umbel.plan.expressions import Column
+from umbel.plan.expressions import Column, columns_of
 from umbel.plan.sources import RelationSource
 from umbel.platforms.refusal import LEARNING, RELATIONAL
 
@@ -72,6 +73,7 @@ class SiteExecution:
         self._masked = Masked(identity or (lambda: identity_here(site.name)))
         self._audit = audit
         self._disclosure = disclosure or DisclosureControl()
+        self._pseudonyms = Pseudonyms(site.pseudonym_key)
         self._signed = signed or SignedQuestions()
 
     def __call__(
@@ -127,6 +129,8 @@ class SiteExecution:
             task=task.id,
             asks=question_of(task.plan),
         )
+        if verdict.form is Form.UPDATES:  # an approval is of a training, not of each round
+            question = _training(task)
         step = _step_of(task.plan)
         if step in ("", "mask"):  # in the other steps nothing leaves
             self._disclosure.admit(verdict, question)
@@ -154,15 +158,33 @@ class SiteExecution:
             return Outcome(outlet.rows, outlet.bytes, time.perf_counter() - start)
         with _within(cancellation, task.limits) as part:
 
-            def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
-                done = run(
-                    self._bound(coded.opened(plan), inputs, analysis),
+            def engines(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> Result:
+                return run(
+                    plan,
                     platforms=site.session.platforms(),
                     progress=False,
                     cancellation=part,
                     memory_limit=site.session.memory_limit,
                     deliver=out,
                 )
+
+            def named(rows: ops.Operator, table: PublishedTable, scan: ops.Scan) -> ops.Operator:
+                wanted = frozenset(rows.schema.names)
+                where = analysis.rules[table.name].clause
+                if scan.columns is not None and not (where is not None and where.where):
+                    picked = () if scan.predicate is None else columns_of(scan.predicate)
+                    wanted = frozenset([*scan.columns, *picked])
+                return self._pseudonyms.put(
+                    rows,
+                    table.pseudonyms,
+                    wanted,
+                    asks.purpose,
+                    lambda plan: engines(plan, None).data,
+                )
+
+            def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
+                bound = self._bound(coded.opened(plan), inputs, analysis, named)
+                done = engines(bound, out)
                 texts.append(_text(done.run))
                 return done.data
 
@@ -171,6 +193,7 @@ class SiteExecution:
                 analysis,
                 lambda plan: rows_of(plan, None),
                 lambda cells: self._disclosure.disclose(cells, verdict),
+                lambda table, operator: self._disclosure.update(table, operator, verdict),
             )
 
             def plain(out: Callable[[pa.Table], None] | None = None) -> pa.Table:
@@ -237,7 +260,11 @@ class SiteExecution:
                     )
 
     def _bound(
-        self, plan: ops.Operator, inputs: Mapping[str, pa.Table], analysis: Analysis
+        self,
+        plan: ops.Operator,
+        inputs: Mapping[str, pa.Table],
+        analysis: Analysis,
+        named: Callable[[ops.Operator, PublishedTable, ops.Scan], ops.Operator],
     ) -> ops.Operator:
         """The plan over the site's own sources and over what came in."""
         known: dict[str, ops.Operator] = {}
@@ -253,7 +280,11 @@ class SiteExecution:
                 case ops.Scan(source=RelationSource(relation=(name,))):
                     clause = analysis.rules[name].clause
                     where = "" if clause is None else clause.where
-                    return _published(operator, filtered(self._site.tables[name].plan, where))
+                    table = self._site.tables[name]
+                    rows = table.plan
+                    if table.pseudonyms:
+                        rows = named(rows, table, operator)
+                    return _published(operator, filtered(rows, where))
             return operator
 
         return ops.rebuild(plan, bind)
@@ -267,6 +298,22 @@ def _question(task: Task) -> str:
     """What is asked, with what comes in: a person who agrees to one does not to another."""
     parts = [task.plan.digest, *(given.identity for given in task.inputs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _training(task: Task) -> str:
+    """What is trained: a question without what another round has otherwise."""
+
+    def first(operator: ops.Operator) -> ops.Operator:
+        if not isinstance(operator, ops.Summing):
+            return operator
+        empty = operator.state.slice(0, 0)
+        operator = replace(operator, state=empty, masking=None, message=None)
+        if isinstance(operator, ops.Contribute) and operator.training is not None:
+            training = replace(operator.training, seed=0)
+            operator = replace(operator, training=training, correction=None)
+        return operator
+
+    return hashlib.sha256(ops.rebuild(task.plan, first).digest.encode()).hexdigest()
 
 
 class _Outlet:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
+from umbel.federation.execution.pseudonyms import has_pseudonyms
 from umbel.federation.policy.clauses import Clause, Privacy
 from umbel.federation.policy.reading import Policy, TablePolicy
 from umbel.plan import operators as ops
 from umbel.plan.errors import PlanError, UmbelError, UnknownNameError
-from umbel.plan.expressions import Column, Expression
+from umbel.plan.expressions import Cast, Column, Expression
 from umbel.plan.types import is_numeric
 from umbel.sql.reading.alone import read_expression
 
@@ -53,7 +54,9 @@ def applied(
         rules = policy.tables.get(name, TablePolicy(name))
         plan = _checked(policy, rules, table.plan)
         first, *others = rules.rules
-        found[name] = replace(table, plan=plan, rule=first, others=tuple(others))
+        found[name] = replace(
+            table, plan=plan, rule=first, others=tuple(others), pseudonyms=rules.pseudonym
+        )
     return found
 
 
@@ -78,6 +81,7 @@ def _checked(policy: Policy, rules: TablePolicy, plan: ops.Operator) -> ops.Oper
             for name in names
         )
         plan = ops.Project(input=plan, columns=columns)
+    shown = _named(policy, rules, plan)
     if rules.individual and rules.individual not in names:
         _unknown(policy, (*at, "individual"), rules.individual, names)
     for clause in rules.clauses:
@@ -86,10 +90,34 @@ def _checked(policy: Policy, rules: TablePolicy, plan: ops.Operator) -> ops.Oper
             for name in used:
                 if name != "*" and name not in names:
                     _unknown(policy, (*here, key), name, names)
-        _at(policy, (*here, "where"), partial(filtered, plan, clause.where))
+        _at(policy, (*here, "where"), partial(filtered, shown, clause.where))
         if clause.privacy is not None:
-            _at(policy, (*here, "privacy"), partial(_fits, clause.privacy, plan.schema))
+            _at(policy, (*here, "privacy"), partial(_fits, clause.privacy, shown.schema))
     return plan
+
+
+def _named(policy: Policy, rules: TablePolicy, plan: ops.Operator) -> ops.Operator:
+    """The rows with words where pseudonyms will be, which are made when somebody asks."""
+    names = plan.schema.names
+    for name in rules.pseudonym:
+        at = ("tables", rules.name, "pseudonym")
+        if name not in names:
+            _unknown(policy, at, name, names)
+        dtype = plan.schema.field(name).type
+        if not has_pseudonyms(dtype):
+            raise policy.file.at(
+                at,
+                PlanError(
+                    f"column {name!r} is of type {dtype}, of which there are no pseudonyms",
+                    hint="there are of integers, strings and dates",
+                ),
+            )
+    if not rules.pseudonym:
+        return plan
+    columns = tuple(
+        (n, Cast(Column(n), pa.string()) if n in rules.pseudonym else Column(n)) for n in names
+    )
+    return ops.Project(input=plan, columns=columns)
 
 
 def _fits(privacy: Privacy, schema: pa.Schema) -> None:

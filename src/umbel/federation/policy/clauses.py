@@ -115,7 +115,8 @@ class Updates:
         algorithms: which may be trained, by name; "*" for every one.
         clip: the greatest norm of an update; None for any.
         noise: standard deviation of the noise on it, in units of `clip`.
-        rounds: how many one user may have in a day; None for any number.
+        rounds: of training and evaluation that one user may have in a day, of all models; None for
+            any number.
         secure: only sums over several sites may be seen.
     """
 
@@ -124,6 +125,13 @@ class Updates:
     noise: float = 0.0
     rounds: int | None = None
     secure: bool = False
+
+    def __post_init__(self) -> None:
+        if self.noise and self.clip is None:
+            raise FederationError(
+                "noise on updates is measured in their clip, and there is none",
+                hint="write clip = …: the greatest norm that an update of yours has",
+            )
 
 
 @dataclass(frozen=True)
@@ -261,6 +269,7 @@ class Clause:
         duties: what has to hold of a result beside.
         privacy: of the form "private".
         updates: of the form "updates".
+        pseudonyms: for people, the columns of the table that hold pseudonyms.
     """
 
     name: str
@@ -276,6 +285,7 @@ class Clause:
     duties: Duties = field(default_factory=Duties)
     privacy: Privacy | None = None
     updates: Updates | None = None
+    pseudonyms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.min_individuals < 1:

@@ -65,6 +65,7 @@ class Decisions:
         self._rules = rules
         self._analyses: dict[tuple[tuple[str, int], ...], Analysis] = {}
         self._decided: dict[str, tuple[Release | Refusal, Analysis]] = {}
+        self._free: set[str] = set()
         self._tables = Tables(site)
         self._chosen: dict[frozenset[str], list[Analysis]] = {}
 
@@ -86,6 +87,7 @@ class Decisions:
         if known is None:
             if len(self._decided) > _MOST_KEPT:
                 self._decided.clear()
+                self._free.clear()
             known = self._as_below(operator) if to is None else None
             known = self._decided[key] = known or self._decide(operator, to)
         return known
@@ -93,9 +95,18 @@ class Decisions:
     def _as_below(self, operator: ops.Operator) -> tuple[Release | Refusal, Analysis] | None:
         """The verdict on what an operator is made of, if that is free and all that is protected."""
         below = [child for child in operator.inputs if self.site in child.places]
-        known = self._decided.get(below[0].digest) if len(below) == 1 else None
-        if known is None or not isinstance(known[0], Release) or not known[1].is_free(below[0]):
+        if len(below) != 1:
             return None
+        digest = below[0].digest
+        known = self._decided.get(digest)
+        if known is None or not isinstance(known[0], Release):
+            return None
+        # What is made of what is free is free: it is found out once for each answer.
+        if digest not in self._free:
+            if not known[1].is_free(below[0]):
+                return None
+            self._free.add(digest)
+        self._free.add(operator.digest)
         return known
 
     def barred(self, operator: ops.Operator, site: str) -> PolicyError | None:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Approval, Clause, Duties, Form, Updates
 from umbel.federation.policy.verdict import Cells, Release
+from umbel.plan import operators as ops
 
 
 class Disclosure(Protocol):
@@ -34,6 +35,13 @@ class Disclosure(Protocol):
 
     def disclose(self, cells: Cells, release: Release) -> pa.Table:
         """Give the cells that may leave: some of the rows of `cells.table`, or changed ones."""
+
+    def update(self, table: pa.Table, operator: ops.Summing, release: Release) -> pa.Table:
+        """Give an update of a model as it may leave: the row of `Summing`, or a changed one.
+
+        Raises:
+            PolicyError: it may not leave, or not today.
+        """
 
     def looked_at(self, release: Release, question: str) -> pa.Table | None:
         """Give the result that a person has approved, if such a one has to; None if none is there.
@@ -61,7 +69,9 @@ class Thresholds:
         for grant in release.grants:
             duties = grant.clause.duties
             private = grant.clause.form is Form.PRIVATE
-            if private or duties != Duties() or undone(grant.clause):
+            updates = grant.clause.updates or Updates()
+            more = (updates.clip, updates.noise, updates.rounds) != (None, 0.0, None)
+            if private or more or duties != Duties() or undone(grant.clause):
                 raise PolicyError(
                     f"clause {grant.clause.name!r} of table {grant.table!r} asks for duties that "
                     f"site {release.site!r} has nothing to do with",
@@ -71,6 +81,10 @@ class Thresholds:
     def disclose(self, cells: Cells, release: Release) -> pa.Table:
         """Give the groups of enough individuals."""
         return cells.table.filter(enough(cells))
+
+    def update(self, table: pa.Table, operator: ops.Summing, release: Release) -> pa.Table:
+        """Give it as it is: clauses that ask for more are refused before."""
+        return table
 
     def looked_at(self, release: Release, question: str) -> pa.Table | None:
         """No person is asked; see `admit`."""
@@ -87,15 +101,13 @@ def undone(clause: Clause) -> str:
 
     >>> undone(Clause("all", Form.AGGREGATES, 3))
     ''
-    >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(rounds=10)))
-    'counting of rounds'
-    >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(secure=True)))
+    >>> undone(Clause("models", Form.UPDATES, 20, updates=Updates(rounds=10, secure=True)))
     ''
     >>> undone(Clause("models", Form.UPDATES, 20, duties=Duties(overlap=5)))
     'duties on groups, which updates have not'
     """
-    if clause.form is Form.UPDATES and clause.duties.approval is not Approval.NONE:
-        return "approvals of updates, of which each round is another"
+    if clause.form is Form.UPDATES and clause.duties.approval is Approval.RELEASE:
+        return "looking at updates, which tell a person nothing"
     of_groups = replace(
         clause.duties,
         answers_per_day=None,
@@ -106,14 +118,6 @@ def undone(clause: Clause) -> str:
     )
     if clause.form in (Form.ROWS, Form.UPDATES) and of_groups != Duties():
         return f"duties on groups, which {clause.form.value} have not"
-    updates = clause.updates or Updates()
-    for asked, what in (
-        (updates.clip is not None, "clipping of updates"),
-        (updates.noise > 0, "noise on updates"),
-        (updates.rounds is not None, "counting of rounds"),
-    ):
-        if asked:
-            return what
     return ""
 
 

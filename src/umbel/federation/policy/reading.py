@@ -15,6 +15,7 @@
     individual = "patient_id"
     where = "consent"                       # SQL; other rows are not there
     mask = { zip = "left(zip, 3)" }         # SQL; what is there instead
+    pseudonym = ["patient_id"]              # keyed names stand there instead
 
     [tables.visits.allow.statistics]
     form = "aggregates"                     # or rows, private, updates
@@ -96,6 +97,7 @@ class TablePolicy:
         where: SQL over its columns; rows for which it is not true are not there.
         mask: by column the SQL of what is there instead.
         clauses: in order.
+        pseudonym: columns in which pseudonyms stand in place of what is there.
     """
 
     name: str
@@ -104,6 +106,7 @@ class TablePolicy:
     where: str = ""
     mask: Mapping[str, str] = field(default_factory=dict)
     clauses: tuple[Clause, ...] = ()
+    pseudonym: tuple[str, ...] = ()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -247,6 +250,7 @@ class TableSection(_Strict):
     resident: bool = False
     where: str = ""
     mask: dict[str, str] = {}
+    pseudonym: list[str] = []
     allow: dict[str, ClauseSection] = {}
 
 
@@ -324,8 +328,18 @@ def _table(file: TomlFile, read: PolicyFile, name: str, table: TableSection) -> 
             clauses.append(_clause(file, read, at, table, section))
         except FederationError as error:
             raise file.at(at, error) from None
+    for column in table.pseudonym:
+        if column in table.mask:
+            raise _wrong(file, (*where, "pseudonym"), f"column {column!r} has a mask and pseudonyms",
+                         "take one of them out")  # fmt: skip
     return TablePolicy(
-        name, table.individual, table.resident, table.where, table.mask, tuple(clauses)
+        name,
+        table.individual,
+        table.resident,
+        table.where,
+        table.mask,
+        tuple(clauses),
+        tuple(table.pseudonym),
     )
 
 
@@ -400,6 +414,7 @@ def _clause(
         ),
         None if one.privacy is None else _privacy(file, at, one.privacy),
         None if one.updates is None else _updates(one.updates),
+        tuple(table.pseudonym),
     )
 
 

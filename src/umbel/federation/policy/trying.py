@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umbel.api.dataframe import DataFrame
 from umbel.api.session import Session, connect
+from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.explaining import clause_words
 from umbel.federation.policy.reading import Policy
-from umbel.federation.policy.verdict import Release
+from umbel.federation.policy.verdict import Grant, Release
 from umbel.federation.publishing import Site
 from umbel.federation.site_config import read_site
 from umbel.plan import operators as ops
@@ -70,8 +71,19 @@ def tried(
     roles: tuple[str, ...] = (),
     purpose: str = "",
     to: tuple[str, ...] = (),
+    ledger: Ledger | None = None,
 ) -> Tried:
-    """Decide as the site would, and say why; nothing runs."""
+    """Decide as the site would, and say why; nothing runs.
+
+    Args:
+        site: whose policy it is.
+        plan: the question.
+        user: who asks.
+        roles: what they are.
+        purpose: what for.
+        to: the sites to which the answer goes.
+        ledger: the site's, to say what is left of budgets; None says nothing of them.
+    """
     mine = applicable(site.rules, user, roles, purpose)
     verdict, _ = Decisions(site.name, mine).decide(plan, to or ("",))
     if isinstance(verdict, Release):
@@ -79,6 +91,9 @@ def tried(
         for grant in verdict.grants:
             lines.append(f"by clause {grant.clause.name!r} of table {grant.table!r}:")
             lines += [f"  {line}" for line in clause_words(grant.clause, grant.individual)]
+            if ledger is not None:
+                who = replace(verdict, user=user, roles=roles)
+                lines += [f"  {line}" for line in _had(ledger, who, grant)]
         return Tried(True, "\n".join(lines))
     error = verdict.error(site.name)
     lines = [f"not allowed: {error.message}", error.hint]
@@ -90,6 +105,28 @@ def tried(
         if clause not in applying
     ]
     return Tried(False, "\n".join(line for line in lines if line))
+
+
+def _had(ledger: Ledger, release: Release, grant: Grant) -> list[str]:
+    """What a user has had of a table already, where there are bounds on it."""
+    from umbel.federation.disclosure.control import party
+    from umbel.federation.disclosure.private_control import account
+
+    duties, owner = grant.clause.duties, party(release, grant)
+    used = ledger.usage(owner, grant.table, "")
+    lines = [
+        f"Today {owner!r} has had {had:,} of {most:,} {what}."
+        for most, had, what in (
+            (duties.answers_per_day, used.answers, "answers"),
+            (duties.rows_per_day, used.rows, "rows"),
+            (duties.bytes_per_day, used.bytes, "bytes"),
+        )
+        if most is not None
+    ]
+    if grant.clause.privacy is not None:
+        known = account(ledger, owner, grant.table, grant.clause.privacy)
+        lines.append(f"Of the privacy budget {known.words}; {known.left:.4g} is left.")
+    return lines
 
 
 __all__ = ["Tried", "published", "question", "tried"]

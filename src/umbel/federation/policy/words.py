@@ -51,6 +51,12 @@ def allowed_by(clause: Clause) -> str:
 def duties_of(clause: Clause) -> list[str]:
     """What is done beside, one sentence for each thing."""
     duties, found = clause.duties, []
+    if clause.pseudonyms:
+        found.append(
+            f"In {listed(clause.pseudonyms, '')} stand pseudonyms: the same for the same value in "
+            "all that is asked for one purpose, others for another purpose; their key stays at "
+            "the site."
+        )
     if duties.dominance is not None:
         rule = duties.dominance
         found.append(
@@ -83,6 +89,21 @@ def duties_of(clause: Clause) -> list[str]:
     if clause.updates is not None and "*" not in clause.updates.algorithms:
         kinds = listed(clause.updates.algorithms, "none", "any")
         found.append(f"Only models of these kinds are trained: {kinds}.")
+    if clause.updates is not None and clause.updates.clip is not None:
+        found.append(
+            f"An update is made no longer than {clause.updates.clip:g} at the site; only updates "
+            "of training by steps leave."
+        )
+    if clause.updates is not None and clause.updates.noise:
+        off = clause.updates.noise * (clause.updates.clip or 0.0)
+        found.append(
+            f"Each of its numbers gets noise of standard deviation {off:g}, and its loss is not "
+            "told."
+        )
+    if clause.updates is not None and clause.updates.rounds is not None:
+        found.append(
+            f"A user gets at most {clause.updates.rounds:,} rounds of all models in a day."
+        )
     if clause.updates is not None and clause.updates.secure:
         found.append(
             "Nobody sees the site's own updates, only their sum with those of other sites."
@@ -90,7 +111,9 @@ def duties_of(clause: Clause) -> list[str]:
     missing = undone(clause)
     if missing:
         found.append(f"Nothing leaves under this clause yet: it asks for {missing}.")
-    if duties.approval is Approval.PLAN:
+    if duties.approval is Approval.PLAN and clause.form is Form.UPDATES:
+        found.append("A person at the site agrees to every training before its first round.")
+    elif duties.approval is Approval.PLAN:
         found.append("A person at the site agrees to every question before it runs.")
     if duties.approval is Approval.RELEASE:
         found.append("A person at the site looks at every result before it leaves.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from umbel.federation.wire.endpoint import FlightEndpoint
 from umbel.federation.wire.messages import SegmentEntry
 from umbel.federation.work_trace import measure
 from umbel.plan.errors import CancelledError
-from umbel.platforms.base import RunContext
+from umbel.platforms.base import RunContext, TellsWaiting
 from umbel.telemetry.logs import say
 
 log = logging.getLogger("umbel.coordinator")
@@ -33,13 +34,21 @@ _ASK_AGAIN = 5.0
 class WireDispatcher:
     """Has tasks run by the sites that are connected to an endpoint."""
 
-    def __init__(self, endpoint: FlightEndpoint, *, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: FlightEndpoint,
+        *,
+        patience: float | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Dispatch over an endpoint.
 
         Args:
             endpoint: where the sites connect.
             patience: seconds for which a site may be away before its task fails; None: for ever.
+            waiting: is open while a task waits for a person.
         """
+        self._waiting = waiting
         self._endpoint = endpoint
         self._patience = patience
 
@@ -59,13 +68,18 @@ class WireDispatcher:
         """
         cancelled = threading.Event()
         context.on_cancel(cancelled.set)
+        told = False
         while True:
             try:
                 return self._once(task, inputs, context, deliver)
             except ApprovalError as error:
                 # Nobody at the site holds it meanwhile: it is asked for again.
                 _log(task, "task.waits", logging.INFO, cause=error)
-                cancelled.wait(_ASK_AGAIN)
+                if not told and isinstance(context, TellsWaiting):
+                    context.waits(error.message)
+                told = True
+                with self._waiting():
+                    cancelled.wait(_ASK_AGAIN)
                 context.check_cancelled()
 
     def _once(
