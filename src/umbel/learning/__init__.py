@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from umbel.learning.beginning import torch_module as torch_module
     from umbel.learning.compression.quantized import Quantized as Quantized
     from umbel.learning.compression.sparse import RandomK as RandomK
     from umbel.learning.compression.sparse import TopK as TopK
@@ -53,9 +54,11 @@ if TYPE_CHECKING:
     from umbel.plan.models import NaiveBayes as NaiveBayes
     from umbel.plan.models import Network as Network
     from umbel.plan.models import PoissonRegression as PoissonRegression
+    from umbel.plan.models import TorchModule as TorchModule
 
 #: Where each public name lives; imported when it is first used, as in `umbel` itself.
 _HOMES = {
+    "umbel.learning.beginning": ["torch_module"],
     "umbel.learning.model": ["Evaluation", "Model"],
     "umbel.learning.planned": ["PlannedModel", "plan_fit"],
     "umbel.learning.preparation": ["binned", "numeric", "one_hot"],
@@ -78,6 +81,7 @@ _HOMES = {
     "umbel.plan.models": [
         "BoostedTrees", "CoxRegression", "KMeans", "LinearRegression", "LogisticRegression",
         "MultinomialRegression", "NaiveBayes", "Network", "PCA", "PoissonRegression",
+        "TorchModule",
     ],
 }  # fmt: skip
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
@@ -110,6 +114,7 @@ __all__ = [
     "Secure",
     "Settings",
     "TopK",
+    "TorchModule",
     "Version",
     "binned",
     "diagnose",
@@ -123,6 +128,7 @@ __all__ = [
     "replay",
     "simulate",
     "strategy",
+    "torch_module",
 ]
 
 

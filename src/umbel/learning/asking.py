@@ -72,6 +72,9 @@ def _training(settings: Settings, seed: int, number: int, part: str) -> Training
         settings.proximal,
         int.from_bytes(drawn, "little"),
         float(settings.clip),
+        settings.optimizer,
+        settings.betas,
+        settings.decay,
     )
 
 

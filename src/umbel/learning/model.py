@@ -23,6 +23,8 @@ from umbel.plan.models import Design, LinearRegression, value_text
 from umbel.plan.operators import Evaluate, Operator, Predict, Transform
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from umbel.api.dataframe import DataFrame
     from umbel.api.session import Session
     from umbel.learning.debugging.diagnosis import Diagnosis
@@ -122,6 +124,16 @@ class Model:
             )
 
         return df._then(over_parts(df.plan, df.session, change))
+
+    def to_torch(self) -> nn.Module:
+        """Give a network of PyTorch as a module of its own, with its numbers.
+
+        Raises:
+            PlanError: it is another kind of model.
+        """
+        from umbel.learning.beginning import as_torch
+
+        return as_torch(self.design, self.state)
 
     def transform(self, df: DataFrame) -> DataFrame:
         """Give the numbers that the model goes by, a column for each."""

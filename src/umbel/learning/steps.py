@@ -63,6 +63,7 @@ def train_by_steps(
     secure: Secure | None = None,
     patience: Patience | None = None,
     journal: Journal | None = None,
+    initial: Array | None = None,
 ) -> Trained:
     """Train for some rounds.
 
@@ -81,6 +82,7 @@ def train_by_steps(
         secure: have sites mask their updates, so that only the sum is seen.
         patience: how long a round waits, and for how many; None for all parts, as long as it takes.
         journal: where each round is kept with what the parts gave.
+        initial: the numbers to begin with; None for those that the kind of model begins with.
 
     Raises:
         RunError: too few parts have answered.
@@ -92,7 +94,8 @@ def train_by_steps(
     mathematics = mathematics_of(design)
     layout = mathematics.state(design)
     specs = tuple(TensorSpec(name, shape) for name, shape in layout.parts)
-    state = State(Tensors(specs), mathematics.initial(design, seed))
+    begin = mathematics.initial(design, seed) if initial is None else initial
+    state = State(Tensors(specs), begin)
     memory = strategy.start(state)
     done: list[Round] = []
     kept = None if checkpoint is None else checkpoint.load(state.layout)

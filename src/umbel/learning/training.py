@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umbel.api.handle import check_handle
+from umbel.learning.beginning import Begun, begun
 from umbel.learning.checkpoints import CheckpointFile
 from umbel.learning.debugging.journal import Journal
 from umbel.learning.durations import timed
@@ -22,11 +24,14 @@ from umbel.learning.secure.options import Secure
 from umbel.learning.steps import train_by_steps
 from umbel.learning.strategies.base import Settings, Strategy
 from umbel.learning.strategies.catalogue import strategy as named_strategy
+from umbel.models.layout import Array
 from umbel.plan.errors import PlanError, UnknownNameError
 from umbel.plan.expressions import Expression
-from umbel.plan.models import Algorithm, CoxRegression, Design, Feature, Network
+from umbel.plan.models import Algorithm, CoxRegression, Design, Feature
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from umbel.api.dataframe import DataFrame
 
 
@@ -35,7 +40,7 @@ def fit(
     *,
     features: Iterable[str | Wanted | Feature],
     label: str = "",
-    model: Algorithm,
+    model: Algorithm | Model | Begun | nn.Module,
     classes: Iterable[Any] | None = None,
     strategy: str | Strategy | None = None,
     settings: Settings | None = None,
@@ -58,10 +63,13 @@ def fit(
         features: what it goes by: names of columns, or what `numeric`, `one_hot` and `binned` give.
         label: the column to predict; of CoxRegression the time until it happened, or until which
             it was known not to have. KMeans and PCA have none.
-        model: the kind of model, such as `LogisticRegression()`.
+        model: the kind of model, such as `LogisticRegression()`; a module of PyTorch, whose layers
+            sites build anew, with its own numbers to begin with; or a fitted model to go on from,
+            by steps.
         classes: for classifiers the label's values in order; None finds those that occur.
         strategy: train by steps, and put the parts' updates together so: "fedavg", "fedprox", …, or
-            a strategy. None finds a regression exactly, and trains a network by "fedavg".
+            a strategy. None finds a regression exactly, and trains networks, and what goes on, by
+            "fedavg".
         settings: how parts train by steps: `Settings(learning_rate=0.1, epochs=1, batch_size=32)`.
         privacy: `Secure()` has sites mask what they give, so that only the sum of all is seen, by
             the coordinator too. With a `Private` strategy each site adds its share of the noise
@@ -97,11 +105,10 @@ def fit(
     from umbel.api.dataframe import DataFrame
 
     check_handle(df, DataFrame, what="fit")
-    if not isinstance(model, Algorithm):
-        raise PlanError(
-            f"model is a kind of model, such as LogisticRegression(), not {type(model).__name__}"
-        )
-    exact = strategy is None and not isinstance(model, Network)
+    there = label in df.columns
+    start = begun(model, df.schema.field(label).type if there else None)
+    model = start.algorithm
+    exact = strategy is None and model.exact and start.state is None
     if not exact and not model.by_steps:
         raise PlanError(
             f"{type(model).__name__} is found exactly, and not by steps", hint="leave out strategy"
@@ -136,6 +143,7 @@ def fit(
         raise PlanError(f"{type(model).__name__} has no classes")
     design = Design(model, prepared(df, wanted_of(df, features)), label, known)
     design.check(df.schema, label=True)
+    start.check(design)
     if isinstance(model, CoxRegression):
         design = replace(design, algorithm=timed(df, model, label))
     session = df.session
@@ -156,7 +164,7 @@ def fit(
     else:
         names = tuple(part.name for part in parts)
         file = checkpoint and CheckpointFile.of(
-            checkpoint, design, chosen, how, seed, names, privacy
+            checkpoint, design, chosen, how, seed, names, privacy, _digest(start.state)
         )
         done = train_by_steps(
             session,
@@ -171,6 +179,7 @@ def fit(
             secure=privacy,
             patience=patience,
             journal=None if journal is None else Journal(journal),
+            initial=start.state,
         )
     lineage = lineage_of(
         df,
@@ -193,6 +202,10 @@ def _strategy(given: str | Strategy | None) -> Strategy:
         except ValueError as error:
             raise PlanError(str(error)) from None
     return given
+
+
+def _digest(state: Array | None) -> str:
+    return "" if state is None else hashlib.sha256(state.tobytes()).hexdigest()
 
 
 __all__ = ["fit"]

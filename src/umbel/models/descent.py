@@ -12,7 +12,9 @@ import numpy as np
 from umbel.models.clipped import clipped_slope
 from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
+from umbel.models.optimizers import Stepping
 from umbel.models.solvers import mathematics_of
+from umbel.models.walks import walk_of
 from umbel.plan.models import Design, Training
 
 
@@ -54,25 +56,28 @@ def descend(
             loss = mathematics.slope(design, start, examples)[1]
             total = clipped_slope(design, start, examples, whose, training.clip)
         return np.concatenate([-training.rate * total, [loss, 1.0]])
-    now, velocity, steps = start.copy(), np.zeros_like(start), 0
+    walk = walk_of(design, start, examples, training)
+    now, width = walk.now, training.batch or count
+    begin = now.copy()
+    pull = None if correction is None else correction.astype(now.dtype)
     draw = np.random.Generator(np.random.Philox(key=training.seed))
-    width = training.batch or count
-    with np.errstate(all="ignore"):
-        loss = mathematics.slope(design, start, examples)[1]
+    optimizer, steps = Stepping(training, len(now), now.dtype), 0
+    with np.errstate(all="ignore"), walk:
+        loss = walk.loss()
         for _ in range(training.epochs):
             order = draw.permutation(count) if width < count else np.arange(count)
             for first in range(0, count, width):
-                rows = order[first : first + width]
-                batch = examples if width >= count else examples.taken(rows)
-                slope = mathematics.slope(design, now, batch)[0]
+                slope = walk.slope(None if width >= count else order[first : first + width])
+                if slope is None:
+                    continue
                 if training.proximal:
-                    slope = slope + training.proximal * (now - start)
-                if correction is not None:
-                    slope = slope + correction
-                velocity = training.momentum * velocity + slope
-                now = now - training.rate * velocity
+                    slope = slope + training.proximal * (now - begin)
+                if pull is not None:
+                    slope = slope + pull
+                optimizer.take(now, slope)
+                walk.settle()
                 steps += 1
-        return np.concatenate([now - start, [loss, float(steps)]])
+        return np.concatenate([now.astype(np.float64) - start, [loss, float(steps)]])
 
 
 __all__ = ["descend", "update_layout"]

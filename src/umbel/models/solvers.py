@@ -6,6 +6,7 @@ from umbel.models.base import Mathematics, Solver
 from umbel.models.bayes import NaiveBayesSolver
 from umbel.models.cox import CoxSolver
 from umbel.models.kmeans import KMeansSolver
+from umbel.models.modules import ModuleMathematics
 from umbel.models.network import NetworkMathematics
 from umbel.models.pca import PCASolver
 from umbel.models.regression import RegressionSolver
@@ -25,6 +26,7 @@ from umbel.plan.models import (
     NaiveBayes,
     Network,
     PoissonRegression,
+    TorchModule,
 )
 
 MATHEMATICS: dict[type[Algorithm], Mathematics] = {
@@ -38,6 +40,7 @@ MATHEMATICS: dict[type[Algorithm], Mathematics] = {
     KMeans: KMeansSolver(),
     PCA: PCASolver(),
     Network: NetworkMathematics(),
+    TorchModule: ModuleMathematics(),
 }
 
 

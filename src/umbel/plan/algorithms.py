@@ -8,6 +8,7 @@ from typing import Literal as OneOf
 import pyarrow as pa
 
 from umbel.plan.errors import PlanError
+from umbel.plan.layers import Layer, check_layers
 from umbel.plan.records import Record
 from umbel.plan.types import FLOAT64, INT64
 
@@ -49,6 +50,11 @@ class Algorithm(Record):
     @property
     def by_steps(self) -> bool:
         """Whether it can be trained by steps against the slope of its loss."""
+        return True
+
+    @property
+    def exact(self) -> bool:
+        """Whether a solver finds it, where no strategy is given."""
         return True
 
     @property
@@ -156,6 +162,41 @@ class Network(Algorithm):
     @property
     def classifies(self) -> bool:
         return self.task == "classes"
+
+    @property
+    def exact(self) -> bool:
+        return False
+
+
+#: Losses of networks whose label is one of some classes.
+CLASS_LOSSES = ("cross_entropy",)
+
+
+class TorchModule(Algorithm):
+    """A network of PyTorch, layer by layer; what it gives for a row is compared with the label.
+
+    Attributes:
+        layers: in the order in which they compute; the last one's value is the network's.
+        loss: "cross_entropy" for classes (with one number for two of them: of the second one's
+            odds), "squared" (half the squared error), "absolute", "huber", or "poisson", whose
+            network gives the logarithm of the mean.
+        dtype: of what is computed.
+    """
+
+    layers: tuple[Layer, ...]
+    loss: OneOf["cross_entropy", "squared", "absolute", "huber", "poisson"] = "cross_entropy"
+    dtype: OneOf["float32", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        check_layers(self.layers)
+
+    @property
+    def classifies(self) -> bool:
+        return self.loss in CLASS_LOSSES
+
+    @property
+    def exact(self) -> bool:
+        return False
 
 
 class BoostedTrees(Algorithm):
@@ -319,6 +360,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         Network,
         PCA,
         PoissonRegression,
+        TorchModule,
     )
 }
 
@@ -338,4 +380,5 @@ __all__ = [
     "Network",
     "PoissonRegression",
     "Regression",
+    "TorchModule",
 ]

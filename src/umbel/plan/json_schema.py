@@ -15,6 +15,7 @@ from typing import Any
 from umbel.plan.codec import VERSION
 from umbel.plan.expressions import Expression, Frame, SortKey
 from umbel.plan.function_ref import PythonFunction, SignedCode
+from umbel.plan.layers import Layer
 from umbel.plan.models import Algorithm, Design, Feature, Masking, Training
 from umbel.plan.operators import OPERATORS
 from umbel.plan.origin import Origin
@@ -73,7 +74,7 @@ def plan_json_schema() -> dict[str, Any]:
         definitions[cls.__name__] = _operator(cls)
     for base in (
         *(Expression, Source, Sink, SortKey, Frame, PythonFunction, SignedCode, Origin),
-        *(Algorithm, Feature, Design, Training, Masking),
+        *(Algorithm, Layer, Feature, Design, Training, Masking),
         *(Wanted, Combining, Hiding, Recipe),
     ):
         definitions.update(_family(shape_of(base)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal as OneOf
 
 import pyarrow as pa
 
@@ -27,6 +28,7 @@ from umbel.plan.algorithms import (
     Network,
     PoissonRegression,
     Regression,
+    TorchModule,
 )
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import Expression, Literal
@@ -127,6 +129,29 @@ class Bins(Feature):
         )
 
 
+#: How slopes become steps, and how much of earlier slopes each of them keeps if it is not said.
+OPTIMIZERS: dict[str, tuple[float, ...]] = {
+    "sgd": (),
+    "adam": (0.9, 0.999),
+    "rmsprop": (0.99,),
+    "adagrad": (),
+}
+
+
+def check_optimizer(name: str, betas: tuple[float, ...], decay: float) -> None:
+    """Raise `PlanError` unless there is such an optimizer.
+
+    >>> check_optimizer("adam", (0.9, 0.99), 0.01)
+    """
+    if name not in OPTIMIZERS:
+        raise UnknownNameError("optimizer", name, list(OPTIMIZERS), where="training by steps")
+    wanted = len(OPTIMIZERS[name])
+    if betas and (len(betas) != wanted or not all(0 <= beta < 1 for beta in betas)):
+        raise PlanError(f"{name} takes {wanted} betas from 0 to 1, not {betas}")
+    if not 0 <= decay < math.inf:
+        raise PlanError(f"decay is 0 or more, not {decay:g}")
+
+
 class Training(Record):
     """How one part of the data trains in a round, by steps.
 
@@ -139,6 +164,10 @@ class Training(Record):
         seed: of the order of the rows.
         clip: the slope of each individual's rows is made no longer than this, and one step is taken
             along their sum; 0 takes slopes as they are.
+        optimizer: how a slope becomes a step.
+        betas: how much of earlier slopes, and of their squares, the optimizer keeps; none for what
+            is usual.
+        decay: shrinks the state by this times the rate in each step.
     """
 
     rate: float
@@ -148,11 +177,16 @@ class Training(Record):
     proximal: float = 0.0
     seed: int = 0
     clip: float = 0.0
+    optimizer: OneOf["sgd", "adam", "rmsprop", "adagrad"] = "sgd"
+    betas: tuple[float, ...] = ()
+    decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.clip < math.inf:
             raise PlanError(f"no slope is cut to {self.clip:g}")
+        check_optimizer(self.optimizer, self.betas, self.decay)
         plain = (self.epochs, self.batch, self.momentum, self.proximal) == (1, 0, 0.0, 0.0)
+        plain = plain and (self.optimizer, self.decay) == ("sgd", 0.0)
         if self.clip and not plain:
             raise PlanError(
                 "slopes of individuals are clipped in one step over all rows",
@@ -369,6 +403,7 @@ __all__ = [
     "FEATURES",
     "INTERCEPT",
     "MASKING_STEPS",
+    "OPTIMIZERS",
     "PCA",
     "Algorithm",
     "Bins",
@@ -387,7 +422,9 @@ __all__ = [
     "Number",
     "PoissonRegression",
     "Regression",
+    "TorchModule",
     "Training",
     "check_literals",
+    "check_optimizer",
     "value_text",
 ]

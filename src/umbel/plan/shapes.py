@@ -28,6 +28,7 @@ from umbel.plan.expressions import (
     WindowCall,
 )
 from umbel.plan.function_ref import PythonFunction, SignedCode
+from umbel.plan.layers import LAYERS, Layer
 from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Design, Feature, Masking, Training
 from umbel.plan.operators import OPERATORS, Operator
 from umbel.plan.origin import Origin
@@ -173,6 +174,7 @@ _FAMILIES: dict[Any, Family] = {
     Source: Family("Source", "kind", tuple(SOURCES.items())),
     Sink: Family("Sink", "kind", tuple(SINKS.items())),
     Algorithm: Family("Algorithm", "kind", tuple(ALGORITHMS.items())),
+    Layer: Family("Layer", "kind", tuple(LAYERS.items())),
     Feature: Family("Feature", "kind", tuple(FEATURES.items())),
     Design: Family("Design", "", (("Design", Design),)),
     Training: Family("Training", "", (("Training", Training),)),

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umbel.learning.state import Layout, State, Vector
+from umbel.plan.models import check_optimizer
 
 Memory: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """What a strategy keeps between rounds, as named tensors; never changed in place."""
@@ -43,6 +44,10 @@ class Settings:
         correction: is added to each local gradient.
         clip: the gradient of each individual is made no longer than this, and one step is taken
             along their sum; 0 takes gradients as they are.
+        optimizer: how a gradient becomes a step; what it remembers lasts for a round.
+        betas: how much of earlier gradients, and of their squares, it keeps; none for what is
+            usual: 0.9 and 0.999 for "adam", 0.99 for "rmsprop".
+        decay: shrinks the parameters by `decay * learning_rate` in each step.
     """
 
     learning_rate: float = 0.1
@@ -52,8 +57,12 @@ class Settings:
     proximal: float = 0.0
     correction: Vector | None = None
     clip: float = 0.0
+    optimizer: Literal["sgd", "adam", "rmsprop", "adagrad"] = "sgd"
+    betas: tuple[float, ...] = ()
+    decay: float = 0.0
 
     def __post_init__(self) -> None:
+        check_optimizer(self.optimizer, self.betas, self.decay)
         if not (math.isfinite(self.clip) and self.clip >= 0):
             raise ValueError(f"clip must be at least 0, not {self.clip}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
