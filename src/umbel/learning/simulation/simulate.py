@@ -149,7 +149,7 @@ def simulate(
     everything = columns_of(
         data, features, label, partition if isinstance(partition, str) else None
     )
-    population = _population(everything, partition, sites, seed)
+    population = population_of(everything, partition, sites, seed)
     tested = everything if test is None else columns_of(test, features, label, None)
     measured = Rows.of(tested.features, tested.labels)
     for rows in (population.rows, measured):
@@ -301,9 +301,10 @@ def _drawn(
     return np.sort(draw.choice(sites, count, replace=False))
 
 
-def _population(
+def population_of(
     data: Columns, partition: Partitioner | str | None, sites: int, seed: int
 ) -> Population:
+    """Divide rows among simulated sites."""
     if data.owners is not None:
         return Population.divide(data, data.owners, data.names)
     divide = iid() if partition is None or isinstance(partition, str) else partition
@@ -313,4 +314,4 @@ def _population(
     return Population.divide(data, divide(data.labels, sites, draw), names)
 
 
-__all__ = ["Population", "Simulation", "simulate", "train_round"]
+__all__ = ["Population", "Simulation", "population_of", "simulate", "train_round"]
