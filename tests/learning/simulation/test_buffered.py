@@ -74,14 +74,14 @@ def test_a_stale_update_counts_as_the_paper_says() -> None:
         versions=3,
     )
 
-    def delta(w: float, b: float, x: float, y: float) -> np.ndarray:
-        apart = w * x + b - y
+    def delta(state: Any, x: float, y: float) -> Any:
+        apart = state[0] * x + state[1] - y
         return np.array([-0.1 * apart * x, -0.1 * apart])
 
-    start = np.zeros(2)
-    one = start + delta(*start, 1.0, 1.0)
-    two = one + delta(*one, 1.0, 1.0)
-    three = two + delta(*start, 2.0, 6.0) / math.sqrt(1 + 2)
+    start: Any = np.zeros(2)
+    one = start + delta(start, 1.0, 1.0)
+    two = one + delta(one, 1.0, 1.0)
+    three = two + delta(start, 2.0, 6.0) / math.sqrt(1 + 2)
     assert np.abs(done.state.vector - three).max() < 1e-15
     assert done.order.select(["site", "staleness", "used"]).to_pylist() == [
         {"site": "a", "staleness": 0, "used": True},
