@@ -10,7 +10,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := dev,demo,pandas,narwhals,delta,iceberg,postgres,serve,federation,telemetry,datafusion,spark,learn,torch,privacy
+EXTRAS := dev,demo,pandas,narwhals,delta,iceberg,postgres,serve,federation,telemetry,datafusion,spark,learn,onnx,torch,privacy
 PYTHON ?= python3.11 python3.12 python3.13 python3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

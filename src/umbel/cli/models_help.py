@@ -19,9 +19,9 @@ LIST = """List the models that are kept, or the versions of one."""
 SHOW = """Show the card of a version: what it is, what it was made of, and how good it is."""
 PROMOTE = """Say that a version is in staging or production; whichever was is not any more."""
 COMPARE = """Show the versions of a model with the measures that were kept with each."""
-EXPORT = (
-    """Write a version as one safetensors file: its numbers, its design, what is known of it."""
-)
+EXPORT = """Write a version as one safetensors file: its numbers, its design, what is known of it.
+
+A FILE whose name ends in .onnx becomes ONNX, of regressions and networks."""
 DELETE = """Forget a version that is not in use."""
 DIAGNOSE = """Say which parts of a training were broken, poisoned or left behind.
 

@@ -288,9 +288,19 @@ class Registry:
     def export(
         self, name: str, path: str | os.PathLike[str], which: int | str | None = None
     ) -> Path:
-        """Write a version as one safetensors file, with its design and what is known about it."""
+        """Write a version as one safetensors file, with its design and what is known about it.
+
+        A file whose name ends in `.onnx` becomes ONNX, which other programs run; regressions and
+        networks have that form.
+        """
         number = self._number(name, which)
         self._read(name, number)
+        if Path(path).suffix == ".onnx":
+            from umbel.api.session import connect
+            from umbel.learning.exporting.onnx import to_onnx
+
+            replace_file(Path(path), to_onnx(self.load(name, connect(), number)))
+            return Path(path)
         home = self.folder / name / str(number)
         tensors, _ = from_bytes((home / "state.safetensors").read_bytes())
         notes = {file: (home / f"{file}.json").read_text() for file in ("design", "about")}

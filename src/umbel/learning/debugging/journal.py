@@ -237,7 +237,7 @@ class Journal:
                 design_of(json.dumps(found["design"]).encode()),
                 named and Combining(named[0], tuple((key, value) for key, value in named[1])),
                 found["words"],
-                Training(**found["training"]),
+                Training(**{**found["training"], "betas": tuple(found["training"]["betas"])}),
                 found["seed"],
                 tuple(found["parts"]),
             )

@@ -81,6 +81,9 @@ def training_of(settings: Settings) -> Training:
         settings.proximal,
         0,
         settings.clip,
+        settings.optimizer,
+        settings.betas,
+        settings.decay,
     )
 
 
@@ -89,6 +92,10 @@ def settings_of(training: Training) -> Settings:
 
     >>> settings_of(Training(0.5, batch=8)).batch_size
     8
+    >>> adam = Settings(optimizer="adam", betas=(0.9, 0.99), decay=0.1)
+    >>> again = settings_of(training_of(adam))
+    >>> again.optimizer, again.betas, again.decay
+    ('adam', (0.9, 0.99), 0.1)
     """
     return Settings(
         learning_rate=training.rate,
@@ -97,6 +104,9 @@ def settings_of(training: Training) -> Settings:
         momentum=training.momentum,
         proximal=training.proximal,
         clip=training.clip,
+        optimizer=training.optimizer,
+        betas=training.betas,
+        decay=training.decay,
     )
 
 
