@@ -45,7 +45,7 @@ def test_scores_are_those_of_predict(
         name: np.array(table[name].to_pylist(), object if name == "ward" else np.float64)[:, None]
         for name in found.input_names
     }
-    scores, *places = found.run(None, given)
+    scores, *places = map(np.asarray, found.run(None, given))
     predicted = made.predict(df, probabilities=bool(made.design.classes)).collect()
     if not made.design.classes:
         assert scores[:, 0] == pytest.approx(np.asarray(predicted["prediction"]), rel=1e-9)
