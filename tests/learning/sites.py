@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,28 @@ class Recording(DirectDispatcher):
             deliver(data)
 
         return super().run(task, inputs, context, kept)
+
+    def stand(self, task: Any) -> Any:
+        return _Kept(super().stand(task), self, task)
+
+
+class _Kept:
+    """A line whose answers are recorded, and can be forged."""
+
+    def __init__(self, line: Any, recording: Recording, task: Any) -> None:
+        self._line, self._recording, self._task = line, recording, task
+        self.ask, self.drop, self.close = line.ask, line.drop, line.close
+
+    def answer(self, *given: Any) -> Any:
+        answer = self._line.answer(*given)
+        if answer is not None and answer.failure is None:
+            row = answer.row(self._task.plan.part)
+            schema = self._task.plan.schema
+            self._recording.given.append(pa.Table.from_pylist([row], schema=schema))
+            forged = self._recording.forged.get(self._task.site)
+            if forged is not None:
+                return replace(answer, sums=forged)
+        return answer
 
 
 def federation(

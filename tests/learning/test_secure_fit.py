@@ -21,6 +21,7 @@ from umbel.federation.errors import PolicyError, SiteError
 from umbel.federation.execution import SiteExecution
 from umbel.federation.planning import DirectDispatcher, FederatedSession
 from umbel.federation.policy.clauses import ALL, Clause, Recipients, Updates
+from umbel.federation.standing import Change
 from umbel.federation.tasks import Outcome, Requester, Task
 from umbel.federation.wire import WireDispatcher
 from umbel.learning.secure.errors import SecureAggregationError
@@ -80,6 +81,44 @@ class Meddling(DirectDispatcher):
             deliver(data)
 
         return super().run(task, inputs, context, kept)
+
+    def stand(self, task: Task) -> MeddledLine:
+        return MeddledLine(super().stand(task), self, task)
+
+
+class MeddledLine:
+    """A line of a question that stands, whose rounds are meddled with as tasks are."""
+
+    def __init__(self, line: Any, meddling: Meddling, task: Task) -> None:
+        self._line, self._meddling, self._task = line, meddling, task
+        self._asked: dict[int, Change] = {}
+        self.close = line.close
+
+    def ask(self, number: int, change: Change) -> None:
+        self._asked[number] = change
+
+    def drop(self, number: int) -> None:
+        self._asked.pop(number, None)
+
+    def answer(self, number: int, cancellation: Any, until: Any = None) -> Any:
+        meddling, site = self._meddling, self._task.site
+        if site == meddling.away:
+            raise SiteError("the line is dead", site=site, retryable=True)
+        if site == meddling.slow:
+            return None
+        assert isinstance(self._task.plan, Contribute)
+        plan, step = self._asked[number].into(self._task.plan), ""
+        assert isinstance(plan, Contribute)
+        if plan.masking is not None:
+            step = plan.masking.step
+            if meddling.lie is not None:
+                told = meddling.lie(replace(self._task, plan=plan), plan).plan
+                assert isinstance(told, Contribute)
+                plan = told
+        self._line.ask(number, Change.of(plan))
+        answer = self._line.answer(number, cancellation, until)
+        meddling.seen.append((site, step, bytes(answer.sums)))
+        return answer
 
 
 class Sites:

@@ -171,6 +171,8 @@ class Task:
         requester: on whose behalf.
         limits: what it may take.
         to: the sites to which its output is sealed; none: the coordinator gets it as it is.
+        stands: it is asked again and again, with other numbers in its plan; see
+            `umbel.federation.standing`.
 
     >>> from umbel.plan.operators import Values
     >>> task = Task("r-1", 0, "north", Values(table=pa.table({"a": [1]})), (), Requester("ann"))
@@ -186,6 +188,7 @@ class Task:
     requester: Requester
     limits: Limits = field(default_factory=Limits)
     to: tuple[str, ...] = ()
+    stands: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.site)
@@ -224,6 +227,7 @@ class Task:
         parts = [self.run, str(self.stage), self.site, self.plan.digest]
         parts += [given.identity for given in self.inputs]
         parts += [f"to {site}" for site in self.to]
+        parts += ["stands"] if self.stands else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -256,6 +260,8 @@ class Task:
                     "bytes": self.limits.bytes,
                 },
                 "to": list(self.to),
+                # Sites of before know nothing of questions that stand.
+                **({"stands": True} if self.stands else {}),
             },
             allow_nan=False,
         )
@@ -285,6 +291,7 @@ class Task:
             _requester(read.requester),
             Limits(read.limits.seconds, read.limits.rows, read.limits.bytes),
             tuple(read.to),
+            read.stands,
         )
         if task.id != read.id:
             raise FederationError("a task is not the one that its id names")
@@ -453,6 +460,7 @@ class _TaskModel(BaseModel):
     requester: _RequesterModel
     limits: _LimitsModel
     to: list[str] = Field(default=[], max_length=_MOST_READERS)
+    stands: bool = False
 
 
 class _OutcomeModel(BaseModel):

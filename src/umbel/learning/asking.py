@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from umbel.learning.gathering import Patience
+from umbel.learning.gathering import Asker, Patience
 from umbel.learning.parts import Part
 from umbel.learning.rounds import Share
 from umbel.learning.state import State, Vector
@@ -19,9 +18,6 @@ from umbel.models.base import DivergedError
 from umbel.models.layout import state_table
 from umbel.plan.models import Design, Training
 from umbel.plan.operators import Contribute
-
-if TYPE_CHECKING:
-    from umbel.api.session import Session
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Asking:
         patience: how long a round waits, and for how many.
     """
 
-    session: Session
+    session: Asker
     design: Design
     parts: Sequence[Part]
     seed: int

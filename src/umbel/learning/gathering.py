@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
 
@@ -28,8 +28,11 @@ from umbel.plan.operators import Operator, Union
 if TYPE_CHECKING:
     from umbel.api.session import Session
 
+#: What asks parts: a session, or what stands for one.
+Asker: TypeAlias = "Session | HasLines"
+
 #: Errors of whoever asks: they are no reason to go on without a part.
-_OWN = (PlanError, PlacementError, CancelledError)
+OWN_ERRORS = (PlanError, PlacementError, CancelledError)
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,25 @@ class AsksSites(Protocol):
         """Ask each site what lies wholly there; None if something does not."""
 
 
+@runtime_checkable
+class HasLines(Protocol):
+    """What stands for a session: its parts have taken the question, and only numbers go."""
+
+    @property
+    def session(self) -> Session:
+        """What it stands for."""
+
+    def gather(self, asks: Mapping[str, Operator], patience: Patience) -> Gathered | None:
+        """Ask by what stands; None if it has to be asked as before."""
+
+
 def gather(
-    session: Session, asks: Mapping[str, Operator], patience: Patience | None = None
+    session: Asker, asks: Mapping[str, Operator], patience: Patience | None = None
 ) -> Gathered:
     """Have every part answered where it lies, all at the same time; one row each.
 
     Args:
-        session: runs it.
+        session: runs it; or what stands for one, whose parts have taken the question.
         asks: what to run, by the name of the part.
         patience: how long to wait; None for as long as it takes, and for all that are not away.
 
@@ -114,6 +129,11 @@ def gather(
         UpdateError: a part gave something else than was asked for.
         PlanError: the question itself is wrong, or a site's rules do not allow it.
     """
+    if isinstance(session, HasLines):
+        gathered = session.gather(asks, patience or Patience())
+        if gathered is not None:
+            return _checked(gathered, asks)
+        session = session.session
     answers = None
     if isinstance(session, AsksSites):
         answers = session.ask_sites(asks, patience or Patience())
@@ -122,7 +142,7 @@ def gather(
         whole = members[0] if len(members) == 1 else Union(members=members)
         try:
             return Gathered(_rows_of(session.run(whole).data.to_pylist(), asks))
-        except (*_OWN, UpdateError):
+        except (*OWN_ERRORS, UpdateError):
             raise
         except UmbelError as error:
             if len(members) == 1:
@@ -176,7 +196,7 @@ def ask_each(
                     try:
                         tables[name] = future.result()
                         seconds[name] = monotonic() - begun
-                    except _OWN:
+                    except OWN_ERRORS:
                         raise
                     except UmbelError as error:
                         errors[name] = error
@@ -188,6 +208,13 @@ def ask_each(
         future.exception()
         errors[name] = RunError(f"it has not answered within {patience.deadline:g} s")
     return Answers(tables, errors, seconds)
+
+
+def _checked(gathered: Gathered, asks: Mapping[str, Operator]) -> Gathered:
+    rows: dict[str, Any] = {}
+    for name, row in gathered.rows.items():
+        rows |= _rows_of([row], {name: asks[name]})
+    return Gathered(rows, gathered.away, gathered.seconds)
 
 
 def _rows_of(found: list[dict[str, Any]], asks: Mapping[str, Operator]) -> dict[str, Any]:
@@ -217,4 +244,14 @@ def check_quorum(gathered: Gathered, asked: int, patience: Patience | None) -> N
         )
 
 
-__all__ = ["Answers", "AsksSites", "Gathered", "Patience", "ask_each", "check_quorum", "gather"]
+__all__ = [
+    "OWN_ERRORS",
+    "Answers",
+    "Asker",
+    "AsksSites",
+    "Gathered",
+    "Patience",
+    "ask_each",
+    "check_quorum",
+    "gather",
+]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from umbel.learning.gathering import Patience, gather
+from umbel.learning.gathering import Asker, Patience, gather
 from umbel.learning.parts import Part
 from umbel.learning.secure.options import Secure
 from umbel.learning.secure.over_sites import Sum, sum_over_sites
@@ -19,9 +19,6 @@ from umbel.plan.errors import PlanError
 from umbel.plan.models import Masking
 from umbel.plan.operators import Contribute, Summing
 from umbel.plan.operators.learning import MESSAGE
-
-if TYPE_CHECKING:
-    from umbel.api.session import Session
 
 #: What a masked sum is called among the parts of a round.
 TOGETHER = "the sum"
@@ -39,7 +36,7 @@ def check_parts(parts: Sequence[Part]) -> None:
 
 
 def masked_sum(
-    session: Session,
+    session: Asker,
     parts: Sequence[Part],
     ask: Callable[[Part], Summing],
     secure: Secure,

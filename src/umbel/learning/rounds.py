@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from umbel.learning.gathering import check_quorum, gather
+from umbel.learning.gathering import Asker, check_quorum, gather
 from umbel.learning.masked import TOGETHER, masked_sum
 from umbel.learning.parts import Part
 from umbel.learning.secure.options import Secure
@@ -22,9 +22,6 @@ from umbel.models.solvers import solver_of
 from umbel.plan.errors import PlanError, RunError
 from umbel.plan.models import Design
 from umbel.plan.operators import Contribute, Evaluate, Operator, Summing
-
-if TYPE_CHECKING:
-    from umbel.api.session import Session
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Trained:
 
 
 def train_exactly(
-    session: Session,
+    session: Asker,
     design: Design,
     parts: Sequence[Part],
     *,
@@ -153,7 +150,7 @@ def _with_losses(shares: Sequence[Share], layout: Layout) -> tuple[Share, ...]:
 
 
 def sums_of(
-    session: Session,
+    session: Asker,
     design: Design,
     state: Array,
     parts: Sequence[Part],
@@ -182,7 +179,7 @@ def sums_of(
 
 
 def masked_sums(
-    session: Session,
+    session: Asker,
     design: Design,
     state: Array,
     parts: Sequence[Part],
@@ -220,7 +217,7 @@ def check_all(shares: Sequence[Share]) -> None:
 
 
 def asked_of(
-    session: Session, parts: Sequence[Part], ask: Callable[[Part], Operator]
+    session: Asker, parts: Sequence[Part], ask: Callable[[Part], Operator]
 ) -> list[tuple[Part, dict[str, Any]]]:
     """Have every part answered where it lies, all at the same time; one row each.
 

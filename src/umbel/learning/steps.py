@@ -10,14 +10,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from umbel.learning.asking import Asking, away_shares, diverged
 from umbel.learning.checkpoints import Checkpoint, CheckpointFile
 from umbel.learning.debugging.journal import Journal
-from umbel.learning.gathering import Patience, check_quorum, gather
+from umbel.learning.gathering import Asker, Patience, check_quorum, gather
 from umbel.learning.masked_steps import masked_round
 from umbel.learning.parts import Part
 from umbel.learning.privacy.private import Private
@@ -42,15 +42,12 @@ from umbel.models.solvers import mathematics_of
 from umbel.plan.errors import PlanError
 from umbel.plan.models import Design
 
-if TYPE_CHECKING:
-    from umbel.api.session import Session
-
 #: An update this much longer than the state (and than 1) is not what training leads to.
 ABSURD = 1e6
 
 
 def train_by_steps(
-    session: Session,
+    session: Asker,
     design: Design,
     parts: Sequence[Part],
     strategy: Strategy,

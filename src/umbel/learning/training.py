@@ -21,6 +21,7 @@ from umbel.learning.parts import kept_here, parts_of
 from umbel.learning.preparation import Wanted, literals, prepared, values_of, wanted_of
 from umbel.learning.rounds import Watcher, check_rounds, history_of, train_exactly, watcher_of
 from umbel.learning.secure.options import Secure
+from umbel.learning.standing import lasting
 from umbel.learning.steps import train_by_steps
 from umbel.learning.strategies.base import Settings, Strategy
 from umbel.learning.strategies.catalogue import strategy as named_strategy
@@ -157,30 +158,31 @@ def fit(
         privacy.least(len(parts))
     watch = watcher_of(progress)
     chosen, how = _strategy(strategy), settings or Settings()
-    if exact:
-        done = train_exactly(
-            session, design, parts, rounds=rounds, seed=seed, watch=watch, secure=privacy
-        )
-    else:
-        names = tuple(part.name for part in parts)
-        file = checkpoint and CheckpointFile.of(
-            checkpoint, design, chosen, how, seed, names, privacy, _digest(start.state)
-        )
-        done = train_by_steps(
-            session,
-            design,
-            parts,
-            chosen,
-            how,
-            rounds=rounds,
-            seed=seed,
-            watch=watch,
-            checkpoint=file or None,
-            secure=privacy,
-            patience=patience,
-            journal=None if journal is None else Journal(journal),
-            initial=start.state,
-        )
+    with lasting(session) as asker:
+        if exact:
+            done = train_exactly(
+                asker, design, parts, rounds=rounds, seed=seed, watch=watch, secure=privacy
+            )
+        else:
+            names = tuple(part.name for part in parts)
+            file = checkpoint and CheckpointFile.of(
+                checkpoint, design, chosen, how, seed, names, privacy, _digest(start.state)
+            )
+            done = train_by_steps(
+                asker,
+                design,
+                parts,
+                chosen,
+                how,
+                rounds=rounds,
+                seed=seed,
+                watch=watch,
+                checkpoint=file or None,
+                secure=privacy,
+                patience=patience,
+                journal=None if journal is None else Journal(journal),
+                initial=start.state,
+            )
     lineage = lineage_of(
         df,
         parts,

@@ -34,31 +34,64 @@ from umbel.plan.operators.learning import GUARDS
 
 def contribute(operator: Summing, table: pa.Table) -> pa.Table:
     """Sum up one part of the data; one row."""
-    design = operator.design
-    state = checked_state(design, operator.state)
-    data = Data(table, design, operator.individuals if operator.guarded else ())
-    guards = _guards(operator, data, state) if operator.guarded else {}
-    if isinstance(operator, Evaluate):
-        sums = measures.contribute(design, state, data.pieces(), operator.least)
-    elif isinstance(operator, Contribute) and operator.training is not None:
-        correction = operator.correction
-        pull = None if correction is None else checked_state(design, correction)
-        whose = _whose(operator, table, data) if operator.training.clip else None
-        sums = descend(design, state, data.whole(), operator.training, pull, whose)
-    else:
-        sums = solver_of(design).contribute(design, state, data.pieces(), operator.least)
-    columns: dict[str, Any] = {
-        "part": [operator.part],
-        "rows": [data.rows],
-        # A small count would say of single rows that they lack something.
-        "left_out": [data.left_out if data.left_out >= operator.least else 0],
-        "sums": [to_bytes(sums)],
-        **{name: [count] for name, count in guards.items()},
-    }
-    for name in operator.individuals if operator.guarded else ():
-        kept = table.column(name).filter(data.kept())
-        columns[f"umbel count {name}"] = [pc.count_distinct(kept, mode="only_valid").as_py()]
-    return pa.table(columns, schema=operator.schema)
+    return Contributions(operator, table).give(operator)
+
+
+class Contributions:
+    """What one table gives to any number of rounds; its rows are made into numbers once."""
+
+    def __init__(self, operator: Summing, table: pa.Table) -> None:
+        """Prepare.
+
+        Args:
+            operator: says what is learned; with other numbers it may be asked again and again.
+            table: its input.
+        """
+        self._people = operator.individuals if operator.guarded else ()
+        self._table = table
+        self._data = Data(table, operator.design, self._people)
+        self._fixed: dict[str, int] = {}
+
+    def keep(self) -> None:
+        """Keep the rows as numbers, for more than one round."""
+        self._data.keep()
+
+    def give(self, operator: Summing) -> pa.Table:
+        """Sum up, for the numbers of an operator; one row."""
+        design, data = operator.design, self._data
+        state = checked_state(design, operator.state)
+        guards = self._guards(operator, state) if operator.guarded else {}
+        if isinstance(operator, Evaluate):
+            sums = measures.contribute(design, state, data.pieces(), operator.least)
+        elif isinstance(operator, Contribute) and operator.training is not None:
+            correction = operator.correction
+            pull = None if correction is None else checked_state(design, correction)
+            whose = _whose(operator, self._table, data) if operator.training.clip else None
+            sums = descend(design, state, data.whole(), operator.training, pull, whose)
+        else:
+            sums = solver_of(design).contribute(design, state, data.pieces(), operator.least)
+        columns: dict[str, Any] = {
+            "part": [operator.part],
+            "rows": [data.rows],
+            # A small count would say of single rows that they lack something.
+            "left_out": [data.left_out if data.left_out >= operator.least else 0],
+            "sums": [to_bytes(sums)],
+            **{name: [count] for name, count in guards.items()},
+        }
+        return pa.table(columns, schema=operator.schema)
+
+    def _guards(self, operator: Summing, state: Array) -> dict[str, int]:
+        """Count what the sums are made of; only weights depend on the state."""
+        exact = isinstance(operator, Contribute) and operator.training is None
+        if exact or not self._fixed:
+            counts = _guards(operator, self._data, state)
+            for name in self._people:
+                kept = self._table.column(name).filter(self._data.kept())
+                counts[f"umbel count {name}"] = pc.count_distinct(kept, mode="only_valid").as_py()
+            if exact:
+                return counts
+            self._fixed = counts
+        return self._fixed
 
 
 def _whose(operator: Summing, table: pa.Table, data: Data) -> np.ndarray | None:
@@ -214,4 +247,4 @@ OVER_TABLES: dict[type[Operator], Callable[[Any, pa.Table], pa.Table]] = {
     Transform: transform,
 }
 
-__all__ = ["OVER_TABLES", "checked_state", "not_converged", "smallest_group"]
+__all__ = ["OVER_TABLES", "Contributions", "checked_state", "not_converged", "smallest_group"]

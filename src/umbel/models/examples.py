@@ -88,9 +88,19 @@ class Data:
         self._design = design
         self._people = _people(table, individuals)
         self.rows = self.left_out = 0
+        self._kept: list[Examples] | None = None
+        self._whole: Examples | None = None
+
+    def keep(self) -> None:
+        """Read the rows now, and keep their numbers for whoever asks for them again."""
+        self._kept = list(self.pieces())
+        self._whole = self.whole()
 
     def pieces(self) -> Iterator[Examples]:
         """Yield the examples, piece by piece, in the order of the rows."""
+        if self._kept is not None:
+            yield from self._kept
+            return
         self.rows = self.left_out = 0
         for start in range(0, self._table.num_rows, PIECE_ROWS):
             piece = self._table.slice(start, PIECE_ROWS)
@@ -123,6 +133,8 @@ class Data:
 
     def whole(self) -> Examples:
         """Give all examples at once."""
+        if self._whole is not None:
+            return self._whole
         pieces = list(self.pieces())
         if not pieces:
             return Examples(np.empty((0, len(self._design.names))), np.empty(0))

@@ -93,6 +93,33 @@ class Held:
         self._gates.reach(self._name, "done")
         return outcome
 
+    def stand(self, task: Task, cancellation: Any) -> Any:
+        """Take a question, whose every round passes the gates."""
+        return HeldQuestion(self, self._execute.stand(task, cancellation))
+
+    def answered(self, question: Any, change: Any) -> Any:
+        """Answer a round."""
+        self._gates.reach(self._name, "begun")
+        masking = change.header["masking"]
+        if masking is not None:
+            self._gates.reach(self._name, masking["step"])
+        answer = question.answer(change)
+        self._gates.reach(self._name, "half")
+        self._gates.reach(self._name, "done")
+        return answer
+
+
+class HeldQuestion:
+    """A question that stands, with gates around each round."""
+
+    def __init__(self, held: Held, question: Any) -> None:
+        self._held, self._question = held, question
+        self.close = question.close
+
+    def answer(self, change: Any) -> Any:
+        """Answer a round."""
+        return self._held.answered(self._question, change)
+
 
 def gated_site(folder: Path) -> None:
     """Put the gates around what sites execute."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,16 +51,38 @@ class Lying(DirectDispatcher):
         self.forged = forged
         self.draw = np.random.default_rng(seed)
 
+    def forge(self, site: str, sums: bytes) -> bytes:
+        """Give what a site says in place of what it found."""
+        given = np.frombuffer(sums, "<f8")
+        return np.concatenate([self.forged[site](given[:-2], self.draw), given[-2:]]).tobytes()
+
     def run(self, task: Any, inputs: Any, context: Any, deliver: Any) -> Outcome:
         def changed(data: pa.Table) -> None:
             if "sums" in data.schema.names and task.site in self.forged:
                 at = data.schema.get_field_index("sums")
-                given = np.frombuffer(data["sums"][0].as_py(), "<f8")
-                flat = np.concatenate([self.forged[task.site](given[:-2], self.draw), given[-2:]])
-                data = data.set_column(at, data.schema.field(at), [[flat.tobytes()]])
+                said = self.forge(task.site, data["sums"][0].as_py())
+                data = data.set_column(at, data.schema.field(at), [[said]])
             deliver(data)
 
         return super().run(task, inputs, context, changed)
+
+    def stand(self, task: Any) -> Any:
+        line = super().stand(task)
+        return _LyingLine(line, self, task.site) if task.site in self.forged else line
+
+
+class _LyingLine:
+    """A line whose answers are others than the site's."""
+
+    def __init__(self, line: Any, lying: Lying, site: str) -> None:
+        self._line, self._lying, self._site = line, lying, site
+        self.ask, self.drop, self.close = line.ask, line.drop, line.close
+
+    def answer(self, *given: Any) -> Any:
+        answer = self._line.answer(*given)
+        if answer is None or answer.failure is not None:
+            return answer
+        return replace(answer, sums=self._lying.forge(self._site, answer.sums))
 
 
 def session(

@@ -27,12 +27,21 @@ class Account:
     Nothing is written of the data: of what leaves the log has size, form and digest.
     """
 
-    def __init__(self, log: AuditLog | None, task: Task) -> None:
+    def __init__(self, log: AuditLog | None, task: Task, round_: int | None = None) -> None:
+        """Prepare.
+
+        Args:
+            log: takes it; None writes nothing.
+            task: what is told of.
+            round_: of a standing question that was allowed before, the round: what left in it is
+                written before it leaves, and brought to the disk with that of others.
+        """
         self._log = log
         self._task = task
+        self._round = round_
         self._digest = hashlib.sha256()
         self._digested = self._rows = self._bytes = 0
-        self._allowed = False
+        self._allowed = round_ is not None
 
     def allowed(self, verdict: Mapping[str, Any]) -> None:
         """Write that the task was allowed, before anything of it leaves.
@@ -83,8 +92,12 @@ class Account:
         )
 
     def _write(self, kind: str, fields: Mapping[str, Any]) -> None:
-        if self._log is not None:
+        if self._log is None:
+            return
+        if self._round is None:
             self._log.append(kind, fields)
+        else:
+            self._log.append(kind, {**fields, "round": self._round}, wait=False)
 
     def _asked(self) -> dict[str, Any]:
         task = self._task

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -17,9 +18,14 @@ from typing import Any
 
 from umbel.federation.audit.records import LONGEST, Head, line_of, record_of, torn
 from umbel.federation.errors import FederationError
+from umbel.telemetry.logs import say
+
+_LOG = logging.getLogger(__name__)
 
 #: The file of the records, in the log's folder.
 RECORDS = "records.log"
+#: Seconds within which a record that nobody waits for is on the disk.
+SOON = 1.0
 
 
 def audit_folder(folder: Path) -> Path:
@@ -53,6 +59,7 @@ class AuditLog:
         self.site = site
         self._lock = threading.Condition()
         self._syncing = self._broken = False
+        self._later: threading.Timer | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             new = not self.path.exists()
@@ -87,8 +94,15 @@ class AuditLog:
         with self._lock:
             return self._head
 
-    def append(self, kind: str, fields: Mapping[str, Any]) -> Head:
+    def append(self, kind: str, fields: Mapping[str, Any], *, wait: bool = True) -> Head:
         """Add a record, and wait until it is on the disk.
+
+        Args:
+            kind: of the record.
+            fields: what it says.
+            wait: whether to wait; else it is written now, which the death of this process does not
+                undo, and on the disk within `SOON`. Rounds that a record on the disk has announced
+                are written so.
 
         Raises:
             OSError: the disk is full or fails; then the record is not there.
@@ -103,12 +117,31 @@ class AuditLog:
             line, head = line_of(self._head, time.time(), kind, fields)
             self._write(line)
             self._head = head
-            self._sync(head.seq)
+            if wait:
+                self._sync(head.seq)
+            elif self._later is None:
+                self._later = threading.Timer(SOON, self._catch_up)
+                self._later.daemon = True
+                self._later.start()
         return head
+
+    def _catch_up(self) -> None:
+        """Bring to the disk what was written without waiting."""
+        with self._lock:
+            self._later = None
+            if self._broken:
+                return
+            try:
+                self._sync(self._head.seq)
+            except OSError as error:  # whoever adds to it next hears of it, and lets nothing out
+                say(_LOG, logging.ERROR, "audit.broken", cause=error, site=self.site)
 
     def close(self) -> None:
         """Close it."""
         with self._lock:
+            if self._later is not None:
+                self._later.cancel()
+                self._catch_up()
             if self._file >= 0:
                 os.close(self._file)
             self._file, self._broken = -1, True

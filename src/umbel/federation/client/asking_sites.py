@@ -32,7 +32,7 @@ def ask_sites(
     Raises:
         UmbelError: what the coordinator or a site says against it.
     """
-    if not all(_lies_there(session, plan) for plan in plans.values()):
+    if not all(lies_there(session, plan) for plan in plans.values()):
         return None
     body: dict[str, Any] = {
         "plans": {name: plan_to_json(plan) for name, plan in plans.items()},
@@ -65,7 +65,7 @@ def ask_sites(
     return Answers(tables, errors)
 
 
-def _lies_there(session: RemoteSession, plan: Operator) -> bool:
+def lies_there(session: RemoteSession, plan: Operator) -> bool:
     """Whether a plan reads one site's tables, and nothing of this process."""
     own = (o for o in topological(plan) if isinstance(o, Scan))
     here = any(isinstance(scan.source, MemorySource) for scan in own)
@@ -83,4 +83,4 @@ def _read(written: Any, schema: pa.Schema) -> pa.Table:
     return table
 
 
-__all__ = ["ask_sites"]
+__all__ = ["ask_sites", "lies_there"]

@@ -109,6 +109,13 @@ class Connection:
         """Ask to do something."""
         return self._json("POST", path, json=body, headers=dict(headers or {}))
 
+    def send(self, path: str, content: bytes) -> bytes:
+        """Ask with bytes, and be answered with bytes."""
+        with self._failures():
+            response = self._client.request("POST", path, content=content)
+        self._checked(response)
+        return response.content
+
     def delete(self, path: str) -> None:
         """Ask to take something away."""
         self._json("DELETE", path)

@@ -50,6 +50,7 @@ from umbel.plan.sources import RelationSource
 if TYPE_CHECKING:
     from umbel.api.session import Durable
     from umbel.door.server import Door
+    from umbel.federation.client.standing import RemoteQuestions
     from umbel.learning.gathering import Answers
     from umbel.learning.gathering import Patience as Rounds
     from umbel.optimizer import Budget
@@ -432,6 +433,16 @@ class RemoteSession(SessionOverSites):
         from umbel.federation.client.asking_sites import ask_sites
 
         return ask_sites(self, plans, patience)
+
+    def stand(self, plans: Mapping[str, Operator]) -> RemoteQuestions | None:
+        """Have sites take questions that are asked in rounds; None if some cannot.
+
+        Args:
+            plans: what to ask, by any name.
+        """
+        from umbel.federation.client.standing import RemoteQuestions
+
+        return RemoteQuestions.opened(self, plans)
 
     def _upload(self, table: pa.Table) -> str:
         parts = list(write_table(table))

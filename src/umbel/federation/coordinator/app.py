@@ -20,7 +20,7 @@ from starlette.routing import Route
 import umbel
 from umbel.api.located import written_at
 from umbel.federation.access import Permission, Role
-from umbel.federation.coordinator import asks, run_routes
+from umbel.federation.coordinator import asks, run_routes, standing
 from umbel.federation.coordinator.calls import Call, Enrol, Invite, MakeToken
 from umbel.federation.coordinator.coordinator import Coordinator
 from umbel.federation.coordinator.runs import unexpected
@@ -223,6 +223,9 @@ ROUTES: tuple[tuple[str, str, Permission | None, Answer], ...] = (
     ("PUT", "/v1/uploads/{name}", Permission.ASK, run_routes.upload),
     ("POST", "/v1/explain", Permission.ASK, run_routes.explain),
     ("POST", "/v1/asks", Permission.ASK, asks.ask_sites),
+    ("POST", "/v1/questions", Permission.ASK, standing.open_question),
+    ("POST", "/v1/questions/{name}", Permission.ASK, standing.ask_round),
+    ("DELETE", "/v1/questions/{name}", Permission.ASK, standing.drop_question),
     ("POST", "/v1/runs", Permission.ASK, run_routes.start_run),
     ("GET", "/v1/runs", Permission.LOOK, run_routes.list_runs),
     ("GET", "/v1/runs/{name}", Permission.LOOK, run_routes.show_run),
@@ -314,7 +317,7 @@ def _status(error: UmbelError) -> int:
         case ProviderError():
             return 502
         case UnknownNameError(message=message) if message.startswith(
-            ("unknown run", "unknown token", "unknown site")
+            ("unknown run", "unknown token", "unknown site", "unknown question")
         ):
             return 404
         case PlanError() | PlacementError() | SourceError():

@@ -99,6 +99,14 @@ class AskSites(_Body):
     signed: Signature | None = None
 
 
+class Stand(_Body):
+    """Plans that lie wholly at one site each, to be asked there in rounds with other numbers."""
+
+    plans: dict[Annotated[str, Field(max_length=64)], str] = Field(min_length=1, max_length=1_000)
+    purpose: Annotated[str, Field(max_length=200)] = ""
+    missing: Literal["wait", "fail"] = "fail"
+
+
 class Prune(_Body):
     """Runs are to be forgotten."""
 
@@ -186,4 +194,4 @@ class Call:
         return str(self.request.path_params["name"])
 
 
-__all__ = ["AskSites", "Bounds", "Call", "Enrol", "Invite", "MakeToken", "Prune", "Submit"]
+__all__ = ["AskSites", "Bounds", "Call", "Enrol", "Invite", "MakeToken", "Prune", "Stand", "Submit"]

@@ -31,6 +31,7 @@ from umbel.federation.coordinator.runs import Runs
 from umbel.federation.coordinator.settings import FILE, TEMPLATE, CoordinatorSettings
 from umbel.federation.coordinator.sites import Sites
 from umbel.federation.coordinator.spool import Folder
+from umbel.federation.coordinator.standing import OpenQuestions
 from umbel.federation.coordinator.tables import PresentTables, SessionTables
 from umbel.federation.coordinator.uploads import Uploads
 from umbel.federation.errors import FederationError, IdentityError, SiteError
@@ -109,6 +110,7 @@ class Coordinator:
         )
         #: As many questions to sites at a time as runs.
         self._opened = time.monotonic()
+        self.questions = OpenQuestions(self.sites.let_go)
         self._asks = threading.BoundedSemaphore(limits.runs)
         self.uploads = Uploads(limits.upload_bytes, limits.uploads_bytes, limits.keep_seconds)
         self._certificate = threading.Lock()
@@ -164,6 +166,7 @@ class Coordinator:
     def close(self) -> None:
         """Stop, and let go of everything; runs go on when a coordinator is opened here again."""
         self.runs.stop()
+        self.questions.close()
         if self.endpoint is not None:
             self.endpoint.close()  # sites go on, and keep what they have for whoever asks again
         self.runs.close()
@@ -401,9 +404,7 @@ class Coordinator:
             PolicyError: a site lets out nothing of it.
         """
         limits = self.settings.limits
-        # Sites dial a coordinator that was started anew with growing pauses.
-        restarted = time.monotonic() - self._opened < _SITES_COME
-        asker = self._asker(who, ways, {}, restarted=restarted)
+        asker = self._asker(who, ways, {}, restarted=self._restarted)
         tables = PresentTables(asker.session, {})
         read = {
             name: read_plan(text.encode(), {}, tables, limit=limits.plan_bytes)
@@ -418,6 +419,31 @@ class Coordinator:
                 return asker.session.ask_sites(read, patience, name=question, signed=texts)
         finally:
             self.sites.let_go(question)
+
+    def stand(self, who: Principal, plans: Mapping[str, str], ways: Ways) -> str | None:
+        """Have sites take a question that is asked in rounds; give its name.
+
+        None if something of it does not lie wholly at one site.
+
+        Raises:
+            PlanFormatError: a plan is none, or too large.
+            AccessError: one holds what a user may not ask for, or the user has too many questions.
+            PolicyError: a site lets out nothing of it.
+        """
+        asker = self._asker(who, ways, {}, restarted=self._restarted)
+        tables, limit = PresentTables(asker.session, {}), self.settings.limits.plan_bytes
+        read = {n: read_plan(text.encode(), {}, tables, limit=limit) for n, text in plans.items()}
+        name = new_id(RUN_DIGITS)
+        asked = asker.session.stand(read, name=name)
+        if asked is None:
+            return None
+        self.questions.add(name, who.user, asked)
+        return name
+
+    @property
+    def _restarted(self) -> bool:
+        """Whether sites may still be dialling, with growing pauses, after a start of ours."""
+        return time.monotonic() - self._opened < _SITES_COME
 
     def _again(self, owned: Owned) -> Job:
         """Make what goes on with a run that was begun before."""

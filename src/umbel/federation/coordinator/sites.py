@@ -21,6 +21,7 @@ from umbel.federation.planning import FederatedSession
 from umbel.federation.policy.rights import rights
 from umbel.federation.protocol import WAIT
 from umbel.federation.signed.statements import Signed
+from umbel.federation.standing import Line
 from umbel.federation.store import Store, TaskRecord
 from umbel.federation.tasks import Data, Dispatcher, Outcome, Requester, Task
 from umbel.federation.wire.dispatcher import WireDispatcher
@@ -97,6 +98,10 @@ class RunDispatcher:
     ) -> Outcome:
         """Run a task; see `Dispatcher`."""
         return self._wire.run(self._limited(task), inputs, context, deliver)
+
+    def stand(self, task: Task) -> Line:
+        """Ask a site to take a standing question, for as long as it is asked."""
+        return self._wire.stand(task)
 
     def _limited(self, task: Task) -> Task:
         """The task with the time that is left: the site keeps it by its own clock."""

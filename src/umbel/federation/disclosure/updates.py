@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,7 @@ def count_round(ledger: Ledger, owner: str, grant: Grant, operator: ops.Summing)
         ledger: of the site.
         owner: on whose account it is.
         grant: under which it leaves.
-        operator: what is asked for; the same round has the same digest.
+        operator: what is asked for.
 
     Raises:
         PolicyError: there were as many today as there may be.
@@ -43,7 +44,7 @@ def count_round(ledger: Ledger, owner: str, grant: Grant, operator: ops.Summing)
     most = (grant.clause.updates or Updates()).rounds
     if most is None:
         return
-    had = ledger.round_taken(owner, grant.table, operator.digest, most)
+    had = ledger.round_taken(owner, grant.table, _round(operator), most)
     if had is not None:
         raise PolicyError(
             f"of table {grant.table!r} {owner!r} may have {most:,} rounds of models in a day, and "
@@ -84,7 +85,7 @@ def conditioned(table: pa.Table, operator: ops.Summing, grant: Grant, secret: st
     if norm > asked.clip:
         update = update * (asked.clip / norm)
     if asked.noise:
-        key = hmac.digest(secret.encode(), f"update\n{operator.digest}".encode(), "sha256")
+        key = hmac.digest(secret.encode(), f"update\n{_round(operator)}".encode(), "sha256")
         update = update + asked.noise * asked.clip * normal(key, len(update))
         # Of the loss nothing is told: it is of the rows as they are, and has no bound. Masked it
         # adds nothing to the sum.
@@ -92,6 +93,11 @@ def conditioned(table: pa.Table, operator: ops.Summing, grant: Grant, secret: st
     changed = np.concatenate([update, flat[-_BEHIND:]]).astype("<f8").tobytes()
     position = table.schema.get_field_index("sums")
     return table.set_column(position, table.schema.field("sums"), pa.array([changed], pa.binary()))
+
+
+def _round(operator: ops.Summing) -> str:
+    """What is asked for, by whatever masks: each attempt at a masked round has others."""
+    return replace(operator, masking=None, message=None).digest
 
 
 def normal(key: bytes, count: int) -> Array:

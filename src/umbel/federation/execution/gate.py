@@ -158,22 +158,41 @@ class Gate:
 
     def _summed(self, operator: ops.Summing) -> ops.Operator:
         """Sums of a model, if enough individuals are behind all that is in them."""
+        whole = self.guarded(operator)
+        kept = self.let_through(operator, self._run(whole))
+        return ops.Scan(source=replace(memory_source(kept), schema=operator.schema))
+
+    def guarded(self, operator: ops.Summing) -> ops.Summing:
+        """The operator with counts of what its sums are made of, if these have to be known.
+
+        Its input is what is let through, with the individuals of each row.
+        """
+        if not self._analysis.is_gate(operator):
+            return replace(operator, input=self.opened(operator.input))
         raw = self._analysis.state(operator.input).raw
         least = max(who.rule.min_individuals for who in raw)
-        whole = replace(
+        return replace(
             operator,
             input=self._carried(operator.input),
             individuals=tuple(_hidden(i) for i, who in enumerate(raw) if who.rule.individual),
             guarded=True,
             least=max(least, operator.least),
         )
-        table = self._run(whole)
+
+    def let_through(self, operator: ops.Summing, table: pa.Table) -> pa.Table:
+        """What of an operator's guarded output may leave.
+
+        Raises:
+            PolicyError: nothing may: too few individuals are behind it.
+        """
+        if not self._analysis.is_gate(operator):
+            return table
+        raw = self._analysis.state(operator.input).raw
         (counts,) = table.drop_columns(operator.schema.names).to_pylist()
         for position, who in enumerate(raw):
             distinct = counts.get(f"umbel count {_hidden(position)}")
             check_update(who, counts, distinct, len(operator.design.names))
-        kept = self._update(table.select(operator.schema.names).cast(operator.schema), operator)
-        return ops.Scan(source=replace(memory_source(kept), schema=operator.schema))
+        return self._update(table.select(operator.schema.names).cast(operator.schema), operator)
 
     def _alone(
         self, aggregate: ops.Aggregate, used: Mapping[str, Expression | None], individuals: int

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from umbel.api.memory import memory_source
 from umbel.executor import Cancellation, Result, run
 from umbel.executor.record import Run
 from umbel.federation.audit import Account, AuditLog
@@ -19,30 +18,30 @@ from umbel.federation.audit.account import question_of
 from umbel.federation.disclosure import DisclosureControl
 from umbel.federation.disclosure.approvals import request_name
 from umbel.federation.errors import FederationError, LimitError, PolicyError
+from umbel.federation.execution.binding import Binding
 from umbel.federation.execution.clean import cleaned
 from umbel.federation.execution.coded import Coded, codes_of, verify
 from umbel.federation.execution.gate import Gate
 from umbel.federation.execution.masked import Masked
+from umbel.federation.execution.outlet import Outlet
 from umbel.federation.execution.pseudonyms import Pseudonyms
+from umbel.federation.execution.standing import Admission, StandingQuestion
 from umbel.federation.noise import written
-from umbel.federation.policy.applying import filtered
 from umbel.federation.policy.clauses import Approval
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.disclosing import Disclosure
-from umbel.federation.publishing import PublishedTable, Site
+from umbel.federation.policy.verdict import Release
+from umbel.federation.publishing import Site
 from umbel.federation.rules import Analysis, Form, Refusal
 from umbel.federation.signed.people import SignedQuestions
+from umbel.federation.standing import Held
 from umbel.federation.tasks import Limits, Outcome, Task
 from umbel.learning.secure.identities import identity_here
 from umbel.learning.secure.messages import Identity
 from umbel.plan import operators as ops
 from umbel.plan.errors import CancelledError, UnknownNameError
-from umbel.plan.expressions import Column, columns_of
 from umbel.plan.sources import RelationSource
 from umbel.platforms.refusal import LEARNING, RELATIONAL
-
-#: Rows that are handed on at once.
-_PIECE = 2**16
 
 
 class SiteExecution:
@@ -106,29 +105,8 @@ class SiteExecution:
         account: Account,
     ) -> Outcome:
         site, start = self._site, time.perf_counter()
-        if task.site != site.name:
-            raise FederationError(f"site {site.name!r} got a task of site {task.site!r}")
-        self._check(task.plan)
         question = _question(task)
-        asks, answered = task.requester, _nothing
-        if site.people:
-            asked = self._signed.check(task, site.people, site.tables, question)
-            asks, answered = asked.requester, asked.answered
-        mine = applicable(site.rules, asks.name, asks.roles, asks.purpose)
-        verdict, analysis = Decisions(site.name, mine).decide(task.plan, task.to or ("",))
-        if isinstance(verdict, Refusal):
-            raise verdict.error(site.name)
-        verdict = replace(
-            verdict,
-            user=asks.name,
-            roles=asks.roles,
-            purpose=asks.purpose,
-            to=task.to,
-            policy_version=site.policy_version,
-            policy_digest=site.policy_digest,
-            task=task.id,
-            asks=question_of(task.plan),
-        )
+        verdict, analysis, answered = self._decided(task, question)
         if verdict.form is Form.UPDATES:  # an approval is of a training, not of each round
             question = _training(task)
         step = _step_of(task.plan)
@@ -140,10 +118,10 @@ class SiteExecution:
         facts = {**verdict.facts(), **({"code": codes} if codes else {})}
         if verdict.approval is not Approval.NONE:
             facts["approval"] = request_name(verdict, question, verdict.approval.value)
-        if site.people and asks.signed is not None:
-            facts["signed_by"] = asks.signed.key
+        if site.people and task.requester.signed is not None:
+            facts["signed_by"] = task.requester.signed.key
         account.allowed(facts)
-        outlet = _Outlet(
+        outlet = Outlet(
             task,
             deliver,
             account,
@@ -168,22 +146,16 @@ class SiteExecution:
                     deliver=out,
                 )
 
-            def named(rows: ops.Operator, table: PublishedTable, scan: ops.Scan) -> ops.Operator:
-                wanted = frozenset(rows.schema.names)
-                where = analysis.rules[table.name].clause
-                if scan.columns is not None and not (where is not None and where.where):
-                    picked = () if scan.predicate is None else columns_of(scan.predicate)
-                    wanted = frozenset([*scan.columns, *picked])
-                return self._pseudonyms.put(
-                    rows,
-                    table.pseudonyms,
-                    wanted,
-                    asks.purpose,
-                    lambda plan: engines(plan, None).data,
-                )
+            binding = Binding(
+                site.tables,
+                analysis,
+                self._pseudonyms,
+                verdict.purpose,
+                lambda plan: engines(plan, None).data,
+            )
 
             def rows_of(plan: ops.Operator, out: Callable[[pa.Table], None] | None) -> pa.Table:
-                bound = self._bound(coded.opened(plan), inputs, analysis, named)
+                bound = binding.over(coded.opened(plan), inputs)
                 done = engines(bound, out)
                 texts.append(_text(done.run))
                 return done.data
@@ -217,6 +189,110 @@ class SiteExecution:
         seconds = time.perf_counter() - start
         text, noise = "\n".join(texts), written(gate.noise) if gate.noise else ""
         return Outcome(outlet.rows, outlet.bytes, seconds, text, gate.withheld, noise=noise)
+
+    def _decided(self, task: Task, question: str) -> tuple[Release, Analysis, Callable[[], None]]:
+        """Decide on a task by the rules of now; gives also what to do before the answer leaves.
+
+        Raises:
+            PolicyError: they do not allow it.
+            FederationError: it is for another site, or asks for what is not there.
+        """
+        site, asks, answered = self._site, task.requester, _nothing
+        if task.site != site.name:
+            raise FederationError(f"site {site.name!r} got a task of site {task.site!r}")
+        self._check(task.plan)
+        if site.people:
+            asked = self._signed.check(task, site.people, site.tables, question)
+            asks, answered = asked.requester, asked.answered
+        mine = applicable(site.rules, asks.name, asks.roles, asks.purpose)
+        verdict, analysis = Decisions(site.name, mine).decide(task.plan, task.to or ("",))
+        if isinstance(verdict, Refusal):
+            raise verdict.error(site.name)
+        verdict = replace(
+            verdict,
+            user=asks.name,
+            roles=asks.roles,
+            purpose=asks.purpose,
+            to=task.to,
+            policy_version=site.policy_version,
+            policy_digest=site.policy_digest,
+            task=task.id,
+            asks=question_of(task.plan),
+        )
+        return verdict, analysis, answered
+
+    def stand(self, task: Task, cancellation: Cancellation) -> Held:
+        """Take a standing question; see `umbel.federation.standing.Stand`.
+
+        Raises:
+            PolicyError: the site's rules do not allow it.
+            FederationError: the task is for another site, or is no question that can stand.
+        """
+        account = Account(self._audit, task)
+        try:
+            return self._stood(task, cancellation, account)
+        except BaseException as error:
+            account.failed(error)
+            raise
+
+    def _stood(self, task: Task, cancellation: Cancellation, account: Account) -> Held:
+        plan = task.plan
+        if not isinstance(plan, ops.Summing) or task.inputs or task.to:
+            raise FederationError(f"{plan.name} is no question that can stand")
+        if self._site.people:
+            # Whoever could change a state on its way could ask for what nobody has signed.
+            raise FederationError("people sign each question here, so that none can stand")
+        question = _question(task)
+        verdict, analysis, _ = self._decided(task, question)
+        if verdict.approval is Approval.RELEASE:
+            raise FederationError("a person looks at each answer, so the question cannot stand")
+        if verdict.form is Form.UPDATES:  # an approval is of a training, not of each round
+            question = _training(task)
+        if verdict.approval is Approval.PLAN:
+            self._disclosure.admit(verdict, question)
+        codes = sorted(codes_of(plan))
+        account.allowed({**verdict.facts(), **({"code": codes} if codes else {}), "stands": True})
+        site = self._site
+
+        def engines(below: ops.Operator) -> pa.Table:
+            return run(
+                below,
+                platforms=site.session.platforms(),
+                progress=False,
+                cancellation=cancellation,
+                memory_limit=site.session.memory_limit,
+            ).data
+
+        binding = Binding(site.tables, analysis, self._pseudonyms, verdict.purpose, engines)
+
+        def rows_of(below: ops.Operator) -> pa.Table:
+            return engines(binding.over(coded.opened(below), {}))
+
+        coded = Coded(site.code, rows_of, cancellation)
+        admission = Admission(
+            verdict,
+            question,
+            self._disclosure,
+            lambda: self._decided(task, _question(task))[0],
+            lambda number: Account(self._audit, task, number),
+        )
+        gate = Gate(
+            analysis,
+            rows_of,
+            lambda cells: self._disclosure.disclose(cells, admission.verdict),
+            lambda table, operator: self._disclosure.update(table, operator, admission.verdict),
+        )
+        guarded = gate.guarded(plan)
+        if verdict.form is Form.ROWS:
+            self._check_reads(plan, analysis)
+        return StandingQuestion(
+            task,
+            guarded,
+            rows_of(guarded.input),
+            gate,
+            self._masked,
+            admission,
+        )
 
     def _check(self, plan: ops.Operator) -> None:
         """Raise unless a plan is made of relational operators over published tables."""
@@ -259,36 +335,6 @@ class SiteExecution:
                         f"site {self._site.name!r}"
                     )
 
-    def _bound(
-        self,
-        plan: ops.Operator,
-        inputs: Mapping[str, pa.Table],
-        analysis: Analysis,
-        named: Callable[[ops.Operator, PublishedTable, ops.Scan], ops.Operator],
-    ) -> ops.Operator:
-        """The plan over the site's own sources and over what came in."""
-        known: dict[str, ops.Operator] = {}
-
-        def bind(operator: ops.Operator) -> ops.Operator:
-            if operator.pin:
-                operator = replace(operator, pin="")
-            match operator:
-                case ops.Placeholder(label=label):
-                    if label not in known:
-                        known[label] = _given(operator, inputs[label])
-                    return known[label]
-                case ops.Scan(source=RelationSource(relation=(name,))):
-                    clause = analysis.rules[name].clause
-                    where = "" if clause is None else clause.where
-                    table = self._site.tables[name]
-                    rows = table.plan
-                    if table.pseudonyms:
-                        rows = named(rows, table, operator)
-                    return _published(operator, filtered(rows, where))
-            return operator
-
-        return ops.rebuild(plan, bind)
-
 
 def _nothing() -> None:
     """Nobody counts the answers of questions that are not signed."""
@@ -314,54 +360,6 @@ def _training(task: Task) -> str:
         return operator
 
     return hashlib.sha256(ops.rebuild(task.plan, first).digest.encode()).hexdigest()
-
-
-class _Outlet:
-    """Hands rows on that leave: made anew, in pieces, and no more than the task may have.
-
-    The last piece waits until it is written what left: so a small result leaves after the record of
-    it, whole.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        deliver: Callable[[pa.Table], None],
-        account: Account,
-        left: Callable[[int, int], None],
-        answered: Callable[[], None],
-    ) -> None:
-        self._task = task
-        self._answered = answered
-        self._left = left
-        self._deliver = deliver
-        self._account = account
-        self._last: pa.Table | None = None
-        self.rows = self.bytes = 0
-
-    def __call__(self, table: pa.Table) -> None:
-        limits = self._task.limits
-        for start in range(0, table.num_rows, _PIECE):
-            piece = cleaned(table.slice(start, _PIECE), self._task.schema)
-            self.rows += piece.num_rows
-            self.bytes += piece.nbytes
-            if self.rows > limits.rows or self.bytes > limits.bytes:
-                raise LimitError(
-                    f"the output has more than {limits.rows:,} rows or {limits.bytes:,} bytes",
-                    hint="filter or aggregate more, or ask for higher limits",
-                )
-            self._left(self.rows, self.bytes)
-            self._account.leaves(piece)
-            if self._last is not None:
-                self._deliver(self._last)
-            self._last = piece
-
-    def close(self, **more: object) -> None:
-        """Write what left, and let the last piece go."""
-        self._answered()
-        self._account.released(**more)
-        if self._last is not None:
-            self._deliver(self._last)
 
 
 @contextmanager
@@ -405,31 +403,6 @@ def _table_of(plan: ops.Operator) -> pa.Table | None:
         case ops.Scan(columns=None, predicate=None) if plan.source.kind == "memory":
             return plan.source.data  # type: ignore[attr-defined]
     return None
-
-
-def _given(placeholder: ops.Placeholder, table: pa.Table) -> ops.Operator:
-    """What came in, as a source."""
-    wanted = placeholder.schema
-    table.validate(full=True)
-    if table.schema.names != wanted.names or table.schema.types != wanted.types:
-        raise FederationError(f"the input {placeholder.label!r} has other columns than the plan")
-    for field, column in zip(wanted, table.columns, strict=True):
-        if not field.nullable and column.null_count:
-            raise FederationError(
-                f"column {field.name!r} of the input {placeholder.label!r} has nulls"
-            )
-    source = memory_source(pa.Table.from_arrays(table.columns, schema=wanted))
-    return ops.Scan(source=replace(source, form=placeholder.element.value))
-
-
-def _published(scan: ops.Scan, rows: ops.Operator) -> ops.Operator:
-    """The published rows, filtered and cut as a scan says."""
-    found = rows
-    if scan.predicate is not None:
-        found = ops.Filter(input=found, predicate=scan.predicate)
-    if scan.columns is not None:
-        found = ops.Project(input=found, columns=tuple((n, Column(n)) for n in scan.columns))
-    return found
 
 
 def _text(done: Run) -> str:

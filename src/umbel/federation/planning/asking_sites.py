@@ -18,6 +18,7 @@ from umbel.catalog.commits import Commit
 from umbel.executor import Cancellation
 from umbel.executor.run_ids import new_id
 from umbel.federation.planning.platform import SitePlatform
+from umbel.federation.planning.standing import StandingQuestions
 from umbel.learning.gathering import Answers, Patience, ask_each
 from umbel.optimizer.rewrite import rewrite
 from umbel.plan.expressions import Column
@@ -87,8 +88,51 @@ class SiteQuestions:
         Raises:
             PolicyError: a site lets out nothing of this.
         """
+        found = self._found(plans)
+        if found is None:
+            return None
+        run = name or new_id(_DIGITS)
+
+        def one(part: str, cancellation: Cancellation) -> pa.Table:
+            context = _Context(run, cancellation, self._memory_limit)
+            platform, plan = found[part]
+            text = None if signed is None else signed[part]
+            return platform.compile_signed(Stage(plan), text).run({}, context)
+
+        return ask_each(found, one, patience)
+
+    def stand(self, plans: Mapping[str, Operator], name: str = "") -> StandingQuestions | None:
+        """Have each site take a question that is asked again and again; None if some cannot.
+
+        Args:
+            plans: what to ask, by any name; the numbers in them are those of nobody yet.
+            name: of the question, for what the sites write down.
+
+        Raises:
+            PolicyError: a site lets out nothing of this.
+        """
+        found = self._found(plans)
+        if found is None:
+            return None
+        run, lines = name or new_id(_DIGITS), {}
+        try:
+            for part, (platform, plan) in found.items():
+                line = platform.stand(plan, run)
+                if line is None:
+                    return None
+                lines[part] = line
+        finally:
+            if len(lines) < len(found):
+                for line in lines.values():
+                    line.close()
+        return StandingQuestions(lines)
+
+    def _found(
+        self, plans: Mapping[str, Operator]
+    ) -> dict[str, tuple[SitePlatform, Summing]] | None:
+        """Find where each plan lies; None if some does not lie wholly at one site."""
         sites = {p.name: p for p in self._platforms() if isinstance(p, SitePlatform)}
-        found: dict[str, SitePlatform] = {}
+        found: dict[str, tuple[SitePlatform, Summing]] = {}
         for part, plan in plans.items():
             places = plan.places
             if len(places) != 1 or not isinstance(plan, Summing):
@@ -96,28 +140,17 @@ class SiteQuestions:
             (place,) = places
             if place not in sites:
                 return None
-            found[part] = sites[place]
-        asked = {part: self._narrowed(plan) for part, plan in plans.items()}
-        for part, plan in asked.items():
-            if found[part].refuse(plan) is not None:
+            found[part] = (sites[place], self._narrowed(plan))
+        for platform, plan in found.values():
+            if platform.refuse(plan) is not None:
                 return None
-            denied = found[part].withheld(plan) or found[part].barred(plan, "")
+            denied = platform.withheld(plan) or platform.barred(plan, "")
             if denied is not None:
                 raise denied
-        run = name or new_id(_DIGITS)
+        return found
 
-        def one(part: str, cancellation: Cancellation) -> pa.Table:
-            context = _Context(run, cancellation, self._memory_limit)
-            site, stage = found[part], Stage(asked[part])
-            text = None if signed is None else signed[part]
-            return site.compile_signed(stage, text).run({}, context)
-
-        return ask_each(asked, one, patience)
-
-    def _narrowed(self, plan: Operator) -> Operator:
+    def _narrowed(self, plan: Summing) -> Summing:
         """The operator over no more columns than it reads: the site's rules see those alone."""
-        if not isinstance(plan, Summing):
-            return plan
         names = tuple(dict.fromkeys([*plan.design.columns, *plan.design.targets]))
         key = (plan.input.digest, names)
         if key not in self._narrow:
@@ -125,7 +158,8 @@ class SiteQuestions:
                 self._narrow.clear()
             columns = tuple((column, Column(column)) for column in names)
             self._narrow[key] = rewrite(Project(input=plan.input, columns=columns))
-        return plan.with_inputs((self._narrow[key],))
+        narrow = plan.with_inputs((self._narrow[key],))
+        return narrow if isinstance(narrow, Summing) else plan
 
 
 __all__ = ["SiteQuestions"]

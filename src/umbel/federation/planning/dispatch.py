@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import pyarrow as pa
 
 from umbel.executor.context import Cancellation
 from umbel.federation.errors import FederationError, SiteError
+from umbel.federation.standing import Answer, Change, Held, Line, Stand, joined
 from umbel.federation.tasks import Data, Execute, Failure, Outcome, Sealed, Task
 from umbel.federation.work_trace import attempt, executing, measure
 from umbel.platforms.base import RunContext
@@ -51,6 +53,51 @@ class DirectDispatcher:
         outcome = Outcome.from_json(done.to_json())
         measure(task, outcome, outcome.bytes, sum(table.nbytes for table in given.values()))
         return outcome
+
+    def stand(self, task: Task) -> Line:
+        """Ask a site to take a standing question; see `umbel.federation.standing`."""
+        execute = self._sites.get(task.site)
+        if not isinstance(execute, Stand):
+            raise SiteError(f"site {task.site!r} takes no standing questions", site=task.site)
+        there = Task.from_json(task.to_json())
+        with _told(task.site):
+            return _DirectLine(task.site, execute.stand(there, Cancellation()))
+
+
+class _DirectLine:
+    """A line to a site of this process; `umbel.federation.standing.Line`."""
+
+    def __init__(self, site: str, held: Held) -> None:
+        self._site, self._held = site, held
+        self._asked: dict[int, Change] = {}
+
+    def ask(self, number: int, change: Change) -> None:
+        self._asked[number] = change
+
+    def answer(
+        self, number: int, cancellation: Cancellation, until: float | None = None
+    ) -> Answer | None:
+        change = self._asked.pop(number)
+        cancellation.check()
+        there = Change.read(memoryview(joined(*change.written())))
+        with _told(self._site):
+            given = self._held.answer(there)
+        return Answer.read(memoryview(joined(*given.written())))
+
+    def drop(self, number: int) -> None:
+        self._asked.pop(number, None)
+
+    def close(self) -> None:
+        self._held.close()
+
+
+@contextmanager
+def _told(site: str) -> Iterator[None]:
+    """Raise of an error at a site what is told of it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, only its kind is told
+        raise Failure.from_json(Failure.of(error).to_json()).error(site) from None
 
 
 def _opened(data: Data, site: str) -> pa.Table:

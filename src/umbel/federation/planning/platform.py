@@ -23,6 +23,7 @@ from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.rights import rights
 from umbel.federation.policy.verdict import Release
 from umbel.federation.rules import Refusal
+from umbel.federation.standing import Line, TakesLines
 from umbel.federation.tasks import (
     Data,
     Dispatcher,
@@ -222,6 +223,13 @@ class SitePlatform:
         if text is not None and requester.signed is not None:
             requester = replace(requester, signed=replace(requester.signed, plan=text))
         return SiteStage(stage, self.name, self._dispatcher, requester, self._limits)
+
+    def stand(self, plan: Operator, run: str) -> Line | None:
+        """Have the site take a question that is asked again and again; None if none can be."""
+        if not isinstance(self._dispatcher, TakesLines):
+            return None
+        task = Task(run, 0, self.name, plan, (), self._requester, self._limits, stands=True)
+        return self._dispatcher.stand(task)
 
     # --- namespace ------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from umbel.executor import Cancellation, Result
     from umbel.executor.record import StageRecord
     from umbel.federation.planning.asking_sites import SiteQuestions
+    from umbel.federation.planning.standing import StandingQuestions
     from umbel.learning.gathering import Answers, Patience
     from umbel.optimizer import Budget
     from umbel.platforms.registry import Registry
@@ -140,11 +141,23 @@ class FederatedSession(SessionOverSites):
             name: of the question; empty makes one.
             signed: the plans as texts, if the user has signed these.
         """
+        return self._site_questions().ask(plans, patience, name, signed)
+
+    def stand(self, plans: Mapping[str, Operator], *, name: str = "") -> StandingQuestions | None:
+        """Have each site take a question that is asked again and again; None if some cannot.
+
+        Args:
+            plans: what to ask, by any name.
+            name: of the question; empty makes one.
+        """
+        return self._site_questions().stand(plans, name)
+
+    def _site_questions(self) -> SiteQuestions:
         if self._questions is None:
             from umbel.federation.planning.asking_sites import SiteQuestions
 
             self._questions = SiteQuestions(self.platforms, self.memory_limit or 2**30)
-        return self._questions.ask(plans, patience, name, signed)
+        return self._questions
 
     def __repr__(self) -> str:
         return f"Session of a federation of {', '.join(self.catalog)}"

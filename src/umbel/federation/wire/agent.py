@@ -26,6 +26,7 @@ from umbel.federation.wire.messages import Held, Lease, Polled, Refused, Refused
 from umbel.federation.wire.routes import Door
 from umbel.federation.wire.seals import Seals
 from umbel.federation.wire.spool import Draft, Spool
+from umbel.federation.wire.standing import StandingJob
 from umbel.federation.wire.witness import Witness
 from umbel.telemetry.logs import say
 
@@ -276,7 +277,10 @@ class Agent:
         self._begin(self._job(lease.task, lease.token, task, lease.trace))
 
     def _job(self, task: str, token: str, work: Task | Draft, trace: str = "") -> Job:
-        return Job(task, token, self._connection, work, self._seals, self._witness, trace)
+        stands = isinstance(work, Task) and work.stands
+        return (StandingJob if stands else Job)(
+            task, token, self._connection, work, self._seals, self._witness, trace
+        )
 
     def _refuse(self, lease: Lease, failure: Failure) -> None:
         self._connection.ask(
@@ -292,7 +296,13 @@ class Agent:
             self._jobs[job.id] = job
         if before is not None:
             before.drop()
-        self._workers.submit(self._work, job)
+        if isinstance(job, StandingJob):
+            # It lasts as long as a training, and must not take the place of a task that ends.
+            thread = threading.Thread(target=self._work, args=(job,), name="umbel-standing")
+            thread.daemon = True
+            thread.start()
+        else:
+            self._workers.submit(self._work, job)
 
     def _work(self, job: Job) -> None:
         try:

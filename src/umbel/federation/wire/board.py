@@ -79,6 +79,13 @@ class Work:
     trace: TaskTrace | None = None
     #: The token under which its site gave it up: a poll from before that still says it holds it.
     given_up: str = ""
+    #: Of a standing question, what is asked; see `umbel.federation.wire.lines`.
+    line: object | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not come to an end."""
+        return self.state in _OPEN
 
     def settle(self, state: str) -> None:
         """Come to an end, and tell those who wait."""
@@ -139,12 +146,20 @@ class Board:
             site.wake.notify_all()
             return work
 
-    def wait(self, work: Work, patience: float | None) -> None:
+    def wait(
+        self,
+        work: Work,
+        patience: float | None,
+        enough: Callable[[], bool] | None = None,
+        until: float | None = None,
+    ) -> None:
         """Wait until a task is done, failed or cancelled.
 
         Args:
             work: the task.
             patience: seconds for which its site may be away; None: however long.
+            enough: whether what is waited for has come before that; None for nothing else.
+            until: the time, by the monotonic clock, until which is waited; None: however long.
 
         Raises:
             SiteError: the site is away for longer.
@@ -152,8 +167,10 @@ class Board:
         with self._lock:
             site = self._site(work.site)
             began = time.monotonic()
-            while work.state in _OPEN and not self._closed:
+            while work.open and not self._closed and not (enough is not None and enough()):
                 now = time.monotonic()
+                if until is not None and now >= until:
+                    return
                 away = 0.0 if self._there(site) else now - max(site.heard, began)
                 if away and work.state == LEASED and self._silent(site) > self.lease_seconds:
                     self._lose(work)
@@ -168,7 +185,8 @@ class Board:
                 self._await_readers(work, now - began, patience)
                 # Somebody's poll or commit wakes us; the time is only for their absence.
                 least = self.lease_seconds if patience is None else min(patience, 5.0)
-                work.changed.wait(max(0.05, least))
+                bound = least if until is None else min(least, until - now)
+                work.changed.wait(max(0.05 if until is None else 0.0, bound))
 
     def _await_readers(self, work: Work, waited: float, patience: float | None) -> None:
         """Raise if a site to which an output is to be sealed does not come.
@@ -227,6 +245,11 @@ class Board:
             self._store.tasks.undo(work.id)
             self._fail(work, Failure(FailureCode.PERMANENT, message))
 
+    @property
+    def ending(self) -> bool:
+        """Whether whatever waits at the door is to end, at least for now."""
+        return self._closed or self._resting
+
     def presence(self, site: str) -> Presence:
         """Say whether a site is there."""
         with self._lock:
@@ -240,6 +263,8 @@ class Board:
             self._resting = True
             for site in self._sites.values():
                 site.wake.notify_all()
+                for work in site.works.values():
+                    work.changed.notify_all()
         try:
             yield
         finally:

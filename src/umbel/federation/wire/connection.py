@@ -30,7 +30,7 @@ from umbel.federation.identity import Certificate, PrivateKey, enrolment
 from umbel.federation.identity.cards import Card
 from umbel.federation.identity.certificates import key_matches
 from umbel.federation.identity.keys import key_bytes, read_key, sign, write_secret
-from umbel.federation.wire import messages
+from umbel.federation.wire import frames, messages
 from umbel.federation.wire.messages import Buffer, Message, Refused, RefusedError, Request
 from umbel.federation.wire.sessions import signed_hello
 
@@ -51,6 +51,8 @@ _OPTIONS = [
 ]
 #: Seconds after which an answer is not waited for any more.
 _TIMEOUT = 60.0
+#: Bytes of a refusal.
+_LONGEST_REFUSAL = 32 << 10
 
 _M = TypeVar("_M", bound=Message)
 
@@ -173,6 +175,33 @@ class Connection:
             if self._session == session:
                 self._session = ""
         return self._call(make(self._begin()), form, payload, seconds)
+
+    def attend(self, make: Callable[[str], Request]) -> tuple[Any, Any]:
+        """Open an exchange in this site's session; give its writer and its reader.
+
+        Raises:
+            UnreachableError: there is no coordinator.
+            RefusedError: it refused.
+            IdentityError: this site may not speak.
+        """
+        session = self._begin()
+        descriptor = flight.FlightDescriptor.for_command(messages.pack(make(session)))
+        try:
+            writer, reader = self._connected().do_exchange(descriptor)
+            kind, _, content = frames.receive(reader, lambda kind: _LONGEST_REFUSAL)
+        except (flight.FlightError, pa.ArrowException, OSError) as error:
+            raise self._unreachable(error) from None
+        except frames.EndedError as error:
+            raise self._unreachable(error) from None
+        if kind == frames.REFUSED:
+            try:
+                messages.read_answer(messages.Done, bytes(content))
+            except RefusedError as refusal:
+                with self._lock:
+                    if refusal.why is Refused.SESSION and self._session == session:
+                        self._session = ""
+                raise
+        return writer, reader
 
     def renew(self) -> None:
         """Get the next certificate, and speak by it from now on.

@@ -17,6 +17,7 @@ from umbel.federation.tasks import Data, Outcome, Sealed, Task
 from umbel.federation.wire import segments
 from umbel.federation.wire.board import Work
 from umbel.federation.wire.endpoint import FlightEndpoint
+from umbel.federation.wire.lines import Line
 from umbel.federation.wire.messages import SegmentEntry
 from umbel.federation.work_trace import measure
 from umbel.plan.errors import CancelledError
@@ -81,6 +82,10 @@ class WireDispatcher:
                 with self._waiting():
                     cancelled.wait(_ASK_AGAIN)
                 context.check_cancelled()
+
+    def stand(self, task: Task) -> Line:
+        """Ask a site to take a standing question; see `umbel.federation.standing`."""
+        return Line(self._endpoint.board, task, self._patience)
 
     def _once(
         self,

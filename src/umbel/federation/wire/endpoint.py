@@ -7,13 +7,14 @@ of our own words; anything unforeseen is logged here and told as a fault, withou
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -26,10 +27,11 @@ from umbel.federation.identity.cards import Peers
 from umbel.federation.identity.keys import PrivateKey, key_bytes, new_key
 from umbel.federation.store import SegmentRecord, Store
 from umbel.federation.tasks import Failure, Outcome, Sealed
-from umbel.federation.wire import messages, segments
+from umbel.federation.wire import frames, messages, segments
 from umbel.federation.wire.actions import ActionServer
 from umbel.federation.wire.arrivals import Arrivals
 from umbel.federation.wire.board import LEASE_SECONDS, POLL_SECONDS, Board, Presence
+from umbel.federation.wire.lines import line_of
 from umbel.federation.wire.messages import Buffer, Message, Refused, RefusedError
 from umbel.federation.wire.sessions import Session, Sessions
 from umbel.telemetry import active
@@ -124,6 +126,7 @@ class FlightEndpoint:
             self._server = ActionServer(
                 f"grpc+tls://{address}",
                 self._answer,
+                self._attend,
                 tls_certificates=[(certificate.pem(), key_bytes(key))],
                 root_certificates=self._authority.root_pem(),
             )
@@ -229,6 +232,33 @@ class FlightEndpoint:
             yield from messages.answer(
                 _refusal(Refused.INTERNAL, "a fault of the coordinator's; its log says more", "")
             )
+
+    def _attend(self, identity: bytes, command: memoryview, reader: Any, writer: Any) -> None:
+        """Bring the rounds of a standing question to a site, as long as its exchange is open."""
+        try:
+            asked, _ = messages.unpack(messages.Attend, command, 0)
+            site = self._sessions.peer(identity)
+            self._sessions.session(site, asked.session)
+            line = line_of(self.board.leased(site, asked.task, asked.token))
+            frames.send(writer, frames.OPEN)
+            line.serve(
+                asked.token,
+                lambda: self._check_speaks(site, asked.session),
+                reader,
+                writer,
+            )
+        except frames.EndedError:
+            return  # the site dials again
+        except RefusedError as refusal:
+            told = _refusal(refusal.why, refusal.message, refusal.hint)
+            with contextlib.suppress(frames.EndedError):
+                frames.send(writer, frames.REFUSED, 0, [told.model_dump_json().encode()])
+        except Exception as error:  # noqa: BLE001 - logged here; a site learns nothing of our inside
+            say(_LOG, logging.ERROR, "exchange.failed", cause=error)
+
+    def _check_speaks(self, site: str, token: str) -> None:
+        """Raise `RefusedError` if a site was revoked, or another process speaks for it."""
+        self._sessions.session(site, token, lately=True)
 
     def _dispatch(self, site: str, action: str, body: memoryview) -> Iterator[Buffer]:
         form = messages.REQUESTS.get(action)

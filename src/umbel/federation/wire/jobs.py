@@ -129,7 +129,7 @@ class Job:
             rows = sum(entry.rows for entry in draft.entries)
             size = sum(entry.bytes for entry in draft.entries)
             say(_LOG, logging.INFO, "task.done", rows=rows, bytes=size)
-        except _Dropped:
+        except DroppedError:
             say(_LOG, logging.INFO, "task.dropped", "nobody wants it any more")
         except Exception as error:  # noqa: BLE001 - told to the coordinator, and logged
             if self._dropped:
@@ -368,7 +368,7 @@ class Job:
 
         try:
             self._insist(fail)
-        except (_Dropped, FederationError) as late:
+        except (DroppedError, FederationError) as late:
             say(_LOG, logging.INFO, "task.failed", "nobody takes the word", cause=late)
 
     def _insist(self, call: Callable[[], _T]) -> _T:
@@ -405,7 +405,7 @@ class Job:
 
     def _wanted(self) -> None:
         if self._dropped:
-            raise _Dropped
+            raise DroppedError
 
 
 def _about(work: Task | Draft) -> dict[str, object]:
@@ -424,7 +424,7 @@ def _size(draft: Draft) -> tuple[int, int]:
     return 0, 0
 
 
-class _Dropped(Exception):  # noqa: N818 - no error: a job that is not wanted any more
+class DroppedError(Exception):
     """Nobody wants the job any more."""
 
 
@@ -444,4 +444,4 @@ def _cut(
         del content[: entry.bytes]
 
 
-__all__ = ["Backoff", "Job"]
+__all__ = ["Backoff", "DroppedError", "Job"]

@@ -312,6 +312,15 @@ class Committed(Message):
     countersigned: Countersigned | None = None
 
 
+class Attend(Request):
+    """Open an exchange in which the rounds of a standing question come; no action."""
+
+    name = "attend"
+    session: Token
+    task: Digest
+    token: Token
+
+
 class Fail(Request):
     """State that the work failed."""
 
