@@ -13,9 +13,10 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import AccessError, IdentityError
 
 #: How long a token holds unless it says otherwise.

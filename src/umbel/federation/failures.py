@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import errno
 import json
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import (
     ApprovalError,
     DiskFullError,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 from umbel.federation.identity.names import check_name, check_readable
 from umbel.federation.messages import read_message

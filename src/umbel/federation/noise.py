@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
+
+from umbel.dataclass import dataclass
 
 #: How surely a true value is as near as is told.
 CONFIDENCE = 0.95

@@ -7,7 +7,7 @@ a mapping makes them of its columns, at the site: another name, another type, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from umbel.api.dataframe import DataFrame
 from umbel.api.expressions import Expr, col
 from umbel.api.session import Session
 from umbel.api.values import TypeLike, type_of
+from umbel.dataclass import dataclass
 from umbel.federation.identity.names import check_name
 from umbel.federation.manifest import Link, Manifest, TableManifest, rounded
 from umbel.federation.policy.people import Person

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import CoordinatorError
 from umbel.federation.protocol import error_from_json, error_to_json
 from umbel.federation.standing import Answer, Bytes, Change

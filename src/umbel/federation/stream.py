@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import CoordinatorError, FederationError
 from umbel.federation.protocol import (
     BEGIN,

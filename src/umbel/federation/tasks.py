@@ -12,12 +12,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from umbel.dataclass import dataclass
 from umbel.executor.context import Cancellation
 from umbel.federation.errors import FederationError
 from umbel.federation.failures import Failure, FailureCode

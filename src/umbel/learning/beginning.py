@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 from typing import Literal as OneOf
 
 import numpy as np
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.model import Model
 from umbel.models.layout import Array
 from umbel.models.solvers import mathematics_of

@@ -13,13 +13,13 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from umbel.catalog.writers import sync_folder
+from umbel.dataclass import dataclass
 from umbel.learning.rounds import Round, Share
 from umbel.learning.state import Layout, State, StateError, from_bytes, to_bytes
 from umbel.learning.strategies.base import Memory

@@ -9,12 +9,13 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.lowering import measures_table, model_table, predicting
 from umbel.learning.model import Evaluation, Model
 from umbel.learning.parts import parts_of

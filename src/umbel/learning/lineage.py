@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from umbel.dataclass import dataclass
 from umbel.learning.parts import Part
 from umbel.learning.privacy.private import Private
 from umbel.learning.strategies.base import Settings, Strategy

@@ -8,12 +8,13 @@ a plan like any other: predictions run where the rows are.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from umbel.api.dataframe import DataFrame
+from umbel.dataclass import dataclass
 from umbel.learning.designs import design_text
 from umbel.learning.model import Evaluation, Model
 from umbel.learning.parts import over_parts, parts_of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from umbel.api.located import here
+from umbel.dataclass import dataclass
 from umbel.learning.lineage import Lineage
 from umbel.learning.masked import check_parts
 from umbel.learning.parts import over_parts, parts_of

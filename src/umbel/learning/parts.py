@@ -7,10 +7,10 @@ be done to each part.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from umbel.api.memory import memory_source
+from umbel.dataclass import dataclass
 from umbel.plan.errors import UnknownNameError
 from umbel.plan.expressions import Column, WindowCall, walk
 from umbel.plan.models import Design

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from umbel.catalog.writers import sync_folder
+from umbel.dataclass import dataclass
 from umbel.learning.designs import design_of, design_text
 from umbel.learning.files import replace_file, write_file
 from umbel.learning.lineage import Lineage

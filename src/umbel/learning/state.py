@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from umbel.dataclass import dataclass
 
 Vector: TypeAlias = npt.NDArray[np.floating[Any]]
 """One number for each parameter; or rows of such vectors, one for each site."""

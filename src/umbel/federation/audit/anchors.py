@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from typing import Literal
 from cryptography import x509
 from pydantic import BaseModel, ConfigDict, Field
 
+from umbel.dataclass import dataclass
 from umbel.federation.audit.records import Head
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity import Certificate

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 
 #: What the first record names as the one before it.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from cryptography import x509
 
+from umbel.dataclass import dataclass
 from umbel.federation.audit.anchors import ANCHORS, Anchor, read_anchors
 from umbel.federation.audit.log import RECORDS
 from umbel.federation.audit.records import Head, Record, lines, record_of, torn

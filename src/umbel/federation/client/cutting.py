@@ -8,11 +8,12 @@ coordinator runs over it, and what is done here with the answer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
 from umbel.api.items import new_token
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import Column
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.operators import (

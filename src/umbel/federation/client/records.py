@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
+from umbel.dataclass import dataclass
 from umbel.executor import Run
 from umbel.executor import events as known_events
 from umbel.executor.events import Event

@@ -6,11 +6,12 @@ import enum
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.executor import Cancellation, Result
 from umbel.executor.events import Event, RunFinished
 from umbel.executor.runs import History, Noted, StoredRun

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.executor import Cancellation, Result
 from umbel.executor.events import Event
 from umbel.executor.runs import Ready, RunStore, begin, restored, run_ready

@@ -7,13 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from umbel.dataclass import dataclass
 from umbel.executor import Cancellation
 from umbel.federation.errors import AccessError
 from umbel.federation.protocol import HEARTBEAT, error_to_json

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from umbel.catalog.namespace import TableEntry
+from umbel.dataclass import dataclass
 from umbel.executor.runs.preparing import everywhere, over
 from umbel.federation.errors import SiteError
 from umbel.federation.manifest import Manifest

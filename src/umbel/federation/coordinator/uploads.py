@@ -8,11 +8,12 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.coordinator.spool import Quota
 from umbel.federation.errors import FederationError
 from umbel.federation.stream import read_rows

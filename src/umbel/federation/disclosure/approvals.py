@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.disclosure.ledger import DAY, Ledger
 from umbel.federation.errors import ApprovalError, FederationError, PolicyError
 from umbel.federation.policy.verdict import Release

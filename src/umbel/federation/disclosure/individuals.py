@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umbel.dataclass import dataclass
 from umbel.federation.disclosure.cells import keys_of
 from umbel.federation.policy.verdict import INDIVIDUAL, ROWS, Cells
 

@@ -13,11 +13,11 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.disclosure.budget import Cost
 from umbel.federation.disclosure.individuals import Population, blob_of, members_of
 from umbel.federation.errors import FederationError

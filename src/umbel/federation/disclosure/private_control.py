@@ -7,10 +7,9 @@ averaged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.disclosure.budget import Cost, fits, spent
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.disclosure.private import private_answer

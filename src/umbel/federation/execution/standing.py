@@ -12,10 +12,11 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.audit import Account
 from umbel.federation.errors import FederationError, LimitError
 from umbel.federation.execution.gate import Gate

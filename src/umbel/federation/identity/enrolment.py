@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
@@ -18,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity.authority import Authority
 from umbel.federation.identity.certificates import Certificate, name_of

@@ -7,10 +7,11 @@ import hashlib
 import hmac
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity.names import check_name
 

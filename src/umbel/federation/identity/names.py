@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError, IdentityError
 
 #: Small letters, digits and hyphens: names go into URLs, file names and certificates.

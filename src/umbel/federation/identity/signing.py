@@ -7,8 +7,9 @@ peers where there are any; see `umbel.federation.identity.cards` for what that d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 from umbel.federation.identity.cards import LARGEST_CARD, Peers
 from umbel.federation.identity.certificates import Certificate

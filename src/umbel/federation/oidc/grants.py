@@ -14,12 +14,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError, ProviderError
 from umbel.federation.oidc.provider import Metadata, Provider, checked_url
 

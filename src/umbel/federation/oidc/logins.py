@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError, ProviderError
 from umbel.federation.identity.keys import write_secret
 from umbel.federation.oidc import grants

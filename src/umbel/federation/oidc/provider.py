@@ -9,13 +9,13 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError, ProviderError
 
 #: Where a provider describes itself: OpenID Connect Discovery 1.0, section 4.

@@ -8,11 +8,11 @@ its headers `jku`, `x5u`, `jwk` and `x5c` are not even looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jwt
 
+from umbel.dataclass import dataclass
 from umbel.federation.access import Principal, Role, is_user
 from umbel.federation.errors import AccessError, IdentityError
 from umbel.federation.oidc.keys import ALGORITHMS, Keys

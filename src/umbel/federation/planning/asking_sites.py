@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from umbel.catalog.commits import Commit
+from umbel.dataclass import dataclass
 from umbel.executor import Cancellation
 from umbel.executor.run_ids import new_id
 from umbel.federation.planning.platform import SitePlatform

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.manifest import Manifest, TableManifest
 from umbel.federation.planning.platform import source_of
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError

@@ -10,9 +10,10 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 
 #: Every one: of users, sites, columns and the like.

@@ -7,8 +7,9 @@ done with them leaves their rows theirs, or may not be done at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.clauses import Form
 from umbel.federation.policy.rule import Rule

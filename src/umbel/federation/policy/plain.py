@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.plan.expressions import AggregateCall, Call, Cast, Column, Expression, Literal
 from umbel.plan.safety import Outcome, Range, constant_value, examine
 from umbel.plan.types import is_decimal, is_integer

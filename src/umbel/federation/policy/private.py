@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from umbel.dataclass import dataclass
 from umbel.federation.policy.clauses import Form, Privacy
 from umbel.plan import operators as ops
 from umbel.plan.expressions import AggregateCall, Cast, Column, Expression

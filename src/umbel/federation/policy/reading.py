@@ -35,13 +35,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umbel.api.toml import TomlFile
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 from umbel.federation.policy.clauses import (
     ALL,

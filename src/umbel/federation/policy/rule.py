@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 from umbel.federation.policy.clauses import ALL, Clause, Form, Recipients
 from umbel.federation.policy.verdict import Grant

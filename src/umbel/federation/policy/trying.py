@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from umbel.api.dataframe import DataFrame
 from umbel.api.session import Session, connect
+from umbel.dataclass import dataclass
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.policy.decisions import Decisions, applicable
 from umbel.federation.policy.explaining import clause_words

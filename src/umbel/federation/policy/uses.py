@@ -8,10 +8,11 @@ column that is for no such use, even if nobody reads what comes of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.policy.clauses import ALL, Clause, Form
 from umbel.federation.policy.plain import OWN, WORDS, Unit, overflows, unit_of
 from umbel.federation.policy.rule import Rule

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.policy.clauses import Approval, Clause, Form
 
 if TYPE_CHECKING:

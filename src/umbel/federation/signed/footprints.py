@@ -12,10 +12,11 @@ the site's own rules hold, as for every stage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.optimizer.facts import Facts
 from umbel.optimizer.partials import split
 from umbel.optimizer.rewrite import rewrite

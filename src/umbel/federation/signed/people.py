@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.federation.disclosure.ledger import Ledger
 from umbel.federation.errors import PolicyError
 from umbel.federation.policy.people import Person

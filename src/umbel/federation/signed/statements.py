@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 from pydantic import BaseModel, ConfigDict, Field
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError, PolicyError
 from umbel.federation.identity.keys import read_secret
 from umbel.federation.messages import read_message

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from umbel.api.located import written_at
 from umbel.api.session import Session
+from umbel.dataclass import dataclass
 from umbel.federation.identity.keys import key_fingerprint
 from umbel.federation.rules import Form
 from umbel.federation.site.settings import SiteSettings

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umbel.api.toml import TomlFile
+from umbel.dataclass import dataclass
 from umbel.federation.identity.cards import check_pin
 from umbel.federation.log_settings import TEMPLATE as LOG_TEMPLATE
 from umbel.federation.log_settings import LogSection

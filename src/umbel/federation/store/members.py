@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from umbel.dataclass import dataclass
 from umbel.federation.audit.records import Head
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity import Certificate, Invitation

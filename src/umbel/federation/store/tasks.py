@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TypeAlias
 
 import sqlalchemy as sa
 
+from umbel.dataclass import dataclass
 from umbel.federation.store.database import Database
 from umbel.federation.store.schema import SEGMENTS, TASKS
 from umbel.federation.tasks import Failure, Outcome, Task

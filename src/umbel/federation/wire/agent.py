@@ -9,11 +9,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.federation.audit import AuditLog
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity.cards import Peers, sealing_key

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError, SiteError
 from umbel.federation.store import SegmentRecord, Store
 from umbel.federation.store.tasks import CANCELLED, DONE, FAILED, LEASED, WAITING

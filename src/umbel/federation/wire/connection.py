@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pyarrow import flight
 
 import umbel
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError, IdentityError
 from umbel.federation.identity import Certificate, PrivateKey, enrolment
 from umbel.federation.identity.cards import Card

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 
 _MAGIC = b"ARROW1"

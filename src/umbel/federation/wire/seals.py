@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 from umbel.federation.identity.cards import Peers
 from umbel.federation.tasks import Input, Task, envelope_digest

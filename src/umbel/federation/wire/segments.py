@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import (
     modes,
 )
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import FederationError
 from umbel.federation.wire.declared import declared_size
 from umbel.federation.wire.messages import LARGEST_SEGMENT, Buffer, SegmentEntry

@@ -12,9 +12,9 @@ import logging
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from umbel.dataclass import dataclass
 from umbel.federation.errors import IdentityError
 from umbel.federation.identity import Authority, Certificate, PartyName
 from umbel.federation.identity.certificates import fingerprint

@@ -7,11 +7,10 @@ Communication", ICML 2017, section 2.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.compression.base import CompressionError
 from umbel.learning.state import Vector
 

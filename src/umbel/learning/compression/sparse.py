@@ -6,11 +6,10 @@ single update, so they are used with `ErrorFeedback`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.compression.base import CompressionError
 from umbel.learning.state import Vector
 

@@ -12,11 +12,12 @@ Learning", ACM TIST 13(4), 2022).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.debugging.journal import Entry
 from umbel.learning.state import State
 from umbel.learning.strategies.base import AggregationError, Settings, Strategy

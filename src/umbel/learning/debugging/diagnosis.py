@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from umbel.api.handle import check_handle
+from umbel.dataclass import dataclass
 from umbel.learning.asking import Asking
 from umbel.learning.debugging.contributions import contributions
 from umbel.learning.debugging.dynamics import dynamics

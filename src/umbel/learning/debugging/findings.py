@@ -10,12 +10,12 @@ within them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal as OneOf
 
 import numpy as np
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.debugging.dynamics import cosine
 from umbel.learning.debugging.journal import Entry
 from umbel.models.layout import Array

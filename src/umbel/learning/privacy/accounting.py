@@ -10,11 +10,12 @@ Source: Mironov, Talwar and Zhang, "Rényi Differential Privacy of the Sampled G
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+
+from umbel.dataclass import dataclass
 
 #: Orders of the accountant: whole ones, for which its sums are finite and always converge, close
 #: together where the best one mostly lies.

@@ -7,7 +7,8 @@ NeurIPS 2021.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from umbel.dataclass import dataclass
 
 
 @dataclass(frozen=True)

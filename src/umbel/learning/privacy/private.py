@@ -10,11 +10,12 @@ algorithm 1 with a fixed denominator.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.privacy.accounting import (
     Budget,
     BudgetSpentError,

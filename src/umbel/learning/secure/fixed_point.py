@@ -6,12 +6,12 @@ bytes that it would take as float32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.secure.masks import Numbers
 from umbel.learning.state import Vector
 

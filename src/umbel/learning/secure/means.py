@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.secure.errors import SecureAggregationError
 from umbel.learning.secure.fixed_point import FixedPoint
 from umbel.learning.secure.masks import Numbers

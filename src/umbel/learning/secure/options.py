@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from umbel.dataclass import dataclass
 from umbel.plan.errors import PlanError
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias
 
+from umbel.dataclass import dataclass
 from umbel.learning.secure.errors import SecureAggregationError
 from umbel.learning.secure.graph import usual_degree
 from umbel.learning.secure.messages import Confirmed, Keys, Masked, Opened, Shares

@@ -10,10 +10,11 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.secure.client import SecureClient
 from umbel.learning.secure.errors import SecureAggregationError
 from umbel.learning.secure.graph import usual_degree

@@ -9,12 +9,13 @@ under noise of its own.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.privacy.noise import noisy
 from umbel.learning.secure.fixed_point import FixedPoint, Wide
 from umbel.learning.secure.masks import Numbers

@@ -17,13 +17,14 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.simulation.partition import Partitioner
 from umbel.learning.simulation.simulate import Population, population_of
 from umbel.learning.simulation.tables import columns_of

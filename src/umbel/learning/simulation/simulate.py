@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from umbel.dataclass import dataclass
 from umbel.learning.compression.base import Compressor
 from umbel.learning.privacy.accounting import BudgetSpentError
 from umbel.learning.privacy.private import Private

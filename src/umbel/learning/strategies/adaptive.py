@@ -6,10 +6,10 @@ Source: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State, Vector
 from umbel.learning.strategies.base import Averaging, Memory, Settings, Updates
 

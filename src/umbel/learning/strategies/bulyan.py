@@ -8,11 +8,10 @@ Byzantium", ICML 2018, section 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import AggregationError, Memory, Settings, Updates
 from umbel.learning.strategies.krum import krum_scores, squared_distances

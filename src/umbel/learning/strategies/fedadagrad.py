@@ -5,8 +5,7 @@ Source: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from umbel.dataclass import dataclass
 from umbel.learning.state import Vector
 from umbel.learning.strategies.adaptive import AdaptiveOptimizer
 

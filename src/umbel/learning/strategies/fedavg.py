@@ -6,8 +6,7 @@ Data", AISTATS 2017, algorithm 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import Averaging, Memory, Settings, Updates
 

@@ -6,10 +6,9 @@ Visual Classification", 2019, section 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import Averaging, Memory, Settings, Updates
 

@@ -6,12 +6,12 @@ Optimization", NeurIPS 2020, equation 7 and section 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import (
     AggregationError,

@@ -5,8 +5,9 @@ Source: Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 202
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import Memory, Settings
 from umbel.learning.strategies.fedavg import FedAvg

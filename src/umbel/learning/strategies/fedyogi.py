@@ -5,10 +5,9 @@ Source: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import Vector
 from umbel.learning.strategies.adaptive import AdaptiveOptimizer
 

@@ -6,12 +6,12 @@ NeurIPS 2017, section 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State, Vector
 from umbel.learning.strategies.base import AggregationError, Memory, Settings, Updates
 from umbel.learning.strategies.robust import Robust

@@ -6,11 +6,11 @@ ICML 2018, algorithm 1, option I.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import Averaging, Memory, Sees, Settings, Updates
 

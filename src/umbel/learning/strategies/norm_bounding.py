@@ -5,11 +5,12 @@ Source: Sun et al., "Can You Really Backdoor Federated Learning?", 2019, section
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State, Vector
 from umbel.learning.strategies.base import Memory, Sees, Settings, Strategy, Updates
 from umbel.learning.strategies.fedavg import FedAvg

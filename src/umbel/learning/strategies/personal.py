@@ -6,13 +6,14 @@ ICLR 2021; Arivazhagan et al., "Federated Learning with Personalization Layers",
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import Layout, State, StateError
 from umbel.learning.strategies.base import Memory, Sees, Settings, Strategy, Updates
 from umbel.learning.strategies.fedavg import FedAvg

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from umbel.dataclass import dataclass
 from umbel.learning.strategies.base import Averaging, Sees
 
 

@@ -6,10 +6,9 @@ ICML 2018, algorithm 1, option II.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State
 from umbel.learning.strategies.base import AggregationError, Memory, Settings, Updates
 from umbel.learning.strategies.robust import Robust

@@ -8,12 +8,12 @@ real site, alone, gets the same bits as in a simulation.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import State, Vector
 from umbel.learning.strategies.base import Settings
 

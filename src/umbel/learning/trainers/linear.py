@@ -8,12 +8,12 @@ clipping, and for rows that come in batches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from umbel.dataclass import dataclass
 from umbel.learning.state import Layout, State, TensorSpec, Vector
 from umbel.learning.strategies.base import Settings
 from umbel.learning.trainers.base import Rows, Shuffler
