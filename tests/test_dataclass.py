@@ -56,6 +56,20 @@ def outcome(action: Any) -> Any:
         return type(error), str(error)
 
 
+@pytest.mark.parametrize("decorator", [dataclass, dataclasses.dataclass])
+def test_what_a_class_writes_itself_stays(decorator: Any) -> None:
+    @decorator(frozen=True)
+    class Folder:
+        path: str
+
+        def __init__(self, *names: str) -> None:
+            object.__setattr__(self, "path", "/".join(names))
+
+    assert Folder("a", "b").path == "a/b"
+    assert Folder("a", "b") == Folder("a/b")
+    assert str(inspect.signature(Folder)) == "(*names: 'str') -> 'None'"
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_same_as_the_standard_library(options: dict[str, Any]):
     x, y, hidden = 1, 0, 2

@@ -42,12 +42,12 @@ else:
         def made(cls: type) -> type:
             own = vars(cls)
             hashed = "__hash__" in own and not (own["__hash__"] is None and "__eq__" in own)
-            written = {name for name in ("__repr__", "__eq__") if name in own}
+            written = {name for name in ("__init__", "__repr__", "__eq__") if name in own}
             if cls.__doc__ is None:  # else the signature is asked for, to be the text
                 cls.__doc__ = f"{cls.__name__} of {cls.__module__}."
             cls = _standard(init=False, repr=False, eq=False, **options)(cls)
             items = fields(cls)
-            if init:
+            if init and "__init__" not in written:
                 _compile_later(cls, frozen)
             if repr and "__repr__" not in written:
                 _show(cls, items)
