@@ -39,6 +39,7 @@ def models_commands() -> typer.Typer:
     app.command("compare", help=texts.COMPARE, short_help="Compare the versions.")(_compare)
     app.command("promote", help=texts.PROMOTE, short_help="Put a version to use.")(_promote)
     app.command("export", help=texts.EXPORT, short_help="Write a version as a file.")(_export)
+    app.command("plot", help=texts.PLOT, short_help="Draw how the training went.")(_plot)
     app.command("diagnose", help=texts.DIAGNOSE, short_help="Say what went wrong at whom.")(
         _diagnose
     )
@@ -100,6 +101,28 @@ def _export(
     folder: FolderOption = None,
 ) -> None:
     print(_registry(folder).export(name, file, version))
+
+
+def _plot(
+    name: NameArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="An SVG file.")],
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="VERSION", help="By default the last.")
+    ] = None,
+    what: Annotated[
+        str, typer.Option("--what", metavar="COLUMN", help="loss, norm, rows or left_out.")
+    ] = "loss",
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", metavar="PART", help="Draw this one; may be given again."),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Equal factors are equally high.")] = False,
+    folder: FolderOption = None,
+) -> None:
+    import umbel as ub
+
+    model = _registry(folder).load(name, ub.connect(), version)
+    print(model.plot(what, parts=parts or None, log=log).save(output))
 
 
 def _diagnose(

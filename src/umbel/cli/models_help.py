@@ -13,6 +13,7 @@ Examples:
   umbel models show risk production
   umbel models promote risk 3 production
   umbel models export risk risk.safetensors --version 3
+  umbel models plot risk -o curves.svg
   umbel models diagnose rounds/
 """
 LIST = """List the models that are kept, or the versions of one."""
@@ -28,3 +29,6 @@ DIAGNOSE = """Say which parts of a training were broken, poisoned or left behind
 It goes by what the parts gave in each round, which fit(…, journal=FOLDER) has kept. No rows are
 read.
 """
+PLOT = """Draw how the training of a version went, round by round: a curve for each part, as SVG.
+
+More than ten parts are drawn together, as a band with their median."""

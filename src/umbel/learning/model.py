@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from umbel.api.dataframe import DataFrame
     from umbel.api.session import Session
+    from umbel.learning.curves.plotting import Plot
     from umbel.learning.debugging.diagnosis import Diagnosis
 
 
@@ -188,6 +190,35 @@ class Model:
         from umbel.learning.debugging.diagnosis import diagnose
 
         return diagnose(self, df, **options)
+
+    def plot(
+        self,
+        what: str = "loss",
+        path: str | os.PathLike[str] | None = None,
+        *,
+        parts: Iterable[str] | None = None,
+        log: bool = False,
+    ) -> Plot:
+        """Draw the training: a curve for each part over the rounds; a notebook shows it.
+
+        `model.debug().plot(…)` knows more of training by steps that was kept.
+
+        Args:
+            what: "loss", "norm" (the length of updates), "rows" or "left_out".
+            path: an SVG file to write it to besides.
+            parts: draw only these; None for all, together as a band if there are more than ten.
+            log: equal factors are equally high.
+
+        Raises:
+            UnknownNameError: there is no such column, or no such part.
+            PlanError: nothing is known of it that can be drawn.
+        """
+        from umbel.learning.curves.plotting import plot
+
+        drawn = plot(self.rounds, what, parts=parts, log=log)
+        if path is not None:
+            drawn.save(path)
+        return drawn
 
     def coefficients(self) -> pa.Table:
         """The coefficients of a regression, with their standard errors.

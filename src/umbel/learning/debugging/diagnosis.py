@@ -12,6 +12,7 @@ import pyarrow as pa
 from umbel.api.handle import check_handle
 from umbel.dataclass import dataclass
 from umbel.learning.asking import Asking
+from umbel.learning.curves.plotting import Plot, plot
 from umbel.learning.debugging.contributions import contributions
 from umbel.learning.debugging.dynamics import dynamics
 from umbel.learning.debugging.findings import Finding, findings_of
@@ -71,6 +72,28 @@ class Diagnosis:
     rounds: pa.Table
     contributions: pa.Table | None = None
     fairness: Fairness | None = None
+
+    def plot(
+        self,
+        what: str = "loss",
+        path: str | os.PathLike[str] | None = None,
+        *,
+        parts: Iterable[str] | None = None,
+        log: bool = False,
+    ) -> Plot:
+        """Draw a column of `rounds`, a curve for each part; see `Model.plot`.
+
+        Args:
+            what: "loss", "norm", "drift", "to_mean", "to_others", "to_last", "seconds", "waited" or
+                "rows".
+            path: an SVG file to write it to besides.
+            parts: draw only these; None for all, together as a band if there are more than ten.
+            log: equal factors are equally high.
+        """
+        drawn = plot(self.rounds, what, parts=parts, log=log)
+        if path is not None:
+            drawn.save(path)
+        return drawn
 
     def __str__(self) -> str:
         lines = [str(finding) for finding in self.findings] or ["nothing stands out"]
