@@ -76,12 +76,13 @@ def draw(
     """
     values = [value for line in lines for _, value in line.points if _drawn(value, log)]
     values += [end for b in bands for _, *ends in b.points for end in ends if _drawn(end, log)]
-    numbers = [number for one in (*lines, *bands) for number, *_ in one.points]
+    both: list[Line | Band] = [*lines, *bands]
+    numbers = [point[0] for one in both for point in one.points]
     heights = [float(value) for value in values if value is not None]
     place = _Place(
         _rounds(min(numbers), max(numbers)), logarithmic(heights) if log else linear(heights)
     )
-    names = [_short(one.name) for one in (*lines, *bands)]
+    names = [_short(one.name) for one in both]
     width = _LEFT + _WIDTH + _GAP + 34 + max(map(len, names)) * _CHAR + _GAP
     height = max(_TOP + _HEIGHT + _BOTTOM, _TOP + len(names) * _ROW + _GAP)
     svg = ET.Element(
