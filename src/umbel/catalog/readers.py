@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ from umbel.catalog.lines import BLOCK, line_blocks, open_bytes
 from umbel.catalog.pruning import may_match, row_groups, scan_files
 from umbel.catalog.stores.registry import open_file
 from umbel.catalog.texts import value_of_text
+from umbel.catalog.unpacking import portions
 from umbel.plan.errors import EvaluationError, SourceError
 from umbel.plan.expressions import Expression
 from umbel.plan.sources import (
@@ -257,8 +259,10 @@ def parquet_batches(
             there = set(file.schema_arrow.names)
             missing = [name for name in columns if name not in there]
             present = [name for name in columns if name in there]
-            for batch in file.iter_batches(columns=present, row_groups=groups) if groups else ():
-                yield _with_nulls(batch, source.schema, missing) if missing else batch
+            opened = partial(_open_parquet, entry)
+            for some, rows in portions(file.metadata, groups, present, opened):
+                for batch in file.iter_batches(rows, row_groups=some, columns=present):
+                    yield _with_nulls(batch, source.schema, missing) if missing else batch
     except (pa.ArrowException, OSError) as error:
         raise malformed(entry.path, "Parquet", error) from error
 
@@ -272,18 +276,25 @@ def _with_nulls(batch: pa.RecordBatch, schema: pa.Schema, missing: Sequence[str]
 
 
 @contextmanager
-def _open_parquet(entry: FileEntry) -> Iterator[Any]:
-    """Open a Parquet file; of one elsewhere the columns of a row group are fetched together."""
+def _open_parquet(entry: FileEntry, packed: Sequence[str] = ()) -> Iterator[Any]:
+    """Open a Parquet file; of one elsewhere the columns of a row group are fetched together.
+
+    Args:
+        entry: the file.
+        packed: columns, as the footer names them, that are given with their dictionaries.
+    """
     import pyarrow.parquet as parquet
 
     if not is_remote(entry.path):
-        with parquet.ParquetFile(entry.path) as file:
+        with parquet.ParquetFile(entry.path, read_dictionary=packed) as file:
             yield file
         return
     metadata = parquet_metadata(entry)
     with (
         open_file(entry.path) as raw,
-        parquet.ParquetFile(raw, metadata=metadata, pre_buffer=True) as file,
+        parquet.ParquetFile(
+            raw, metadata=metadata, pre_buffer=True, read_dictionary=packed
+        ) as file,
     ):
         yield file
 

@@ -143,6 +143,7 @@ class SiteExecution:
                     progress=False,
                     cancellation=part,
                     memory_limit=site.session.memory_limit,
+                    memory_budget=site.session.memory_budget,
                     deliver=out,
                 )
 
@@ -261,6 +262,7 @@ class SiteExecution:
                 progress=False,
                 cancellation=cancellation,
                 memory_limit=site.session.memory_limit,
+                memory_budget=site.session.memory_budget,
             ).data
 
         binding = Binding(site.tables, analysis, self._pseudonyms, verdict.purpose, engines)
