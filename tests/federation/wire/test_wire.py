@@ -274,6 +274,7 @@ def test_messages_that_cannot_be_are_refused_before_anything_else(raw: Raw) -> N
         ("have", _packed(header[:-1] % (good, b"a" * 64, good) + b',"x":1}'), "x"),
         ("put", _packed(b"{}") + bytes(messages.LARGEST_BODY + 1), "may"),
         ("challenge", _packed(b'{"protocol":99}'), "version 99"),
+        ("challenge", _packed(b'{"protocol":0}'), "version 0"),
         ("pickle", _packed(b"\x80\x04."), "no such action"),
     ):
         refusal = send(action, body)
