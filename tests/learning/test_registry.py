@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ import umbel as ub
 from tests.learning.sites import LOGISTIC, PEOPLE, federation
 from umbel.cli.models_app import models_commands
 from umbel.learning.cards import card
-from umbel.learning.registry import Registry, RegistryError
+from umbel.learning.lineage import Lineage, versions_of
+from umbel.learning.registry import Registry, RegistryError, Version
 from umbel.learning.state import from_bytes
 from umbel.plan.errors import PlanError, UnknownNameError
+from umbel.plan.operators import Scan, Union
+from umbel.plan.sources import DeltaSource, IcebergSource, RelationSource
 
 FEATURES: list[Any] = [
     ub.learn.numeric("age", scale=True),
@@ -97,6 +102,88 @@ def test_lineage_says_what_sites_were_asked_and_under_which_rules(registry: Regi
     assert "- parts: north, south" in shown
     assert "at delta 1e-05" in shown
     assert "people" in saved.lineage.policy
+
+
+def test_lineage_tells_the_states_of_files(
+    session: ub.Session, registry: Registry, tmp_path: Path
+) -> None:
+    file = tmp_path / "people.csv"
+
+    def saved() -> Version:
+        df = session.read_csv(str(file))
+        model = ub.learn.fit(df, features=["x"], label="y", model=ub.learn.LinearRegression())
+        return registry.save(model, "line")
+
+    file.write_text("x,y\n0,1\n1,3\n2,5\n")
+    first, same = saved().lineage, saved().lineage
+    file.write_text("x,y\n0,1\n1,3\n2,5\n3,7\n")
+    other = saved()
+    assert first is not None
+    assert same is not None
+    assert other.lineage is not None
+    assert first.plan == other.lineage.plan
+    assert first.versions == same.versions != other.lineage.versions
+    assert re.fullmatch(r"state [0-9a-f]{16}", other.lineage.versions[0])
+    assert registry.version("line", 1).lineage == first
+    asked = ["show", "line", "--folder", str(registry.folder)]
+    shown = CliRunner().invoke(models_commands(), asked).output
+    assert f"- reads: {other.lineage.sources[0]}, {other.lineage.versions[0]}\n" in shown
+    # Of what was kept before there were versions nothing is said.
+    about = registry.folder / "line" / "1" / "about.json"
+    known = json.loads(about.read_bytes())
+    assert known["lineage"].pop("versions")
+    about.write_text(json.dumps(known))
+    old = card(registry.version("line", 1), registry.load("line", session, 1))
+    assert f"- reads: {first.sources[0]}\n" in old
+    known["lineage"]["versions"] = ["one", "too many"]
+    about.write_text(json.dumps(known))
+    with pytest.raises(RegistryError, match="2 versions of 1 sources"):
+        registry.version("line", 1)
+
+
+def test_a_file_that_changes_while_a_model_is_trained_is_said(
+    session: ub.Session, tmp_path: Path
+) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("x,y\n0,0\n1,1\n2,0\n3,1\n")
+    df = session.read_csv(str(file))
+    model = ub.learn.fit(
+        df, features=["x"], label="y", model=LOGISTIC,
+        progress=lambda done: os.utime(file, ns=(done.number, done.number)),
+    )  # fmt: skip
+    assert model.lineage is not None
+    assert model.lineage.reads == [f"{model.lineage.sources[0]}, changed during the training"]
+
+
+def test_versions_of_lakehouses_are_theirs_and_of_others_unknown(session: ub.Session) -> None:
+    schema = pa.schema({"x": pa.int64()})
+    delta = DeltaSource(schema=schema, paths=("/lake/people",), version=3)
+    iceberg = IcebergSource(schema=schema, paths=("/lake/m.json",), snapshot=71, name="db.people")
+    there = RelationSource(schema=schema, platform="north", relation=("people",))
+    scans = tuple(Scan(source=source) for source in (delta, iceberg, there))
+    found = versions_of(Union(members=scans))
+    assert found == {
+        "delta /lake/people version 3": "version 3",
+        "iceberg db.people snapshot 71": "snapshot 71",
+        "north.people": "",
+    }
+    lineage = Lineage("p", tuple(found), ("here",), "", versions=tuple(found.values()))
+    assert lineage.reads == [*list(found)[:2], "north.people, of unknown version"]
+
+
+def test_a_session_has_the_models_that_are_kept(
+    session: ub.Session, model: ub.learn.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMBEL_MODELS", str(tmp_path))
+    session.models.save(model, "risk")
+    session.models.promote("risk", 1, "production")
+    assert session.models.names() == Registry().names() == ["risk"]
+    back = ub.connect().models.load("risk", which="production")
+    assert back.state.tobytes() == model.state.tobytes()
+    assert back.session is not session
+    assert session.models.load("risk").session is session
+    with pytest.raises(PlanError, match="'risk' needs a session"):
+        Registry().load("risk")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from umbel.executor.preparations import Preparations
     from umbel.executor.runs import RunStore
     from umbel.federation.client import RemoteSession
+    from umbel.learning.registry import Registry as Models
     from umbel.optimizer import Budget, Explanation
     from umbel.platforms.costs import Price
     from umbel.platforms.registry import Registry
@@ -122,6 +123,17 @@ class Session(Reading):
 
             self._catalog = Catalog(self.platforms())
         return self._catalog
+
+    @property
+    def models(self) -> Models:
+        """The models that are kept, in the folder of UMBEL_MODELS or the user's own.
+
+        They run in this session when they are taken out: `session.models.load("risk")`. It needs
+        the extra `learn`.
+        """
+        from umbel.learning.registry import Registry as Models
+
+        return Models(session=self)
 
     def configure(self, path: str | os.PathLike[str] | None = None) -> None:
         """Attach what a TOML file names; see `connect`.

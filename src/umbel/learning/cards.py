@@ -39,7 +39,7 @@ def card(version: Version, model: Model) -> str:
     if lineage is None:
         return "\n".join([*lines, "- where it comes from is not known", ""])
     lines += [f"- parts: {', '.join(lineage.parts)}", f"- plan: `{lineage.plan}`"]
-    lines += [f"- reads: {source}" for source in lineage.sources]
+    lines += [f"- reads: {source}" for source in lineage.reads]
     lines.append(f"- found {f'by steps: `{lineage.strategy}`' if lineage.strategy else 'exactly'}")
     if lineage.settings:
         lines.append(f"- settings: `{lineage.settings}`, seed {lineage.seed}")

@@ -93,17 +93,21 @@ class Registry:
     [1.0, 2.0]
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, session: Session | None = None
+    ) -> None:
         """Open a registry.
 
         Args:
             folder: where models are kept; None for what the variable UMBEL_MODELS names, or else
                 the user's own.
+            session: what models run in when they are taken out; that of `session.models` does.
         """
         given = folder or os.environ.get("UMBEL_MODELS")
         base = os.environ.get("XDG_DATA_HOME")
         own = (Path(base) if base else Path.home() / ".local" / "share") / "umbel" / "models"
         self.folder = Path(given) if given else own
+        self.session = session
 
     def save(
         self,
@@ -200,14 +204,21 @@ class Registry:
         """
         return self._read(name, self._number(name, which))[0]
 
-    def load(self, name: str, session: Session, which: int | str | None = None) -> Model:
+    def load(
+        self, name: str, session: Session | None = None, which: int | str | None = None
+    ) -> Model:
         """Take a model out.
 
         Args:
             name: the model's.
-            session: what it will run in.
+            session: what it will run in; None for the registry's own.
             which: the version's number, or what it is used for; None for the last.
         """
+        session = session or self.session
+        if session is None:
+            raise PlanError(
+                f"{name!r} needs a session to run in", hint="session.models.load(…), or give one"
+            )
         number = self._number(name, which)
         version, about = self._read(name, number)
         home = self.folder / name / str(number)
@@ -343,6 +354,7 @@ class Registry:
             lineage = None
             if known is not None:
                 texts = {key: tuple(known[key]) for key in ("sources", "parts")}
+                texts["versions"] = tuple(known.get("versions", ()))
                 lineage = Lineage(**{**known, **texts})
             stages = tuple(s for s, at in self._stages(name).items() if at == number)
             keys = ("created", "umbel", "words", "rows", "metrics")

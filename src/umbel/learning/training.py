@@ -14,7 +14,7 @@ from umbel.learning.checkpoints import CheckpointFile
 from umbel.learning.debugging.journal import Journal
 from umbel.learning.durations import timed
 from umbel.learning.gathering import Patience
-from umbel.learning.lineage import lineage_of
+from umbel.learning.lineage import lineage_of, versions_of
 from umbel.learning.masked import check_parts
 from umbel.learning.model import Model
 from umbel.learning.parts import kept_here, parts_of
@@ -106,6 +106,7 @@ def fit(
     from umbel.api.dataframe import DataFrame
 
     check_handle(df, DataFrame, what="fit")
+    versions = versions_of(df.plan)  # before anything is read
     there = label in df.columns
     start = begun(model, df.schema.field(label).type if there else None)
     model = start.algorithm
@@ -185,6 +186,7 @@ def fit(
             )
     lineage = lineage_of(
         df,
+        versions,
         parts,
         None if exact else chosen,
         None if exact else how,
