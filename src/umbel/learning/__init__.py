@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from umbel.plan.models import NaiveBayes as NaiveBayes
     from umbel.plan.models import Network as Network
     from umbel.plan.models import PoissonRegression as PoissonRegression
+    from umbel.plan.models import SklearnModel as SklearnModel
     from umbel.plan.models import TorchModule as TorchModule
 
 #: Where each public name lives; imported when it is first used, as in `umbel` itself.
@@ -81,7 +82,7 @@ _HOMES = {
     "umbel.plan.models": [
         "BoostedTrees", "CoxRegression", "KMeans", "LinearRegression", "LogisticRegression",
         "MultinomialRegression", "NaiveBayes", "Network", "PCA", "PoissonRegression",
-        "TorchModule",
+        "SklearnModel", "TorchModule",
     ],
 }  # fmt: skip
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
@@ -113,6 +114,7 @@ __all__ = [
     "Registry",
     "Secure",
     "Settings",
+    "SklearnModel",
     "TopK",
     "TorchModule",
     "Version",

@@ -71,6 +71,7 @@ def _training(settings: Settings, seed: int, number: int, part: str) -> Training
         settings.optimizer,
         settings.betas,
         settings.decay,
+        number - 1,
     )
 
 
@@ -79,12 +80,12 @@ def away_shares(away: Mapping[str, str]) -> list[Share]:
     return [Share(name, 0, 0, np.zeros(0), excluded=why) for name, why in sorted(away.items())]
 
 
-def diverged(number: int, what: str, settings: Settings) -> DivergedError:
+def diverged(number: int, what: str, settings: Settings, design: Design) -> DivergedError:
     """The error of steps that lead nowhere."""
-    return DivergedError(
-        f"in round {number} {what}",
-        hint=f"take smaller steps than {settings.learning_rate:g}, or scale the features",
-    )
+    steps = f"take smaller steps than {settings.learning_rate:g}"
+    if design.algorithm.own_steps:
+        steps = "give the estimator a smaller eta0"
+    return DivergedError(f"in round {number} {what}", hint=f"{steps}, or scale the features")
 
 
 __all__ = ["Asking", "away_shares", "diverged"]

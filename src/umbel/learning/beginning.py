@@ -1,7 +1,8 @@
 """What training begins with: a kind of model, and the numbers that it has already, if any.
 
-A module of PyTorch is read here into a plan's list of layers, and a fitted model is gone on with.
-PyTorch is imported only where a module of it is given, so whoever has none never waits for it.
+A module of PyTorch is read here into a plan's list of layers, an estimator of scikit-learn into its
+name and values, and a fitted model is gone on with. Neither package is imported but where something
+of it is given, so whoever has none never waits for it.
 """
 
 from __future__ import annotations
@@ -42,12 +43,26 @@ class Begun:
         state: its numbers; None for those that the kind of model begins with.
         module: the module of PyTorch that it was read from.
         design: of the model that is gone on with.
+        estimator: that of scikit-learn that it was read from.
     """
 
     algorithm: Algorithm
     state: Array | None = None
     module: Any = field(default=None, repr=False)
     design: Design | None = field(default=None, repr=False)
+    estimator: Any = field(default=None, repr=False)
+
+    def numbers(self, design: Design) -> Array | None:
+        """Give the numbers that training begins with; None for those of the kind of model.
+
+        Raises:
+            PlanError: the estimator has learned from other features or classes.
+        """
+        if self.estimator is None:
+            return self.state
+        from umbel.learning.trainers.estimators import started
+
+        return started(self.estimator, design)
 
     def check(self, design: Design) -> None:
         """Raise unless the numbers are of a design's model.
@@ -95,7 +110,8 @@ def begun(model: Any, label: pa.DataType | None) -> Begun:
     """Read what somebody gave as a model.
 
     Args:
-        model: a kind of model, a fitted one, a module of PyTorch, or what `torch_module` gives.
+        model: a kind of model, a fitted one, a module of PyTorch, what `torch_module` gives, or an
+            estimator of scikit-learn.
         label: the type of the label; None if there is none.
 
     Raises:
@@ -111,6 +127,11 @@ def begun(model: Any, label: pa.DataType | None) -> Begun:
     if torch is not None and isinstance(model, torch.nn.Module):
         numbers = label is not None and (is_float(label) or pa.types.is_decimal(label))
         return torch_module(model, loss="squared" if numbers else "cross_entropy")
+    sklearn = sys.modules.get("sklearn.base")
+    if sklearn is not None and isinstance(model, sklearn.BaseEstimator):
+        from umbel.learning.trainers.estimators import read_estimator
+
+        return Begun(read_estimator(model), estimator=model)
     raise PlanError(
         f"model is a kind of model, such as LogisticRegression(), not {type(model).__name__}"
     )

@@ -59,7 +59,9 @@ def masked_round(
         np.ones(1, np.int64),
     )
     if not np.isfinite(mean).all():
-        raise diverged(number, "the sum of the updates is no number", asking.settings)
+        raise diverged(
+            number, "the sum of the updates is no number", asking.settings, asking.design
+        )
     try:
         state, memory = strategy.aggregate(memory, state, one, asking.settings)
     except AggregationError as error:

@@ -25,6 +25,7 @@ from umbel.plan.models import Design, LinearRegression, value_text
 from umbel.plan.operators import Evaluate, Operator, Predict, Transform
 
 if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
     from torch import nn
 
     from umbel.api.dataframe import DataFrame
@@ -137,6 +138,16 @@ class Model:
         from umbel.learning.beginning import as_torch
 
         return as_torch(self.design, self.state)
+
+    def to_sklearn(self) -> BaseEstimator:
+        """Give an estimator of scikit-learn, which takes the numbers of features as they are made.
+
+        Raises:
+            PlanError: it is another kind of model.
+        """
+        from umbel.learning.trainers.estimators import as_sklearn
+
+        return as_sklearn(self.design, self.state)
 
     def transform(self, df: DataFrame) -> DataFrame:
         """Give the numbers that the model goes by, a column for each."""

@@ -114,7 +114,7 @@ def train_by_steps(
         else:
             state, memory, shares = masked_round(asking, strategy, state, memory, number, secure)
         if not np.isfinite(state.vector).all():
-            raise diverged(number, "the state is no number any more", settings)
+            raise diverged(number, "the state is no number any more", settings, asking.design)
         used = [share for share in shares if not share.excluded and share.loss is not None]
         # Under differential privacy with masks nobody knows the loss.
         loss = math.nan
@@ -154,7 +154,9 @@ def _plain_round(
     usable = [u for s, u in received if u is not None and not faults[s.part]]
     if not usable:
         why = "; ".join(f"{part}: {fault}" for part, fault in faults.items())
-        raise diverged(number, f"no part gave an update that can be used: {why}", settings)
+        raise diverged(
+            number, f"no part gave an update that can be used: {why}", settings, asking.design
+        )
     try:
         updates, excluded = Updates.gather(usable, state.layout)
         state, memory = strategy.aggregate(memory, state, updates, settings)

@@ -31,6 +31,7 @@ from umbel.plan.expressions import Expression
 from umbel.plan.models import Algorithm, CoxRegression, Design, Feature
 
 if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
     from torch import nn
 
     from umbel.api.dataframe import DataFrame
@@ -41,7 +42,7 @@ def fit(
     *,
     features: Iterable[str | Wanted | Feature],
     label: str = "",
-    model: Algorithm | Model | Begun | nn.Module,
+    model: Algorithm | Model | Begun | nn.Module | BaseEstimator,
     classes: Iterable[Any] | None = None,
     strategy: str | Strategy | None = None,
     settings: Settings | None = None,
@@ -65,8 +66,8 @@ def fit(
         label: the column to predict; of CoxRegression the time until it happened, or until which
             it was known not to have. KMeans and PCA have none.
         model: the kind of model, such as `LogisticRegression()`; a module of PyTorch, whose layers
-            sites build anew, with its own numbers to begin with; or a fitted model to go on from,
-            by steps.
+            sites build anew, with its own numbers to begin with; an estimator of scikit-learn that
+            trains by `partial_fit`, likewise; or a fitted model to go on from, by steps.
         classes: for classifiers the label's values in order; None finds those that occur.
         strategy: train by steps, and put the parts' updates together so: "fedavg", "fedprox", …, or
             a strategy. None finds a regression exactly, and trains networks, and what goes on, by
@@ -154,11 +155,17 @@ def fit(
     ]
     if not parts:
         raise PlanError("all parts of the data are left out")
+    initial = start.numbers(design)
+    chosen, how = _strategy(strategy), settings or Settings()
+    if model.own_steps and how.learning_rate != Settings().learning_rate:
+        raise PlanError(
+            f"{type(model).__name__} takes steps of its own: learning_rate has no effect",
+            hint="give the estimator its eta0 and learning_rate",
+        )
     if privacy is not None:
         check_parts(parts)
         privacy.least(len(parts))
     watch = watcher_of(progress)
-    chosen, how = _strategy(strategy), settings or Settings()
     with lasting(session) as asker:
         if exact:
             done = train_exactly(
@@ -167,7 +174,7 @@ def fit(
         else:
             names = tuple(part.name for part in parts)
             file = checkpoint and CheckpointFile.of(
-                checkpoint, design, chosen, how, seed, names, privacy, _digest(start.state)
+                checkpoint, design, chosen, how, seed, names, privacy, _digest(initial)
             )
             done = train_by_steps(
                 asker,
@@ -182,7 +189,7 @@ def fit(
                 secure=privacy,
                 patience=patience,
                 journal=None if journal is None else Journal(journal),
-                initial=start.state,
+                initial=initial,
             )
     lineage = lineage_of(
         df,

@@ -7,6 +7,8 @@ al., ICML 2020), for whatever model has a slope.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from umbel.models.clipped import clipped_slope
@@ -14,7 +16,7 @@ from umbel.models.examples import Examples
 from umbel.models.layout import Array, Layout
 from umbel.models.optimizers import Stepping
 from umbel.models.solvers import mathematics_of
-from umbel.models.walks import walk_of
+from umbel.models.walks import Advancing, walk_of
 from umbel.plan.models import Design, Training
 
 
@@ -56,28 +58,44 @@ def descend(
             loss = mathematics.slope(design, start, examples)[1]
             total = clipped_slope(design, start, examples, whose, training.clip)
         return np.concatenate([-training.rate * total, [loss, 1.0]])
+    if isinstance(mathematics, Advancing):
+        with np.errstate(all="ignore"):
+            loss = mathematics.loss(design, start, examples)
+            batches = (np.arange(count) if b is None else b for b in _batches(training, count))
+            moved, steps = mathematics.advance(design, start, examples, training, batches)
+            return np.concatenate([moved - start, [loss, float(steps)]])
     walk = walk_of(design, start, examples, training)
-    now, width = walk.now, training.batch or count
+    now = walk.now
     begin = now.copy()
     pull = None if correction is None else correction.astype(now.dtype)
-    draw = np.random.Generator(np.random.Philox(key=training.seed))
     optimizer, steps = Stepping(training, len(now), now.dtype), 0
     with np.errstate(all="ignore"), walk:
         loss = walk.loss()
-        for _ in range(training.epochs):
-            order = draw.permutation(count) if width < count else np.arange(count)
-            for first in range(0, count, width):
-                slope = walk.slope(None if width >= count else order[first : first + width])
-                if slope is None:
-                    continue
-                if training.proximal:
-                    slope = slope + training.proximal * (now - begin)
-                if pull is not None:
-                    slope = slope + pull
-                optimizer.take(now, slope)
-                walk.settle()
-                steps += 1
+        for rows in _batches(training, count):
+            slope = walk.slope(rows)
+            if slope is None:
+                continue
+            if training.proximal:
+                slope = slope + training.proximal * (now - begin)
+            if pull is not None:
+                slope = slope + pull
+            optimizer.take(now, slope)
+            walk.settle()
+            steps += 1
         return np.concatenate([now.astype(np.float64) - start, [loss, float(steps)]])
+
+
+def _batches(training: Training, count: int) -> Iterator[np.ndarray | None]:
+    """The rows of each step, by position; None for all."""
+    draw = np.random.Generator(np.random.Philox(key=training.seed))
+    width = training.batch or count
+    for _ in range(training.epochs):
+        if width >= count:
+            yield None
+            continue
+        order = draw.permutation(count)
+        for first in range(0, count, width):
+            yield order[first : first + width]
 
 
 __all__ = ["descend", "update_layout"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from umbel.models.base import Mathematics, Solver
 from umbel.models.bayes import NaiveBayesSolver
 from umbel.models.cox import CoxSolver
+from umbel.models.estimators import EstimatorMathematics
 from umbel.models.kmeans import KMeansSolver
 from umbel.models.modules import ModuleMathematics
 from umbel.models.network import NetworkMathematics
@@ -26,6 +27,7 @@ from umbel.plan.models import (
     NaiveBayes,
     Network,
     PoissonRegression,
+    SklearnModel,
     TorchModule,
 )
 
@@ -40,6 +42,7 @@ MATHEMATICS: dict[type[Algorithm], Mathematics] = {
     KMeans: KMeansSolver(),
     PCA: PCASolver(),
     Network: NetworkMathematics(),
+    SklearnModel: EstimatorMathematics(),
     TorchModule: ModuleMathematics(),
 }
 

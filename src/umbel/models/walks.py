@@ -6,6 +6,7 @@ trained: a graph over its tensors, drawn dropouts, means over batches.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -57,6 +58,24 @@ class Walking(Protocol):
         """Begin to train at a state."""
 
 
+@runtime_checkable
+class Advancing(Protocol):
+    """Mathematics that takes its steps itself, on batches of rows."""
+
+    def loss(self, design: Design, state: Array, examples: Examples) -> float:
+        """Give the loss of all rows, summed."""
+
+    def advance(
+        self,
+        design: Design,
+        start: Array,
+        examples: Examples,
+        training: Training,
+        batches: Iterable[np.ndarray],
+    ) -> tuple[Array, int]:
+        """Train on the rows at some positions after the other; give the state, and the steps taken."""
+
+
 class _Plain:
     """The walk of a kind of model that is a slope, and nothing else."""
 
@@ -91,4 +110,4 @@ def walk_of(design: Design, start: Array, examples: Examples, training: Training
     return _Plain(mathematics, design, start, examples)
 
 
-__all__ = ["Walk", "Walking", "walk_of"]
+__all__ = ["Advancing", "Walk", "Walking", "walk_of"]

@@ -8,6 +8,7 @@ from typing import Literal as OneOf
 import pyarrow as pa
 
 from umbel.plan.errors import PlanError
+from umbel.plan.estimators import CLASSIFIERS, Plain, check_estimator, plain_value
 from umbel.plan.layers import Layer, check_layers
 from umbel.plan.records import Record
 from umbel.plan.types import FLOAT64, INT64
@@ -56,6 +57,11 @@ class Algorithm(Record):
     def exact(self) -> bool:
         """Whether a solver finds it, where no strategy is given."""
         return True
+
+    @property
+    def own_steps(self) -> bool:
+        """Whether parts train it by steps of its own, which nothing is put into."""
+        return False
 
     @property
     def rounds(self) -> int:
@@ -197,6 +203,38 @@ class TorchModule(Algorithm):
     @property
     def exact(self) -> bool:
         return False
+
+
+class SklearnModel(Algorithm):
+    """An estimator of scikit-learn, which parts train by its own `partial_fit`, batch by batch.
+
+    Attributes:
+        estimator: its name.
+        parameters: those that `partial_fit` goes by, in order of their names; values as JSON.
+    """
+
+    estimator: OneOf["SGDClassifier", "SGDRegressor", "Perceptron"]
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_estimator(self.estimator, self.parameters)
+
+    @property
+    def values(self) -> dict[str, Plain]:
+        """The parameters' values."""
+        return {key: plain_value(self.estimator, key, text) for key, text in self.parameters}
+
+    @property
+    def classifies(self) -> bool:
+        return self.estimator in CLASSIFIERS
+
+    @property
+    def exact(self) -> bool:
+        return False
+
+    @property
+    def own_steps(self) -> bool:
+        return True
 
 
 class BoostedTrees(Algorithm):
@@ -360,6 +398,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         Network,
         PCA,
         PoissonRegression,
+        SklearnModel,
         TorchModule,
     )
 }
@@ -380,5 +419,6 @@ __all__ = [
     "Network",
     "PoissonRegression",
     "Regression",
+    "SklearnModel",
     "TorchModule",
 ]

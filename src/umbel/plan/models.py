@@ -28,6 +28,7 @@ from umbel.plan.algorithms import (
     Network,
     PoissonRegression,
     Regression,
+    SklearnModel,
     TorchModule,
 )
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
@@ -168,6 +169,7 @@ class Training(Record):
         betas: how much of earlier slopes, and of their squares, the optimizer keeps; none for what
             is usual.
         decay: shrinks the state by this times the rate in each step.
+        earlier: rounds of the training before this one; rates that fall over time go on from there.
     """
 
     rate: float
@@ -180,8 +182,11 @@ class Training(Record):
     optimizer: OneOf["sgd", "adam", "rmsprop", "adagrad"] = "sgd"
     betas: tuple[float, ...] = ()
     decay: float = 0.0
+    earlier: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.earlier < 1 << 40:
+            raise PlanError(f"there were no {self.earlier} rounds before")
         if not 0 <= self.clip < math.inf:
             raise PlanError(f"no slope is cut to {self.clip:g}")
         check_optimizer(self.optimizer, self.betas, self.decay)
@@ -202,6 +207,35 @@ class Training(Record):
 
 #: The steps of a round of secure aggregation, in their order.
 MASKING_STEPS = ("keys", "share", "mask", "confirm", "open")
+
+
+def check_training(algorithm: Algorithm, training: Training, *, corrected: bool) -> None:
+    """Raise `PlanError` unless parts can train a model so.
+
+    Args:
+        algorithm: the kind of model.
+        training: how.
+        corrected: whether something is added to the slope of each step.
+    """
+    kind = type(algorithm).__name__
+    if not algorithm.by_steps:
+        raise PlanError(f"{kind} is found exactly, and not by steps", hint="leave out strategy")
+    if not algorithm.own_steps:
+        return
+    asked = {
+        "corrections of slopes, as scaffold makes": corrected,
+        "a pull to where the round began, as fedprox makes": training.proximal,
+        "slopes of individuals that are clipped": training.clip,
+        "a momentum": training.momentum,
+        f"the optimizer {training.optimizer}": training.optimizer != "sgd",
+        "a decay": training.decay,
+    }
+    for what, wanted in asked.items():
+        if wanted:
+            raise PlanError(
+                f"{kind} takes steps of its own, and has no place for {what}",
+                hint='its own parameters say how it steps; strategy="fedavg" takes any steps',
+            )
 
 
 class Masking(Record):
@@ -422,9 +456,11 @@ __all__ = [
     "Number",
     "PoissonRegression",
     "Regression",
+    "SklearnModel",
     "TorchModule",
     "Training",
     "check_literals",
     "check_optimizer",
+    "check_training",
     "value_text",
 ]

@@ -357,7 +357,7 @@ def _training(task: Task) -> str:
         empty = operator.state.slice(0, 0)
         operator = replace(operator, state=empty, masking=None, message=None)
         if isinstance(operator, ops.Contribute) and operator.training is not None:
-            training = replace(operator.training, seed=0)
+            training = replace(operator.training, seed=0, earlier=0)
             operator = replace(operator, training=training, correction=None)
         return operator
 

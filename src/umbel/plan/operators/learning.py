@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from umbel.plan.errors import PlanError
 from umbel.plan.expressions import Literal
-from umbel.plan.models import Design, Masking, Training, value_text
+from umbel.plan.models import Design, Masking, Training, check_training, value_text
 from umbel.plan.operators.base import Binary, Operator, Unary, topological
 from umbel.plan.operators.relational import check_names
 from umbel.plan.recipes import Recipe
@@ -180,9 +180,9 @@ class Contribute(Summing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.training is not None and not self.design.algorithm.by_steps:
-            kind = type(self.design.algorithm).__name__
-            raise PlanError(f"{kind} is found exactly, and not by steps", hint="leave out strategy")
+        if self.training is not None:
+            corrected = self.correction is not None
+            check_training(self.design.algorithm, self.training, corrected=corrected)
         if self.correction is not None:
             check_state(self.correction)
 
