@@ -171,17 +171,20 @@ def algorithm_of(design: Design) -> SklearnModel:
 
 @lru_cache(maxsize=64)
 def check_buildable(design: Design) -> None:
-    """Try an estimator on two drawn rows: whether its parameters go together.
+    """Try an estimator on two rows of zeros: whether its parameters go together.
 
     Raises:
         PlanError: scikit-learn refuses them; or it is not installed.
     """
     algorithm = algorithm_of(design)
-    estimator = _linear_models()[algorithm.estimator](**algorithm.values)
-    rows = np.array([[0.0], [1.0]]).repeat(len(design.names), axis=1)
+    values = dict(algorithm.values)
+    if values.get("random_state") is None:
+        values["random_state"] = 0
+    estimator = _linear_models()[algorithm.estimator](**values)
+    rows = np.zeros((2, len(design.names)))
     classes = {"classes": np.arange(len(design.classes))} if design.classes else {}
     try:
-        estimator.partial_fit(rows, np.array([0, 1]), **classes)
+        estimator.partial_fit(rows, np.zeros(2), **classes)
     except (ValueError, TypeError, OverflowError) as error:
         why = str(error).split("\n")[0]
         raise PlanError(f"{algorithm.estimator} cannot be trained so: {why}") from error
