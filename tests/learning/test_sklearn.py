@@ -185,7 +185,7 @@ def test_the_seed_says_the_order_of_rows_and_training_goes_on_from_an_estimator(
         ub.learn.fit(df, **{**task, "features": ["age"]}, model=one.to_sklearn())
 
 
-class Clever(SGDClassifier):
+class Clever(SGDClassifier):  # type: ignore[misc]  # mypy does not look into the extra
     """Somebody's own."""
 
 
