@@ -161,7 +161,7 @@ class LayerNetwork(nn.Module):
                 return x * factor + shift
             case plan.Pooling():
                 return _pooled(layer, x)
-            case plan.Reduce(function=function, dims=dims, keepdim=keepdim):
+            case plan.Reduction(function=function, dims=dims, keepdim=keepdim):
                 whole = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}[function]
                 return whole(x, dims, keepdim=keepdim)
             case plan.Combine(function=function, dim=dim):

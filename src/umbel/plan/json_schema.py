@@ -77,7 +77,9 @@ def plan_json_schema() -> dict[str, Any]:
         *(Algorithm, Layer, Feature, Design, Training, Masking),
         *(Wanted, Combining, Hiding, Recipe),
     ):
-        definitions.update(_family(shape_of(base)))
+        for name, made in _family(shape_of(base)).items():
+            if definitions.setdefault(name, made) != made:
+                raise ValueError(f"two classes of plans are called {name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "umbel plan",

@@ -229,7 +229,7 @@ class Select(Plain):
     index: int = -1
 
 
-class Reduce(Plain):
+class Reduction(Plain):
     """The mean, the sum or the largest of some dimensions, the rows' left out."""
 
     function: OneOf["mean", "sum", "max"] = "mean"
@@ -271,7 +271,7 @@ LAYERS: dict[str, type[Layer]] = {
         Pick,
         Pooling,
         Recurrent,
-        Reduce,
+        Reduction,
         Reshape,
         Scaled,
         Select,
@@ -322,7 +322,7 @@ __all__ = [
     "Plain",
     "Pooling",
     "Recurrent",
-    "Reduce",
+    "Reduction",
     "Reshape",
     "Scaled",
     "Select",

@@ -279,7 +279,7 @@ class _Reader:
             if dim is None:
                 raise _refused(node, "it takes rows together")
             self._add(
-                node, plan.Reduce(self._first(node), "", function, _wholes(dim, node), keepdim)
+                node, plan.Reduction(self._first(node), "", function, _wholes(dim, node), keepdim)
             )
         elif target is operator.getitem:
             self._item(node)
