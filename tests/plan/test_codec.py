@@ -22,6 +22,7 @@ from umbel.plan.errors import PlanError, PlanFormatError
 from umbel.plan.expressions import Call, Case, Column, Expression, Literal
 from umbel.plan.function_ref import PythonFunction
 from umbel.plan.json_schema import plan_json_schema, schema_text
+from umbel.plan.layers import LAYERS
 from umbel.plan.models import ALGORITHMS, FEATURES, Algorithm, Feature
 from umbel.plan.operators import (
     OPERATORS,
@@ -494,6 +495,14 @@ def test_the_schema_in_the_documentation_is_current() -> None:
     stored = Path(__file__).parents[2] / "docs/reference/plan.schema.json"
     hint = "run: python -m umbel.plan.json_schema > docs/reference/plan.schema.json"
     assert stored.read_text(encoding="utf-8") == schema_text(), hint
+
+
+def test_no_definition_of_the_schema_takes_the_place_of_another() -> None:
+    definitions = SCHEMA["$defs"]
+    for name in OPERATORS:
+        assert definitions[name]["properties"]["op"] == {"const": name}
+    members = [entry["$ref"].removeprefix("#/$defs/") for entry in definitions["Layer"]["oneOf"]]
+    assert {definitions[name]["properties"]["kind"]["const"] for name in members} == set(LAYERS)
 
 
 def test_the_schema_is_a_schema() -> None:

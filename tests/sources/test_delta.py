@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,47 @@ def test_columns_that_were_added_later(session: ub.Session, tmp_path: Path, engi
     assert rows(frame.filter(col("more") == 7)) == [{"id": 3, "p": "a", "more": 7}]
     DeltaTable(path).alter.add_columns([Field("last", PrimitiveType("string"))])
     assert [r["last"] for r in rows(session.read_delta(path).on(engine))] == [None] * 3
+
+
+def test_columns_that_change_after_planning(session: ub.Session, tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    session.from_dict({"id": [1], "a": ["x"]}).write_delta(path)
+    frame = session.read_delta(path)
+    session.from_dict({"id": ["2"], "b": [2.5]}).write_delta(path, mode="replace")
+    for engine in ENGINES:  # the version of the plan, whatever became of the table since
+        assert rows(frame.on(engine)) == [{"id": 1, "a": "x"}]
+        assert rows(frame.filter(col("a") == "x").on(engine)) == [{"id": 1, "a": "x"}]
+        assert rows(session.read_delta(path).on(engine)) == [{"id": "2", "b": 2.5}]
+
+
+@pytest.mark.parametrize("was_read", [False, True])
+@pytest.mark.parametrize(
+    "columns",
+    [{"id": [2], "b": ["y"]}, {"id": ["2"], "a": ["y"]}, {"id": [2], "a": ["y"]}],
+    ids=["renamed", "retyped", "alike"],
+)
+def test_another_table_that_takes_the_place_of_one(
+    session: ub.Session, tmp_path: Path, columns: dict[str, list[Any]], was_read: bool
+) -> None:
+    path = tmp_path / "t"
+    session.from_dict({"id": [1], "a": ["x"]}).write_delta(path)
+    frame = session.read_delta(path)
+    plan = ub.plan_to_json(frame.plan)
+    if was_read:
+        assert rows(frame) == [{"id": 1, "a": "x"}]
+    shutil.rmtree(path)
+    session.from_dict(columns).write_delta(path)  # its version 0 too
+    again = session.from_plan(ub.plan_from_json(plan))
+    for engine in ENGINES:
+        for old in (frame, again):
+            assert isinstance(old, ub.DataFrame)
+            error = complaint(old.on(engine).collect)
+            assert str(path) in error.message
+            assert "make the frame anew" in error.hint
+            if not was_read:
+                assert "another Delta table is there now" in error.message
+        new = session.read_delta(path)
+        assert new.on(engine).collect().to_pydict() == columns
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -139,6 +139,76 @@ def test_evolved_columns_are_read_by_their_ids(session: ub.Session, ice: Any, en
     assert rows(then) == before.to_pylist()
 
 
+def test_columns_that_change_after_planning(session: ub.Session, ice: Any) -> None:
+    from pyiceberg.types import LongType, StringType
+
+    before = [{"id": 1, "a": "x", "n": 5}]
+    session.from_arrow(pa.Table.from_pylist(before)).write_iceberg("db.t", catalog="ice")
+    frame = session.read_iceberg("db.t", catalog="ice")
+    plan = ub.plan_to_json(frame.plan)
+    with ice.load_table("db.t").update_schema() as change:
+        change.rename_column("a", "b")
+        change.delete_column("n")
+        change.add_column("c", LongType())
+    with ice.load_table("db.t").update_schema() as change:
+        change.add_column("n", StringType())  # not the one of this name that was there
+    read_back = session.from_plan(ub.plan_from_json(plan))
+    assert isinstance(read_back, ub.DataFrame)
+    # What is read anew has the columns of now, though no snapshot was written since.
+    now = session.read_iceberg("db.t", catalog="ice")
+    assert now.schema.names == ["id", "b", "c", "n"]
+    assert session.catalog.describe("ice.db.t").schema.equals(now.schema)
+    for engine in ENGINES:
+        for old in (frame, read_back):
+            assert rows(old.on(engine)) == before
+            assert rows(old.filter((col("a") == "x") & (col("n") == 5)).on(engine)) == before
+        after = [{"id": 1, "b": "x", "c": None, "n": None}]
+        assert rows(now.on(engine)) == after
+        assert rows(now.filter(col("b") == "x").on(engine)) == after
+        assert rows(now.filter(col("n") == "5").on(engine)) == []
+
+
+def test_filters_of_an_old_snapshot_mean_the_columns_of_then(session: ub.Session, ice: Any) -> None:
+    before = [{"id": 1, "a": 10, "b": 20, "gone": 30}]
+    session.from_arrow(pa.Table.from_pylist(before)).write_iceberg("db.t", catalog="ice")
+    old = ice.load_table("db.t").current_snapshot().snapshot_id
+    for renamings in ([("a", "x"), ("b", "a")], [("x", "b")]):  # a and b change places
+        with ice.load_table("db.t").update_schema() as change:
+            for name, other in renamings:
+                change.rename_column(name, other)
+    with ice.load_table("db.t").update_schema() as change:
+        change.delete_column("gone")
+    then = session.read_iceberg("db.t", catalog="ice", snapshot=old)
+    now = session.read_iceberg("db.t", catalog="ice")
+    for engine in ENGINES:
+        # By the bounds of a column that has the name now, no file would be read.
+        for name, value in (("a", 10), ("b", 20), ("gone", 30)):
+            assert rows(then.filter(col(name) == value).on(engine)) == before
+            assert rows(then.filter(col(name) == value + 1).on(engine)) == []
+        assert rows(now.filter((col("a") == 20) & (col("b") == 10)).on(engine)) == [
+            {"id": 1, "b": 10, "a": 20}
+        ]
+
+
+@pytest.mark.parametrize("was_read", [False, True])
+def test_a_table_that_is_gone_or_another_when_it_runs(
+    session: ub.Session, ice: Any, was_read: bool
+) -> None:
+    session.from_dict({"id": [1]}).write_iceberg("db.t", catalog="ice")
+    frame = session.read_iceberg("db.t", catalog="ice")
+    if was_read:
+        assert rows(frame) == [{"id": 1}]
+    ice.purge_table("db.t")
+    for again in ({}, {"id": ["another"]}):
+        if again:
+            session.from_dict(again).write_iceberg("db.t", catalog="ice")
+        for engine in ENGINES:
+            error = complaint(frame.filter(col("id") > 0).on(engine).collect)
+            assert "/db/t/" in error.message
+            assert "anew" in error.hint
+    assert rows(session.read_iceberg("db.t", catalog="ice")) == [{"id": "another"}]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_added_columns_and_odd_names(session: ub.Session, ice: Any, engine: str) -> None:
     from pyiceberg.types import DoubleType

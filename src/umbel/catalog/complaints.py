@@ -99,7 +99,8 @@ def vanished(path: str) -> SourceError:
     """Make the error for a file that was found, and was gone when it was to be read."""
     return SourceError(
         f"{path}: the file was removed while it was to be read",
-        hint="run it again once nothing changes the files, or leave it out of the paths",
+        hint="run it again once nothing changes the files, or leave it out of the paths; of a table "
+        "that was removed, replaced or cleaned make the frame anew",
     )
 
 

@@ -70,20 +70,25 @@ def delta_source(
                 f"{root}: column {field.name!r} of type {field.type} has no place in a plan",
                 hint="select the others with another tool, and write them as a table",
             ) from None
-    partitions = tuple(table.metadata().partition_columns)
-    return DeltaSource(schema, (root,), partitions, int(table.version()))
+    known = table.metadata()
+    partitions = tuple(known.partition_columns)
+    return DeltaSource(schema, (root,), partitions, int(table.version()), str(known.id))
 
 
 def delta_files(source: DeltaSource) -> list[FileEntry]:
     """List the files of a version of a Delta table, with what the log says of each."""
-    return list(_files(source.paths[0], source.version, source.schema, source.partitions))
+    return list(_files(source))
 
 
 @lru_cache(maxsize=64)
-def _files(
-    root: str, version: int, schema: pa.Schema, partitions: tuple[str, ...]
-) -> tuple[FileEntry, ...]:
-    table = _open(root, version)
+def _files(source: DeltaSource) -> tuple[FileEntry, ...]:
+    root, schema, partitions = source.paths[0], source.schema, source.partitions
+    table = _open(root, source.version)
+    if source.table and str(table.metadata().id) != source.table:
+        raise SourceError(
+            f"{root}: another Delta table is there now: the one of the plan was removed or replaced",
+            hint="make the frame anew, so that its columns are found again: session.read_delta(…)",
+        )
     _check_features(table, root)
     with _explained(root):
         actions = pa.table(table.get_add_actions(flatten=False))

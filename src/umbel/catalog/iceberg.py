@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -38,12 +38,12 @@ class Task:
 
     Attributes:
         table: the table, as its metadata file has it.
-        snapshot: the snapshot's id.
+        projection: pyiceberg's schema of the columns that are meant.
         task: pyiceberg's `FileScanTask`.
     """
 
     table: Any
-    snapshot: int | None
+    projection: Any
     task: Any
 
 
@@ -56,6 +56,9 @@ def iceberg_source(
 ) -> IcebergSource:
     """Describe a table at a snapshot; the current one if neither is given.
 
+    The table as it is now has its newest columns, though they may have changed since its newest
+    snapshot. A snapshot that is asked for has the columns that it was written with.
+
     Args:
         table: a `pyiceberg.table.Table`.
         name: what to call it.
@@ -67,7 +70,7 @@ def iceberg_source(
     """
     if snapshot is not None and as_of is not None:
         raise PlanError("an Iceberg table has either a snapshot or an as_of, not both")
-    known = table.metadata.snapshots
+    known, columns = table.metadata.snapshots, None
     if as_of is not None:
         moment = _moment(as_of)
         found = table.snapshot_as_of_timestamp(int(moment.timestamp() * 1000))
@@ -83,13 +86,14 @@ def iceberg_source(
     elif snapshot is None:
         current = table.current_snapshot()
         snapshot = None if current is None else current.snapshot_id
+        columns = int(table.metadata.current_schema_id)
     elif snapshot not in {s.snapshot_id for s in known}:
         shown = ", ".join(f"{s.snapshot_id} of {_shown(s.timestamp_ms)}" for s in known[-5:])
         raise SourceError(
             f"{name}: there is no snapshot {snapshot}", hint=f"the latest are: {shown or 'none'}"
         )
     with explained(name):
-        schema = canonical_schema(_arrow_schema(_projection(table, snapshot)))
+        schema = canonical_schema(_arrow_schema(_projection(table, snapshot, columns)))
     for field in schema:
         try:
             type_to_json(field.type)
@@ -98,7 +102,8 @@ def iceberg_source(
                 f"{name}: column {field.name!r} of type {field.type} has no place in a plan",
                 hint="leave it out with another tool, in a view or a copy of the table",
             ) from None
-    return IcebergSource(schema, (plain_path(table.metadata_location),), (), snapshot, name)
+    location = plain_path(table.metadata_location)
+    return IcebergSource(schema, (location,), (), snapshot, name, columns)
 
 
 def static_source(path: str, **options: Any) -> IcebergSource:
@@ -117,27 +122,24 @@ def iceberg_files(source: IcebergSource, predicate: Expression | None = None) ->
     for name, function, value in comparisons(predicate):
         if name in source.schema.names and _tested(source.schema.field(name).type, value):
             tests.append((name, function, value))
-    return list(_files(source.paths[0], source.snapshot, source.name, tuple(tests)))
+    return list(_files(source, tuple(tests)))
 
 
 @lru_cache(maxsize=128)
-def _files(
-    location: str, snapshot: int | None, name: str, tests: tuple[Test, ...]
-) -> tuple[FileEntry, ...]:
-    if snapshot is None:
+def _files(source: IcebergSource, tests: tuple[Test, ...]) -> tuple[FileEntry, ...]:
+    if source.snapshot is None:
         return ()
-    table = _table(location)
-    with explained(name or location):
-        scan = table.scan(row_filter=_filter(tests), snapshot_id=snapshot)
-        projection = scan.projection()
+    table = _table(source.paths[0])
+    with explained(source.name or source.paths[0]):
+        projection = _projection(table, source.snapshot, source.columns)
+        row_filter = _filter(_renamed(tests, projection, table.schema()))
+        scan = table.scan(row_filter=row_filter, snapshot_id=source.snapshot)
         by_name = _readable_by_name(table.metadata, projection)
-        entries = [
-            _entry(table, snapshot, task, projection, by_name=by_name) for task in scan.plan_files()
-        ]
+        entries = [_entry(table, task, projection, by_name=by_name) for task in scan.plan_files()]
     return tuple(sorted(entries, key=lambda entry: entry.path))
 
 
-def _entry(table: Any, snapshot: int, task: Any, projection: Any, *, by_name: bool) -> FileEntry:
+def _entry(table: Any, task: Any, projection: Any, *, by_name: bool) -> FileEntry:
     file = task.file
     if file.file_format.value.upper() != "PARQUET":
         raise SourceError(
@@ -153,7 +155,7 @@ def _entry(table: Any, snapshot: int, task: Any, projection: Any, *, by_name: bo
         file.record_count,
         _bounds(file, projection),
         sum(delete.record_count for delete in task.delete_files),
-        Task(table, snapshot, task) if odd else None,
+        Task(table, projection, task) if odd else None,
     )
 
 
@@ -167,8 +169,7 @@ def task_batches(task: Task, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
 
     name = task.task.file.file_path
     with explained(name):
-        projection = _projection(task.table, task.snapshot)
-        wanted = projection.select(*(columns or [projection.fields[0].name]))
+        wanted = task.projection.select(*(columns or [task.projection.fields[0].name]))
         scan = ArrowScan(task.table.metadata, task.table.io, wanted, AlwaysTrue())
         yield from scan.to_record_batches([task.task])
 
@@ -199,8 +200,16 @@ def _table(location: str) -> Any:
         return Table(("table",), metadata, location, io, NoopCatalog("none"))
 
 
-def _projection(table: Any, snapshot: int | None) -> Any:
-    return table.scan(snapshot_id=snapshot).projection()
+def _projection(table: Any, snapshot: int | None, columns: int | None) -> Any:
+    if columns is None:
+        return table.scan(snapshot_id=snapshot).projection()
+    found = table.metadata.schema_by_id(columns)
+    if found is None:
+        raise SourceError(
+            f"{plain_path(table.metadata_location)}: the table has no schema {columns}",
+            hint="the plan was changed by hand; make the frame anew: session.read_iceberg(…)",
+        )
+    return found
 
 
 def _arrow_schema(schema: Any) -> pa.Schema:
@@ -293,7 +302,18 @@ def _tested(dtype: pa.DataType, value: Any) -> bool:
     return isinstance(value, str) and bool(pa.types.is_string(dtype))
 
 
-def _filter(tests: tuple[Test, ...]) -> Any:
+def _renamed(tests: tuple[Test, ...], projection: Any, current: Any) -> Iterator[Test]:
+    """Call columns what they are called now, as pyiceberg takes them in filters of any snapshot.
+
+    What is tested of a column that is there no more is left out: no file is excluded by it.
+    """
+    for name, function, value in tests:
+        now = current.find_column_name(projection.find_field(name).field_id)
+        if now is not None:
+            yield now, function, value
+
+
+def _filter(tests: Iterable[Test]) -> Any:
     from pyiceberg import expressions
 
     makers = {

@@ -112,9 +112,12 @@ class DeltaSource(ParquetFiles):
     Attributes:
         paths: its folder alone; which files belong to it says its log.
         version: what its log counts.
+        table: the identity that the log gives the table, so that another one that takes its place
+            is not read for it; empty in plans of before it was kept.
     """
 
     version: int = 0
+    table: str = ""
     kind: ClassVar[str] = "delta"
 
     @property
@@ -132,10 +135,13 @@ class IcebergSource(ParquetFiles):
         paths: its metadata file alone, which never changes and names everything else.
         snapshot: the snapshot's id; None for a table without one, which is empty.
         name: what its catalogue calls it.
+        columns: the id of the schema that its columns are of, which may be newer than the snapshot;
+            None if they are those that the snapshot was written with.
     """
 
     snapshot: int | None = None
     name: str = ""
+    columns: int | None = None
     kind: ClassVar[str] = "iceberg"
 
     @property
