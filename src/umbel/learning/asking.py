@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from umbel.learning.parts import Part
 from umbel.learning.rounds import Share
 from umbel.learning.state import State, Vector
 from umbel.learning.strategies.base import Settings
+from umbel.learning.strategies.options import training_of
 from umbel.models.base import DivergedError
 from umbel.models.layout import state_table
 from umbel.plan.models import Design, Training
@@ -60,19 +62,8 @@ def _table(numbers: Vector) -> pa.Table:
 def _training(settings: Settings, seed: int, number: int, part: str) -> Training:
     text = f"{seed}\0{number}\0{part}".encode()
     drawn = hashlib.blake2b(text, digest_size=7, person=b"umbel.training").digest()
-    return Training(
-        settings.learning_rate,
-        settings.epochs,
-        settings.batch_size or 0,
-        settings.momentum,
-        settings.proximal,
-        int.from_bytes(drawn, "little"),
-        float(settings.clip),
-        settings.optimizer,
-        settings.betas,
-        settings.decay,
-        number - 1,
-    )
+    lasting = training_of(replace(settings, correction=None))
+    return replace(lasting, seed=int.from_bytes(drawn, "little"), earlier=number - 1)
 
 
 def away_shares(away: Mapping[str, str]) -> list[Share]:

@@ -8,7 +8,7 @@ imported, evaluated or unpickled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal as OneOf
 
 import pyarrow as pa
@@ -399,9 +399,18 @@ class Design(Record):
     @property
     def words(self) -> str:
         """The model in a line, for people."""
-        shown = ", ".join(self.columns[:6]) + (", …" if len(self.columns) > 6 else "")
-        kind = type(self.algorithm).__name__
-        return f"{kind} of {self.label} by {shown}" if self.label else f"{kind} of {shown}"
+        return words_of(self.algorithm, self.label, self.columns)
+
+
+def words_of(algorithm: Algorithm, label: str, columns: Sequence[str]) -> str:
+    """A model in a line, for people.
+
+    >>> words_of(LinearRegression(), "price", ["age", "area"])
+    'LinearRegression of price by age, area'
+    """
+    shown = ", ".join(columns[:6]) + (", …" if len(columns) > 6 else "")
+    kind = type(algorithm).__name__
+    return f"{kind} of {label} by {shown}" if label else f"{kind} of {shown}"
 
 
 def _is_number(dtype: pa.DataType) -> bool:
@@ -463,4 +472,5 @@ __all__ = [
     "check_optimizer",
     "check_training",
     "value_text",
+    "words_of",
 ]

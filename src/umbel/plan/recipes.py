@@ -14,7 +14,7 @@ import pyarrow as pa
 from umbel.plan.algorithms import Algorithm
 from umbel.plan.errors import PlanError, TypeClashError, UnknownNameError
 from umbel.plan.expressions import Expression
-from umbel.plan.models import Feature, Number, Training, check_literals
+from umbel.plan.models import Feature, Number, Training, check_literals, words_of
 from umbel.plan.records import Record
 from umbel.plan.types import type_name
 
@@ -217,10 +217,8 @@ class Recipe(Record):
     @property
     def words(self) -> str:
         """The model in a line, for people."""
-        shown = ", ".join(self.columns[:6]) + (", …" if len(self.columns) > 6 else "")
-        kind = type(self.algorithm).__name__
         how = f", by {self.combining.name}" if self.combining else ""
-        return f"{kind} of {self.label} by {shown}{how}" if self.label else f"{kind} of {shown}"
+        return words_of(self.algorithm, self.label, self.columns) + how
 
 
 __all__ = [

@@ -80,7 +80,7 @@ def training_of(settings: Settings) -> Training:
         settings.momentum,
         settings.proximal,
         0,
-        settings.clip,
+        float(settings.clip),
         settings.optimizer,
         settings.betas,
         settings.decay,
