@@ -78,12 +78,15 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
 
 
 def test_a_parquet_bomb_is_stopped_at_the_budget(tmp_path: Path) -> None:
-    """One megabyte in each of 600 rows, in less than 50 kB; with 2,000 rows it took 3.5 GB once."""
+    """One megabyte in each of 2,000 rows, in less than 50 kB: it took 3.5 GB once.
+
+    How far it gets beyond the budget is up to how soon the machine lets the watch look.
+    """
     path = tmp_path / "bomb.parquet"
-    value = pa.DictionaryArray.from_arrays(pa.array([0] * 600), pa.array(["x" * 10**6]))
+    value = pa.DictionaryArray.from_arrays(pa.array([0] * 2000), pa.array(["x" * 10**6]))
     parquet.write_table(pa.table({"s": value}), path, store_schema=False)
     assert path.stat().st_size < 50_000
     run = [sys.executable, "-c", BOMB, str(path)]
     done = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
     assert done[:2] == ["[{'n': 1000000}]", "the run was stopped for want of memory"]
-    assert int(done[2]) < 1_000_000_000
+    assert int(done[2]) < 2_500_000_000
