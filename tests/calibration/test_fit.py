@@ -99,6 +99,18 @@ def test_what_was_not_measured_is_as_much_slower_as_the_machine() -> None:
     assert fitted.start == SHIPPED.start  # measured apart
 
 
+def test_no_operator_is_free_however_noisy_the_machine() -> None:
+    sort, filtering = ("operators", "Sort", "per_row"), ("operators", "Filter", "per_row")
+    seen = [
+        Observation("filter", 0.05, {filtering: 1e6}),
+        Observation("sort", 0.04, {filtering: 1e6, sort: 1e6}),
+        Observation("sort more", 0.3, {filtering: 8e6, sort: 8e6}),
+    ]
+    found = fit(SHIPPED, seen).operators
+    assert found["Filter"].per_row > SHIPPED.operators["Filter"].per_row
+    assert 0 < found["Sort"].per_row < SHIPPED.operators["Sort"].per_row
+
+
 def test_without_observations_the_shipped_profile_stays() -> None:
     assert fit(SHIPPED, []) is SHIPPED
     assert errors(SHIPPED, []) == (0.0, 0.0)

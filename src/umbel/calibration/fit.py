@@ -19,6 +19,8 @@ from umbel.platforms.costs import CostProfile, Figure
 _NOISE = 2e-4
 #: How strongly a figure is drawn to its shipped value, where the measurements say little of it.
 _PULL = 0.1
+#: What an operator costs at least, of what the shipped profile says: none is free.
+_LEAST = 0.1
 #: How much faster or slower than the shipped profile's machine this one is taken to be at most.
 _FASTEST, _SLOWEST = 0.02, 50.0
 #: What is rounding, relative to the numbers at hand.
@@ -105,6 +107,10 @@ def fit(shipped: CostProfile, observations: Sequence[Observation]) -> CostProfil
             figure: value * unit
             for figure, value, unit in zip(figures, solution, units, strict=True)
         }
+    for place in {figure[:2] for figure in figures if figure[0] == "operators"}:
+        terms = [figure for figure in figures if figure[:2] == place]
+        if not any(fitted[figure] for figure in terms):  # its time drowned in noise
+            fitted |= {figure: known.get(figure, 0.0) * slower * _LEAST for figure in terms}
     scaled = {
         figure: value * slower
         for figure, value in known.items()
